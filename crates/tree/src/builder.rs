@@ -1,0 +1,110 @@
+//! Putting a tree together from its sources.
+
+use std::path::Path;
+
+use crate::directory;
+use crate::draft::{Draft, Overrides};
+use crate::error::Error;
+use crate::ids::Ids;
+use crate::mtree;
+use crate::options::Options;
+use crate::tar;
+use crate::tree::Tree;
+
+/// Merges sources, one after another, into a [`Tree`].
+///
+/// A later source replaces what an earlier one put at the same path. A directory on a directory merges with it and
+/// gives it its attributes; anything else replaces what was there, with all below it.
+pub struct Builder {
+    draft: Draft,
+    options: Options,
+    ids: Ids,
+}
+
+impl Builder {
+    /// Begins a tree that has only a root.
+    ///
+    /// # Errors
+    ///
+    /// When the owner or group of the options has a name that no table knows, or the tables cannot be read.
+    pub fn new(options: Options) -> Result<Builder, Error> {
+        let mut ids = Ids::freebsd();
+        if let Some(directory) = &options.ids {
+            ids.read_directory(directory, true)?;
+        }
+        let overrides = Overrides {
+            uid: options
+                .owner
+                .as_ref()
+                .map(|owner| ids.resolve_user(owner))
+                .transpose()?,
+            gid: options
+                .group
+                .as_ref()
+                .map(|group| ids.resolve_group(group))
+                .transpose()?,
+            mode: options.mode.clone(),
+        };
+        Ok(Builder {
+            draft: Draft::new(overrides),
+            options,
+            ids,
+        })
+    }
+
+    /// Adds all that lies below a directory, and the directory's own attributes to the root. Links are not followed;
+    /// mount points are crossed; sockets are skipped with a warning.
+    ///
+    /// # Errors
+    ///
+    /// When anything cannot be read, or a name or link is too long for a tree.
+    pub fn add_directory(&mut self, path: &Path) -> Result<(), Error> {
+        directory::add(
+            &mut self.draft,
+            path,
+            &self.options.exclude,
+            self.options.xattrs,
+        )
+    }
+
+    /// Adds the entries of an mtree(5) manifest; `-` is standard input. Contents come from below `root`, or from where
+    /// `contents=` says: an absolute path, or one from `root`. Files that are hard links of one another there are so in
+    /// the tree. The last of several entries for a path counts; what it does not say, the earlier ones do.
+    ///
+    /// Names of users and groups are looked up in [`Options::ids`], then in `etc/master.passwd` (or `etc/passwd`) and
+    /// `etc/group` below `root`, then among those of a FreeBSD base system. Digests are not verified.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Manifest`] with the line for whatever is wrong with the manifest or the files it speaks of.
+    pub fn add_mtree(&mut self, manifest: &Path, root: &Path) -> Result<(), Error> {
+        let mut ids = Ids::freebsd();
+        ids.read_directory(&root.join("etc"), false)?;
+        if let Some(directory) = &self.options.ids {
+            ids.read_directory(directory, true)?;
+        }
+        mtree::add(&mut self.draft, manifest, root, &self.options, &ids)
+    }
+
+    /// Adds the entries of a tar archive, plain or compressed with gzip, bzip2, xz or zstd; `-` is standard input.
+    ///
+    /// The contents of a plain archive in a file are read from there later. All others are copied once to an unlinked
+    /// temporary file in [`Options::spool`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Archive`] with the byte offset when the archive is damaged, truncated or holds what cannot be kept;
+    /// otherwise as [`add_directory`](Self::add_directory).
+    pub fn add_tar(&mut self, path: &Path) -> Result<(), Error> {
+        tar::add(&mut self.draft, path, &self.options, &self.ids)
+    }
+
+    /// Orders what was added.
+    ///
+    /// # Errors
+    ///
+    /// None yet; kept for what only the whole tree can show.
+    pub fn finish(self) -> Result<Tree, Error> {
+        Ok(Tree::from_draft(self.draft, self.options.mtime))
+    }
+}

@@ -1,0 +1,221 @@
+//! From a tree and a specification to an image.
+
+use tree::{Kind, Tree};
+use zfs_ondisk::feature::Feature;
+use zfs_ondisk::label;
+use zfs_ondisk::uberblock::{Uberblock, VERSION_FEATURES};
+
+use crate::allocator::Allocator;
+use crate::block::Format;
+use crate::device::Device;
+use crate::error::Error;
+use crate::filesystem::{self, Context, Written};
+use crate::geometry::{self, Geometry};
+use crate::guids::Seed;
+use crate::mos::{self, Assumptions, Input, Mos, PoolGuids};
+use crate::pipeline::Pipeline;
+use crate::plan::Plan;
+use crate::progress::Progress;
+use crate::spec::{self, PoolSpec};
+use crate::store::{Store, Usage};
+
+/// Transaction groups whose blocks OpenZFS verifies on import, counted back from
+/// the uberblock's (`TXG_DEFER_SIZE` and the one that is open).
+const VERIFIED_TXGS: u64 = 4;
+/// Memory for the threads' buffers, beside the outputs under way.
+const FIXED_MEMORY: u64 = 24 << 20;
+
+/// What a build may use.
+#[derive(Clone, Copy, Debug)]
+pub struct Resources {
+    /// Threads that read, compress and checksum.
+    pub threads: usize,
+    /// Bytes of memory, about.
+    pub memory: u64,
+}
+
+/// What was built.
+#[derive(Clone, Debug)]
+pub struct Summary {
+    /// The pool's GUID.
+    pub pool_guid: u64,
+    /// Size of the image in bytes.
+    pub size: u64,
+    /// Bytes allocated in it.
+    pub allocated: u64,
+    /// Size of a metaslab in bytes.
+    pub metaslab_size: u64,
+    /// Its datasets by name.
+    pub datasets: Vec<DatasetSummary>,
+}
+
+/// What was built of one dataset.
+#[derive(Clone, Debug)]
+pub struct DatasetSummary {
+    /// Its name.
+    pub name: String,
+    /// Files, directories and all else in it.
+    pub files: u64,
+    /// Bytes that it references.
+    pub referenced: u64,
+    /// The same before compression, without copies.
+    pub logical: u64,
+    /// Names of its snapshots.
+    pub snapshots: Vec<String>,
+}
+
+/// Builds the pool `spec` with the files of `tree` on an empty `device`.
+///
+/// The same tree and specification give the same bytes, whatever the resources.
+///
+/// # Errors
+/// If the specification contradicts itself or the tree, a source cannot be read
+/// or the device cannot be written. What is on the device then is no pool.
+pub fn build(
+    tree: &Tree,
+    spec: &PoolSpec,
+    resources: Resources,
+    device: &dyn Device,
+    progress: &dyn Progress,
+) -> Result<Summary, Error> {
+    spec::check(spec)?;
+    let plan = Plan::new(tree, spec)?;
+    let buffers = buffers(tree, &plan, resources)?;
+    let (bytes, files) = totals(tree, &plan);
+    progress.start(bytes, files);
+
+    let seed = Seed::of_spec(spec);
+    let format = Format {
+        ashift: spec.ashift,
+        salt: seed.salt(),
+        embed: spec.features.contains(Feature::EmbeddedData),
+    };
+    let space = match spec.size {
+        Some(size) => Geometry::of_device(size, 0).allocatable(),
+        None => bytes + files * 1024,
+    };
+    let record_size = plan.datasets.iter().map(|dataset| dataset.settings.record_size as u64).max().unwrap_or(0);
+    let metaslab_shift = match spec.metaslab_size {
+        Some(size) => size.ilog2(),
+        // Room for some of the largest blocks in each.
+        None => geometry::metaslab_shift(space.max(record_size * 64)),
+    };
+    let fixed = spec.size.map(|size| Geometry::of_device(size, metaslab_shift));
+    let allocator = Allocator::new(spec.ashift, metaslab_shift, fixed.map(|geometry| geometry.metaslabs));
+    let mut store = Store::new(&format, allocator, device);
+    let context = Context {
+        tree,
+        plan: &plan,
+        creation_time: spec.creation_time,
+        seed: seed.number("directories"),
+        progress,
+    };
+    let written = std::thread::scope(|scope| {
+        let mut pipeline = Pipeline::start(scope, resources.threads.max(1), buffers, tree, &format);
+        (0..plan.datasets.len())
+            .map(|index| filesystem::write(context, index, &mut store, &mut pipeline))
+            .collect::<Result<Vec<Written>, Error>>()
+    })?;
+
+    let seed = seed.with_contents(written.iter().map(|dataset| &dataset.root));
+    let guids = PoolGuids { pool: spec.guid.unwrap_or_else(|| seed.number("pool")), vdev: seed.number("vdev") };
+    let snapshots = plan.datasets.iter().map(|dataset| dataset.snapshots.len()).max().unwrap_or(0);
+    let input = Input { spec, plan: &plan, written: &written, seed, guids, txg: mos::pool_txg(snapshots) };
+    let (mos, geometry) = write_mos(&mut store, input, metaslab_shift, fixed)?;
+
+    let allocated = store.allocator.total();
+    if store.allocator.overflowed() || !geometry.has_room_for(allocated) {
+        let metaslabs = store.allocator.used().len();
+        let needed = Geometry::for_contents(allocated, metaslabs, metaslab_shift).size;
+        return Err(Error::TooSmall { size: geometry.size, needed });
+    }
+    write_labels(device, input, &mos, &geometry)?;
+    Ok(summary(input, &geometry, allocated))
+}
+
+/// Writes the MOS: first to nowhere, until it says of space what is so.
+fn write_mos(
+    store: &mut Store<'_>,
+    input: Input<'_>,
+    metaslab_shift: u32,
+    fixed: Option<Geometry>,
+) -> Result<(Mos, Geometry), Error> {
+    let geometry = |metaslabs: &[u64]| {
+        fixed.unwrap_or_else(|| Geometry::for_contents(metaslabs.iter().sum(), metaslabs.len(), metaslab_shift))
+    };
+    let used = store.allocator.used().to_vec();
+    let mut assumptions = Assumptions { geometry: geometry(&used), metaslabs: used, usage: Usage::default() };
+    loop {
+        let (mos, after) = store.rehearse(|store| mos::write(store, input, &assumptions))?;
+        let found = Assumptions { geometry: geometry(&after), metaslabs: after, usage: mos.usage };
+        if found == assumptions {
+            return Ok((mos::write(store, input, &assumptions)?, assumptions.geometry));
+        }
+        assumptions = found;
+    }
+}
+
+fn write_labels(device: &dyn Device, input: Input<'_>, mos: &Mos, geometry: &Geometry) -> Result<(), Error> {
+    let config = mos::label_config(input, geometry, mos.metaslab_array, mos.active).to_xdr()?;
+    let spec = input.spec;
+    let uberblock = Uberblock {
+        version: VERSION_FEATURES,
+        txg: if spec.verify_on_import { input.txg } else { input.txg + VERIFIED_TXGS },
+        guid_sum: input.guids.pool.wrapping_add(input.guids.vdev),
+        timestamp: spec.creation_time,
+        root: mos.root,
+        software_version: VERSION_FEATURES,
+        checkpoint_txg: 0,
+        raidz_reflow_info: 0,
+    };
+    device.set_size(geometry.size)?;
+    for index in 0..label::COUNT {
+        let offset = label::offset(index, geometry.size);
+        let bytes = label::build(offset, &config, spec.ashift, uberblock.txg, |slot| uberblock.write(slot))?;
+        device.write_at(&bytes, offset)?;
+    }
+    Ok(())
+}
+
+/// Bytes of regular files, and objects, that will be written.
+fn totals(tree: &Tree, plan: &Plan) -> (u64, u64) {
+    let files = plan.datasets.iter().flat_map(|dataset| &dataset.files);
+    files.fold((0, 0), |(bytes, count), &file| {
+        let node = tree.node(file);
+        (bytes + if node.kind == Kind::File { node.size } else { 0 }, count + 1)
+    })
+}
+
+/// The memory left for buffers, once tree and plan have theirs.
+fn buffers(tree: &Tree, plan: &Plan, resources: Resources) -> Result<u64, Error> {
+    let taken = tree.memory() as u64 + plan.memory() + FIXED_MEMORY;
+    let largest = plan.datasets.iter().map(|dataset| dataset.settings.record_size as u64).max().unwrap_or(0);
+    // Every thread needs a block, its compressed form and an output.
+    let least = (resources.threads.max(1) as u64) * 3 * largest.max(1 << 20);
+    match resources.memory.checked_sub(taken + least) {
+        // What was allocated is not given back at once, so not all of the rest.
+        Some(rest) => Ok(least + rest / 2),
+        None => Err(Error::Memory {
+            what: "the list of all files, with buffers for the largest blocks,",
+            needed: taken + least,
+            limit: resources.memory,
+        }),
+    }
+}
+
+fn summary(input: Input<'_>, geometry: &Geometry, allocated: u64) -> Summary {
+    let datasets = input.plan.datasets.iter().zip(input.written).map(|(dataset, written)| DatasetSummary {
+        name: dataset.name.clone(),
+        files: dataset.files.len() as u64,
+        referenced: written.usage.allocated,
+        logical: written.usage.uncompressed,
+        snapshots: dataset.snapshots.clone(),
+    });
+    Summary {
+        pool_guid: input.guids.pool,
+        size: geometry.size,
+        allocated,
+        metaslab_size: 1 << geometry.metaslab_shift,
+        datasets: datasets.collect(),
+    }
+}

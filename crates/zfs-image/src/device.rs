@@ -1,0 +1,51 @@
+//! What an image is written to.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+
+use crate::error::Error;
+
+/// A place for bytes by offset that reads as zeros where nothing was written.
+pub trait Device: Sync {
+    /// Writes all of `bytes` at `offset`.
+    ///
+    /// # Errors
+    /// [`Error::Write`] if the device refuses, such as for want of room.
+    fn write_at(&self, bytes: &[u8], offset: u64) -> Result<(), Error>;
+
+    /// Makes the device `size` bytes long.
+    ///
+    /// # Errors
+    /// As [`Device::write_at`].
+    fn set_size(&self, size: u64) -> Result<(), Error>;
+}
+
+/// An image file, empty when the building begins.
+#[derive(Debug)]
+pub struct ImageFile {
+    file: File,
+    path: PathBuf,
+}
+
+impl ImageFile {
+    /// An image in `file`, which errors call `path`.
+    pub fn new(file: File, path: impl Into<PathBuf>) -> Self {
+        Self { file, path: path.into() }
+    }
+
+    fn error(&self, source: io::Error) -> Error {
+        Error::Write { path: self.path.clone(), source }
+    }
+}
+
+impl Device for ImageFile {
+    fn write_at(&self, bytes: &[u8], offset: u64) -> Result<(), Error> {
+        self.file.write_all_at(bytes, offset).map_err(|source| self.error(source))
+    }
+
+    fn set_size(&self, size: u64) -> Result<(), Error> {
+        self.file.set_len(size).map_err(|source| self.error(source))
+    }
+}

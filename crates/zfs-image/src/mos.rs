@@ -1,0 +1,204 @@
+//! The meta object set: the objects that a pool keeps about itself.
+//!
+//! Some of them tell how much space is allocated, and they take space
+//! themselves. So the object set is written with assumptions, first to nowhere,
+//! until they hold ([`Assumptions`]).
+
+mod config;
+mod datasets;
+mod writer;
+
+use zfs_ondisk::blkptr::BlockPointer;
+use zfs_ondisk::bpobj;
+use zfs_ondisk::bytes::Put;
+use zfs_ondisk::feature::{Feature, FeatureSet};
+use zfs_ondisk::object::{ObjectId, ObjectType};
+use zfs_ondisk::objset::{self, ObjectSet};
+use zfs_ondisk::spacemap;
+use zfs_ondisk::uberblock::VERSION_FEATURES;
+use zfs_ondisk::zap::ZapContents;
+
+use crate::error::Error;
+use crate::filesystem::Written;
+use crate::geometry::Geometry;
+use crate::guids::Seed;
+use crate::plan::Plan;
+use crate::spec::PoolSpec;
+use crate::store::{BIRTH_TXG, Store, Usage};
+
+pub(crate) use config::label_config;
+pub(crate) use datasets::pool_txg;
+use writer::MosWriter;
+
+/// The object directory (`DMU_POOL_DIRECTORY_OBJECT`).
+const DIRECTORY: ObjectId = ObjectId(1);
+/// Bytes of a block of the packed configuration (`SPA_CONFIG_BLOCKSIZE`).
+const CONFIG_BLOCK_SIZE: usize = 16 << 10;
+/// Bytes of a block of a space map (`zfs_metaslab_sm_blksz_no_log`).
+const SPACE_MAP_BLOCK_SIZE: usize = 4 << 10;
+
+/// What the object set is made from.
+#[derive(Clone, Copy)]
+pub(crate) struct Input<'a> {
+    pub(crate) spec: &'a PoolSpec,
+    pub(crate) plan: &'a Plan,
+    /// The datasets of the plan on the device.
+    pub(crate) written: &'a [Written],
+    pub(crate) seed: Seed,
+    pub(crate) guids: PoolGuids,
+    /// The transaction group that the pool is in.
+    pub(crate) txg: u64,
+}
+
+/// GUIDs of the pool and its vdev.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PoolGuids {
+    pub(crate) pool: u64,
+    pub(crate) vdev: u64,
+}
+
+/// What the object set says about space, its own included.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Assumptions {
+    /// Bytes allocated in each metaslab.
+    pub(crate) metaslabs: Vec<u64>,
+    /// Space of the object set.
+    pub(crate) usage: Usage,
+    pub(crate) geometry: Geometry,
+}
+
+/// The object set on the device, or written to nowhere.
+pub(crate) struct Mos {
+    pub(crate) root: BlockPointer,
+    pub(crate) usage: Usage,
+    /// The object with the space maps, which the labels name.
+    pub(crate) metaslab_array: ObjectId,
+    pub(crate) active: FeatureSet,
+}
+
+/// Writes the object set.
+pub(crate) fn write(store: &mut Store<'_>, input: Input<'_>, assumptions: &Assumptions) -> Result<Mos, Error> {
+    store.take_usage();
+    let spec = input.spec;
+    let mut writer = MosWriter::new(store, spec.features, input.seed);
+    let directory = writer.allocate();
+    debug_assert_eq!(directory, DIRECTORY);
+    let mut contents = ZapContents::new();
+    contents.set("creation_version", VERSION_FEATURES).set("deflate", 1);
+
+    let free = writer.bpobj(bpobj::BLOCK_SIZE)?;
+    let sync = writer.bpobj(CONFIG_BLOCK_SIZE)?;
+    contents.set("free_bpobj", free.0).set("sync_bplist", sync.0);
+
+    let datasets = datasets::write(&mut writer, input, assumptions)?;
+    contents.set("root_dataset", datasets.root_dir.0);
+    if let Some(empty) = writer.shared_empty_bpobj() {
+        contents.set("empty_bpobj", empty.0);
+    }
+
+    let mut properties = ZapContents::new();
+    if let Some(bootfs) = datasets.bootfs {
+        properties.set("bootfs", bootfs.0);
+    }
+    for property in &spec.properties {
+        writer::set_property(&mut properties, property);
+    }
+    let object = writer.table(ObjectType::POOL_PROPS, &properties)?;
+    contents.set("pool_props", object.0);
+
+    let metaslab_array = space_maps(&mut writer, assumptions, spec)?;
+
+    let counts = writer.feature_counts(&datasets, assumptions);
+    let active: FeatureSet = counts.iter().filter(|(_, count)| *count > 0).map(|(feature, _)| *feature).collect();
+    write_features(&mut writer, spec.features, &counts, &mut contents)?;
+    if !active.intersection(salted()).is_empty() {
+        contents.set_bytes("org.illumos:checksum_salt", writer.salt().to_vec());
+    }
+
+    let packed = config::pool_config(input, &assumptions.geometry, metaslab_array, active).to_xdr()?;
+    let object = writer.data(ObjectType::PACKED_NVLIST, CONFIG_BLOCK_SIZE, &packed, |dnode| {
+        dnode.bonus_type = ObjectType::PACKED_NVLIST_SIZE;
+        dnode.bonus = (packed.len() as u64).to_le_bytes().to_vec();
+    })?;
+    contents.set("config", object.0);
+    writer.put_table(directory, ObjectType::OBJECT_DIRECTORY, &contents)?;
+
+    let meta_dnode = writer.finish()?;
+    let fill = meta_dnode.pointers.iter().map(BlockPointer::fill).sum();
+    let object_set = ObjectSet {
+        meta_dnode,
+        zil_header: [0; objset::ZIL_HEADER_SIZE],
+        kind: objset::Kind::Meta as u64,
+        flags: 0,
+        user_used: None,
+        group_used: None,
+        project_used: None,
+    };
+    let size = if spec.features.contains(Feature::ProjectQuota) { objset::SIZE_V3 } else { objset::SIZE_V2 };
+    let policy = writer::policies(spec.features).of(ObjectType::OBJSET, 0);
+    let root = store.write(&policy, ObjectType::OBJSET, 0, fill, &object_set.to_bytes(size))?;
+    Ok(Mos { root, usage: store.take_usage(), metaslab_array, active })
+}
+
+/// Writes the space maps and the array of their objects.
+fn space_maps(
+    writer: &mut MosWriter<'_, '_>,
+    assumptions: &Assumptions,
+    spec: &PoolSpec,
+) -> Result<ObjectId, Error> {
+    let Geometry { metaslab_shift, metaslabs, .. } = assumptions.geometry;
+    let histogram = spec.features.contains(Feature::SpacemapHistogram);
+    let mut array = vec![0u8; (metaslabs * 8).next_power_of_two().max(512)];
+    let room = 1u64 << (metaslab_shift - spec.ashift);
+    // A pool that is too small is told so in the end; until then it has no room
+    // for the space maps past its end.
+    for (index, &used) in assumptions.metaslabs.iter().enumerate().take(metaslabs) {
+        if used == 0 {
+            continue;
+        }
+        let units = used >> spec.ashift;
+        let entries: Vec<u8> = spacemap::allocations(0, units).flat_map(u64::to_le_bytes).collect();
+        let object = writer.allocate();
+        let words = entries.len() as u64 / 8;
+        writer.put_data(object, ObjectType::SPACE_MAP, SPACE_MAP_BLOCK_SIZE, &entries, |dnode| {
+            dnode.bonus_type = ObjectType::SPACE_MAP_HEADER;
+            dnode.bonus = spacemap::header(object.0, words, used, [room - units].into_iter(), histogram);
+        })?;
+        array.put_u64(index * 8, object.0);
+    }
+    // A power of two, so that the array can take more blocks as the pool grows.
+    let block_size = array.len().min(128 << 10);
+    writer.data(ObjectType::OBJECT_ARRAY, block_size, &array[..metaslabs * 8], |_| ())
+}
+
+fn write_features(
+    writer: &mut MosWriter<'_, '_>,
+    enabled: FeatureSet,
+    counts: &[(Feature, u64)],
+    contents: &mut ZapContents,
+) -> Result<(), Error> {
+    let (mut for_read, mut for_write) = (ZapContents::new(), ZapContents::new());
+    let (mut descriptions, mut enabled_txg) = (ZapContents::new(), ZapContents::new());
+    for &(feature, count) in counts {
+        let table = if feature.read_only_compatible() { &mut for_write } else { &mut for_read };
+        table.set(feature.guid(), count);
+        descriptions.set_text(feature.guid(), feature.description());
+        enabled_txg.set(feature.guid(), BIRTH_TXG);
+    }
+    let mut add = |name: &str, table: &ZapContents| -> Result<(), Error> {
+        let object = writer.table(ObjectType::OTN_ZAP_METADATA, table)?;
+        contents.set(name, object.0);
+        Ok(())
+    };
+    add("features_for_read", &for_read)?;
+    add("features_for_write", &for_write)?;
+    add("feature_descriptions", &descriptions)?;
+    if enabled.contains(Feature::EnabledTxg) {
+        add("feature_enabled_txg", &enabled_txg)?;
+    }
+    Ok(())
+}
+
+fn salted() -> FeatureSet {
+    [Feature::Skein, Feature::Edonr, Feature::Blake3].into_iter().collect()
+}

@@ -1,0 +1,376 @@
+//! Which file belongs to which dataset, and which object it becomes.
+
+use std::collections::HashMap;
+
+use tree::{Kind, NodeId, Tree};
+use zfs_ondisk::object::ObjectId;
+use zfs_ondisk::property::{Assignment, StoredValue};
+
+use crate::attributes::{self, XattrPlan, printable};
+use crate::error::Error;
+use crate::settings::{Properties, Settings};
+use crate::spec::{CrossLinks, DatasetSpec, PoolSpec};
+
+/// `canmount=off`; `noauto` is 2.
+const CANMOUNT_OFF: u64 = 0;
+const CANMOUNT_ON: u64 = 1;
+
+/// The first object of a file system that may be a file.
+const FIRST_FILE: ObjectId = ObjectId(2);
+
+/// A pool's datasets and what they hold.
+pub(crate) struct Plan {
+    /// Datasets by name, so that parents come before their children.
+    pub(crate) datasets: Vec<Dataset>,
+    objects: Objects,
+}
+
+/// A dataset and what it holds.
+pub(crate) struct Dataset {
+    pub(crate) name: String,
+    /// Index of the dataset above.
+    pub(crate) parent: Option<usize>,
+    pub(crate) properties: Vec<Assignment>,
+    pub(crate) settings: Settings,
+    /// The directory of the tree that becomes its root.
+    pub(crate) root: Option<NodeId>,
+    /// Its files in the order of their objects, the root first.
+    pub(crate) files: Vec<NodeId>,
+    /// The first object after its files.
+    pub(crate) end: ObjectId,
+    /// Names of its snapshots.
+    pub(crate) snapshots: Vec<String>,
+}
+
+impl Dataset {
+    /// Properties that the master node keeps, with their values.
+    pub(crate) fn master_node_properties(&self) -> Vec<(&'static str, u64)> {
+        let own = Properties(vec![&self.properties]);
+        ["normalization", "utf8only", "casesensitivity"].into_iter().map(|name| (name, own.number(name))).collect()
+    }
+
+    /// The object of its root directory: the first that a dnode of the dataset's
+    /// size may have without crossing a block of dnodes.
+    pub(crate) fn root_object(&self) -> ObjectId {
+        ObjectId(FIRST_FILE.0.next_multiple_of(self.settings.dnode_slots as u64))
+    }
+}
+
+/// Object numbers of files.
+#[derive(Default)]
+struct Objects {
+    /// By node, 0 for none. Files in several datasets are in `shared` instead.
+    files: Vec<u32>,
+    /// Files with several names, by dataset.
+    shared: HashMap<(u32, NodeId), Shared>,
+    /// Directories where another dataset is mounted, in the dataset above.
+    mountpoints: HashMap<NodeId, u32>,
+}
+
+#[derive(Clone, Copy)]
+struct Shared {
+    object: u32,
+    links: u32,
+}
+
+impl Plan {
+    /// Divides the tree among the datasets.
+    pub(crate) fn new(tree: &Tree, spec: &PoolSpec) -> Result<Self, Error> {
+        let mut datasets = arrange(spec)?;
+        let mounts = mounts(spec, &datasets)?;
+        let mut roots = HashMap::new();
+        for (path, &index) in &mounts {
+            let root = tree.lookup(path.as_bytes()).filter(|&node| tree.node(node).kind == Kind::Directory);
+            let root = root.ok_or_else(|| {
+                Error::Spec(format!("dataset {}: {path} is no directory of the tree", datasets[index].name))
+            })?;
+            datasets[index].root = Some(root);
+            roots.insert(root, index);
+        }
+        if !roots.contains_key(&tree.root()) {
+            return Err(Error::Spec(
+                "no dataset is mounted at the root of the tree: give one mountpoint=/, or a matching root path"
+                    .to_owned(),
+            ));
+        }
+        let mut objects = Objects { files: vec![0; tree.len()], ..Objects::default() };
+        for index in 0..datasets.len() {
+            Walk { tree, spec, roots: &roots, objects: &mut objects, index }.run(&mut datasets)?;
+        }
+        Ok(Self { datasets, objects })
+    }
+
+    /// The object that an entry of a directory of dataset `index` leads to.
+    pub(crate) fn entry(&self, tree: &Tree, index: usize, node: NodeId) -> ObjectId {
+        if let Some(&object) = self.objects.mountpoints.get(&node) {
+            return ObjectId(object.into());
+        }
+        self.file(tree, index, node).0
+    }
+
+    /// The object and the number of names of a file of dataset `index`.
+    pub(crate) fn file(&self, tree: &Tree, index: usize, node: NodeId) -> (ObjectId, u32) {
+        if is_shared(tree, node) {
+            return match self.objects.shared.get(&(index as u32, node)) {
+                Some(shared) => (ObjectId(shared.object.into()), shared.links),
+                None => (ObjectId(0), 0),
+            };
+        }
+        (ObjectId(self.objects.files[node.index()].into()), tree.node(node).links)
+    }
+
+    /// Whether another dataset is mounted on a directory of dataset `index`.
+    pub(crate) fn is_mountpoint(&self, index: usize, node: NodeId) -> bool {
+        self.datasets[index].root != Some(node) && self.objects.mountpoints.contains_key(&node)
+    }
+
+    /// Bytes of memory that the plan holds.
+    pub(crate) fn memory(&self) -> u64 {
+        let files: usize = self.datasets.iter().map(|dataset| dataset.files.capacity()).sum();
+        (4 * (files + self.objects.files.len()) + 32 * self.objects.shared.capacity()) as u64
+    }
+}
+
+/// The directories of the tree that must exist for the datasets of a pool to be
+/// mounted on, as paths from the tree's root.
+///
+/// # Errors
+/// [`Error::Spec`] if the datasets contradict each other.
+pub fn mountpoints(spec: &PoolSpec) -> Result<Vec<String>, Error> {
+    crate::spec::check(spec)?;
+    let mut paths: Vec<String> = mounts(spec, &arrange(spec)?)?.into_keys().collect();
+    paths.sort();
+    Ok(paths)
+}
+
+/// The datasets by name, each with its parent and settings.
+fn arrange(spec: &PoolSpec) -> Result<Vec<Dataset>, Error> {
+    let mut specs: Vec<DatasetSpec> = spec.datasets.clone();
+    if !specs.iter().any(|dataset| dataset.name == spec.name) {
+        specs.push(DatasetSpec { name: spec.name.clone(), properties: Vec::new() });
+    }
+    specs.sort_by(|a, b| a.name.split('/').cmp(b.name.split('/')));
+    let mut datasets: Vec<Dataset> = Vec::with_capacity(specs.len());
+    for dataset in specs {
+        let failed = |what: &str| Err(Error::Spec(format!("dataset {}: {what}", dataset.name)));
+        let find = |name: &str| datasets.iter().position(|other| other.name == name);
+        if find(&dataset.name).is_some() {
+            return failed("it is given twice");
+        }
+        let parent = match dataset.name.rsplit_once('/') {
+            Some((parent, _)) => match find(parent) {
+                Some(index) => Some(index),
+                None if dataset.name.split('/').next() != Some(spec.name.as_str()) => {
+                    return failed(&format!("it is not in the pool {}", spec.name));
+                }
+                None => return failed(&format!("there is no dataset {parent} above it; give that one, too")),
+            },
+            None if dataset.name == spec.name => None,
+            None => return failed(&format!("it is not in the pool {}", spec.name)),
+        };
+        let settings = {
+            let mut own: Vec<&[Assignment]> = vec![&dataset.properties];
+            let mut above = parent;
+            while let Some(index) = above {
+                own.push(&datasets[index].properties);
+                above = datasets[index].parent;
+            }
+            Settings::of(&dataset.name, &Properties(own), spec.features)?
+        };
+        datasets.push(Dataset {
+            name: dataset.name,
+            parent,
+            properties: dataset.properties,
+            settings,
+            root: None,
+            files: Vec::new(),
+            end: FIRST_FILE,
+            snapshots: Vec::new(),
+        });
+    }
+    for snapshot in &spec.snapshots {
+        let matching: Vec<&mut Dataset> = datasets
+            .iter_mut()
+            .filter(|dataset| snapshot.dataset.as_ref().is_none_or(|name| *name == dataset.name))
+            .collect();
+        if matching.is_empty() {
+            let name = snapshot.dataset.clone().unwrap_or_default();
+            return Err(Error::Spec(format!("snapshot {name}@{}: there is no such dataset", snapshot.name)));
+        }
+        for dataset in matching {
+            if dataset.snapshots.contains(&snapshot.name) {
+                return Err(Error::Spec(format!("snapshot {}@{} is given twice", dataset.name, snapshot.name)));
+            }
+            dataset.snapshots.push(snapshot.name.clone());
+        }
+    }
+    if let Some(bootfs) = &spec.bootfs
+        && !datasets.iter().any(|dataset| dataset.name == *bootfs)
+    {
+        return Err(Error::Spec(format!("bootfs {bootfs}: there is no such dataset")));
+    }
+    Ok(datasets)
+}
+
+/// Datasets that can be mounted, by their paths in the tree.
+fn mounts(spec: &PoolSpec, datasets: &[Dataset]) -> Result<HashMap<String, usize>, Error> {
+    let mut paths: Vec<Option<String>> = Vec::with_capacity(datasets.len());
+    for dataset in datasets {
+        let properties = Properties(vec![&dataset.properties]);
+        let path = match (properties.own("mountpoint"), dataset.parent) {
+            (Some(StoredValue::Text(path)), _) if path.starts_with('/') => Some(path.clone()),
+            (Some(_), _) => None,
+            (None, None) => Some(spec.root_path.clone().unwrap_or_else(|| format!("/{}", spec.name))),
+            (None, Some(parent)) => paths[parent].as_ref().map(|above| {
+                let name = dataset.name.rsplit('/').next().unwrap_or_default();
+                format!("{}/{name}", above.trim_end_matches('/'))
+            }),
+        };
+        paths.push(path);
+    }
+    let canmount = |index: usize| Properties(vec![&datasets[index].properties]).number("canmount");
+    let mountable: Vec<(usize, &String)> = paths
+        .iter()
+        .enumerate()
+        .filter(|(index, _)| canmount(*index) != CANMOUNT_OFF)
+        .filter_map(|(index, path)| Some((index, path.as_ref()?)))
+        .collect();
+    let root_path = match &spec.root_path {
+        Some(path) => path.trim_end_matches('/').to_owned(),
+        None if mountable.iter().any(|(_, path)| *path == "/") => String::new(),
+        None => format!("/{}", spec.name),
+    };
+    let mut mounts: HashMap<String, usize> = HashMap::new();
+    for (index, path) in mountable {
+        let Some(inside) = path.trim_end_matches('/').strip_prefix(root_path.as_str()) else { continue };
+        if !inside.is_empty() && !inside.starts_with('/') {
+            continue;
+        }
+        let inside = if inside.is_empty() { "/".to_owned() } else { inside.to_owned() };
+        let Some(&other) = mounts.get(&inside) else {
+            mounts.insert(inside, index);
+            continue;
+        };
+        // Of several boot environments, the one that is booted gets the files.
+        let rank = |index: usize| {
+            (spec.bootfs.as_ref() == Some(&datasets[index].name), canmount(index) == CANMOUNT_ON)
+        };
+        match rank(index).cmp(&rank(other)) {
+            std::cmp::Ordering::Greater => drop(mounts.insert(inside, index)),
+            std::cmp::Ordering::Less => {}
+            std::cmp::Ordering::Equal => {
+                return Err(Error::Spec(format!(
+                    "datasets {} and {} are both mounted on {path}; make one of them the bootfs",
+                    datasets[other].name, datasets[index].name
+                )));
+            }
+        }
+    }
+    Ok(mounts)
+}
+
+/// A walk through the files of one dataset that numbers them.
+struct Walk<'a> {
+    tree: &'a Tree,
+    spec: &'a PoolSpec,
+    roots: &'a HashMap<NodeId, usize>,
+    objects: &'a mut Objects,
+    index: usize,
+}
+
+impl Walk<'_> {
+    fn run(&mut self, datasets: &mut [Dataset]) -> Result<(), Error> {
+        let settings = datasets[self.index].settings.clone();
+        let slots = settings.dnode_slots as u64;
+        let mut files = Vec::new();
+        let mut next = datasets[self.index].root_object().0;
+        let Some(root) = datasets[self.index].root else {
+            datasets[self.index].end = ObjectId(next + slots);
+            return Ok(());
+        };
+        let mut pending = vec![root];
+        while let Some(node) = pending.pop() {
+            let shared = is_shared(self.tree, node);
+            if shared && self.known(datasets, node)? {
+                continue;
+            }
+            let object = u32::try_from(next)
+                .map_err(|_| Error::Spec("a dataset has more than 2^32 objects, which is not supported".to_owned()))?;
+            let mountpoint = node != root && self.roots.contains_key(&node);
+            files.push(node);
+            next += slots;
+            if mountpoint {
+                self.objects.mountpoints.insert(node, object);
+                continue;
+            }
+            if shared {
+                self.objects.shared.insert((self.index as u32, node), Shared { object, links: 1 });
+            } else {
+                self.objects.files[node.index()] = object;
+            }
+            if let XattrPlan::Directory(xattrs) =
+                attributes::xattr_plan(self.tree, node, settings.xattrs, settings.posix_acls)?
+            {
+                next += slots * (1 + xattrs.len() as u64);
+            }
+            if self.tree.node(node).kind == Kind::Directory {
+                // Last in, first out: the first name is taken first.
+                pending.extend(self.tree.entries(node).rev().map(|entry| entry.node));
+            }
+        }
+        let dataset = &mut datasets[self.index];
+        dataset.files = files;
+        dataset.end = ObjectId(next);
+        Ok(())
+    }
+
+    /// Counts another name of a file, if this dataset has one already.
+    fn known(&mut self, datasets: &[Dataset], node: NodeId) -> Result<bool, Error> {
+        if let Some(shared) = self.objects.shared.get_mut(&(self.index as u32, node)) {
+            shared.links += 1;
+            return Ok(true);
+        }
+        if self.spec.cross_links == CrossLinks::Refuse
+            && let Some(other) =
+                (0..self.index as u32).find(|other| self.objects.shared.contains_key(&(*other, node)))
+        {
+            let names = |index: usize| datasets[index].name.clone();
+            let paths = self.link_paths(node);
+            return Err(Error::CrossLink {
+                first: paths.first().cloned().unwrap_or_default(),
+                first_dataset: names(other as usize),
+                second: paths.last().cloned().unwrap_or_default(),
+                second_dataset: names(self.index),
+            });
+        }
+        Ok(false)
+    }
+
+    /// Two names of a file in different datasets.
+    fn link_paths(&self, node: NodeId) -> Vec<String> {
+        let mut found: Vec<(usize, String)> = Vec::new();
+        let mut pending = vec![(self.tree.root(), self.roots.get(&self.tree.root()).copied().unwrap_or(0))];
+        while let Some((directory, dataset)) = pending.pop() {
+            for entry in self.tree.entries(directory).rev() {
+                if entry.node == node && !found.iter().any(|(other, _)| *other == dataset) {
+                    let mut path = self.tree.path(directory);
+                    if path != b"/" {
+                        path.push(b'/');
+                    }
+                    path.extend_from_slice(entry.name);
+                    found.push((dataset, printable(&path)));
+                }
+                if self.tree.node(entry.node).kind == Kind::Directory {
+                    pending.push((entry.node, self.roots.get(&entry.node).copied().unwrap_or(dataset)));
+                }
+            }
+        }
+        found.sort();
+        found.into_iter().map(|(_, path)| path).collect()
+    }
+}
+
+fn is_shared(tree: &Tree, node: NodeId) -> bool {
+    let node = tree.node(node);
+    node.kind != Kind::Directory && node.links > 1
+}

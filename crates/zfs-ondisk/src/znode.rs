@@ -1,0 +1,129 @@
+//! Files as the ZFS POSIX layer keeps them (`sys/zfs_znode.h`): flags, directory
+//! entries, device numbers, names of the master node.
+
+use crate::object::ObjectId;
+
+/// Version of the ZFS POSIX layer with system attributes (`ZPL_VERSION`).
+pub const ZPL_VERSION: u64 = 5;
+
+/// Names in the master node, object 1 of every file system.
+pub mod master {
+    /// Object number of the master node.
+    pub const OBJECT: u64 = 1;
+    /// The root directory.
+    pub const ROOT: &str = "ROOT";
+    /// Files unlinked but not yet freed.
+    pub const DELETE_QUEUE: &str = "DELETE_QUEUE";
+    /// The SA master node.
+    pub const SA_ATTRS: &str = "SA_ATTRS";
+    /// Version of the ZFS POSIX layer.
+    pub const VERSION: &str = "VERSION";
+}
+
+/// Bits of the attribute `ZPL_FLAGS`.
+pub mod flag {
+    /// An extended attribute, or a directory of them.
+    pub const XATTR: u64 = 0x1;
+    /// The ACL has entries that are inherited.
+    pub const INHERIT_ACE: u64 = 0x2;
+    /// The ACL says no more than the mode.
+    pub const ACL_TRIVIAL: u64 = 0x4;
+    /// The ACL is inherited automatically.
+    pub const ACL_AUTO_INHERIT: u64 = 0x40;
+    /// Everyone may execute.
+    pub const NO_EXECS_DENIED: u64 = 0x100;
+    /// `urdonly`, the DOS attribute.
+    pub const READONLY: u64 = 1 << 32;
+    /// `uhidden`
+    pub const HIDDEN: u64 = 1 << 33;
+    /// `usystem`
+    pub const SYSTEM: u64 = 1 << 34;
+    /// `uarch`: changed since the last backup.
+    pub const ARCHIVE: u64 = 1 << 35;
+    /// `schg`
+    pub const IMMUTABLE: u64 = 1 << 36;
+    /// `sunlnk`
+    pub const NOUNLINK: u64 = 1 << 37;
+    /// `sappnd`
+    pub const APPENDONLY: u64 = 1 << 38;
+    /// `nodump`
+    pub const NODUMP: u64 = 1 << 39;
+    /// `opaque`
+    pub const OPAQUE: u64 = 1 << 40;
+    /// Changed since the last scan for viruses.
+    pub const AV_MODIFIED: u64 = 1 << 42;
+    /// `ureparse`
+    pub const REPARSE: u64 = 1 << 43;
+    /// `uoffline`
+    pub const OFFLINE: u64 = 1 << 44;
+    /// `usparse`
+    pub const SPARSE: u64 = 1 << 45;
+}
+
+/// FreeBSD's file flags (`st_flags`, `sys/stat.h`) beside ours.
+const FILE_FLAGS: &[(u32, u64)] = &[
+    (0x0000_0001, flag::NODUMP),
+    (0x0000_0008, flag::OPAQUE),
+    (0x0000_0080, flag::SYSTEM),
+    (0x0000_0100, flag::SPARSE),
+    (0x0000_0200, flag::OFFLINE),
+    (0x0000_0400, flag::REPARSE),
+    (0x0000_0800, flag::ARCHIVE),
+    (0x0000_1000, flag::READONLY),
+    (0x0000_8000, flag::HIDDEN),
+    (0x0002_0000, flag::IMMUTABLE),
+    (0x0004_0000, flag::APPENDONLY),
+    (0x0010_0000, flag::NOUNLINK),
+];
+
+/// The bits of `ZPL_FLAGS` for FreeBSD's file flags. Those that ZFS has no bit
+/// for (`uchg`, `uappnd`, ...) are left out, as `chflags` refuses them on ZFS.
+pub fn flags_from_file_flags(file_flags: u32) -> u64 {
+    FILE_FLAGS.iter().filter(|(file, _)| file_flags & file != 0).fold(0, |flags, (_, bit)| flags | bit)
+}
+
+/// FreeBSD's file flags for the bits of `ZPL_FLAGS`.
+pub fn file_flags_from_flags(flags: u64) -> u32 {
+    FILE_FLAGS.iter().filter(|(_, bit)| flags & bit != 0).fold(0, |file_flags, (file, _)| file_flags | file)
+}
+
+/// The type of a file in a directory entry, which is that in its mode
+/// (`IFTODT`).
+pub fn dirent_type(mode: u64) -> u8 {
+    (mode >> 12 & 0xf) as u8
+}
+
+/// The value of a directory entry (`ZFS_DIRENT_MAKE`).
+pub fn dirent(mode: u64, object: ObjectId) -> u64 {
+    u64::from(dirent_type(mode)) << 60 | object.0
+}
+
+/// Type and object of a directory entry's value.
+pub fn parse_dirent(value: u64) -> (u8, ObjectId) {
+    ((value >> 60) as u8, ObjectId(value & ((1 << 48) - 1)))
+}
+
+/// The value of `ZPL_RDEV` (`zfs_expldev`).
+pub fn device_number(major: u32, minor: u32) -> u64 {
+    u64::from(major) << 32 | u64::from(minor)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_entry_gives_type_and_object_back() {
+        assert_eq!(parse_dirent(dirent(0o100644, ObjectId(0xffff_ffff_ffff))), (8, ObjectId(0xffff_ffff_ffff)));
+        assert_eq!(parse_dirent(dirent(0o040755, ObjectId(34))), (4, ObjectId(34)));
+    }
+
+    #[test]
+    fn every_file_flag_that_zfs_knows_is_kept() {
+        for (file, bit) in FILE_FLAGS {
+            assert_eq!(flags_from_file_flags(*file), *bit);
+            assert_eq!(file_flags_from_flags(*bit), *file);
+        }
+        assert_eq!(flags_from_file_flags(0x2), 0, "uchg has no bit");
+    }
+}

@@ -1,0 +1,199 @@
+//! Datasets: what their records say about space and about each other.
+
+use std::collections::{HashMap, HashSet};
+
+use zfs_ondisk::bpobj::DeadlistHeader;
+use zfs_ondisk::object::{ObjectId, ObjectType};
+
+use super::claims::{for_each_in_list, list_header};
+use super::tree::{NO_OBJECT, Space};
+use super::{Checker, Kind};
+use crate::dataset::{Dataset, DatasetKind, read_dir};
+use crate::error::Error;
+use crate::object::ObjectSet;
+use crate::pool::MOS;
+
+/// Indices of the parts of the space used by a directory (`dd_used_t`).
+const HEAD: usize = 0;
+const CHILD: usize = 2;
+
+impl Checker<'_> {
+    /// Examines all datasets and their records.
+    pub(super) fn datasets(&mut self, mos: &ObjectSet, datasets: &[Dataset]) {
+        let objects: HashMap<ObjectId, &Dataset> =
+            datasets.iter().map(|dataset| (dataset.object, dataset)).collect();
+        let mut lists = HashSet::new();
+        let mut guids = HashMap::new();
+        for dataset in datasets {
+            self.dataset_contents(dataset);
+            self.dataset_record(dataset, &objects);
+            if let Some(other) = guids.insert(dataset.dataset.guid, &dataset.name) {
+                self.dataset_finding(dataset, Kind::Dataset, format!("its GUID is that of {other}, too"));
+            }
+            if dataset.kind == DatasetKind::Head {
+                self.directory_record(mos, dataset);
+            }
+            if dataset.dataset.deadlist != 0 && lists.insert(dataset.dataset.deadlist) {
+                let id = ObjectId(dataset.dataset.deadlist);
+                if let Err(error) = self.deadlist(mos, id) {
+                    self.failed(MOS, Some(id), &error);
+                }
+            }
+        }
+    }
+
+    fn dataset_finding(&mut self, dataset: &Dataset, kind: Kind, message: String) {
+        self.finding(kind, &dataset.name, None, message);
+    }
+
+    fn dataset_contents(&mut self, dataset: &Dataset) {
+        let space = match dataset.objects() {
+            Ok(Some(set)) => self.object_set(&set, dataset.dataset.prev_snapshot_txg, Some(dataset)),
+            Ok(None) => Space::default(),
+            Err(error) => return self.failed(&dataset.name, Some(NO_OBJECT), &error),
+        };
+        let record = &dataset.dataset;
+        let recorded = Space {
+            used: record.referenced_bytes,
+            compressed: record.compressed_bytes,
+            uncompressed: record.uncompressed_bytes,
+        };
+        if space != recorded {
+            let message = format!("its blocks take {space:?}, its record says {recorded:?}");
+            self.dataset_finding(dataset, Kind::Accounting, message);
+        }
+    }
+
+    fn dataset_record(&mut self, dataset: &Dataset, objects: &HashMap<ObjectId, &Dataset>) {
+        let record = &dataset.dataset;
+        if record.dir != dataset.dir_object.0 {
+            let message = format!("its directory is {}, expected {}", record.dir, dataset.dir_object);
+            self.dataset_finding(dataset, Kind::Dataset, message);
+        }
+        if record.unique_bytes > record.referenced_bytes {
+            let message = format!("{} bytes are unique of {}", record.unique_bytes, record.referenced_bytes);
+            self.dataset_finding(dataset, Kind::Accounting, message);
+        }
+        if record.prev_snapshot == 0 {
+            return;
+        }
+        let Some(previous) = objects.get(&ObjectId(record.prev_snapshot)) else {
+            let message = format!("its previous snapshot, object {}, is none", record.prev_snapshot);
+            return self.dataset_finding(dataset, Kind::Dataset, message);
+        };
+        if previous.dataset.creation_txg != record.prev_snapshot_txg {
+            let message = format!(
+                "its previous snapshot is of txg {}, expected {}",
+                record.prev_snapshot_txg, previous.dataset.creation_txg
+            );
+            self.dataset_finding(dataset, Kind::Dataset, message);
+        }
+        let is_clone = previous.dataset.dir != record.dir;
+        if !is_clone && previous.dataset.next_snapshot != dataset.object.0 {
+            let message = format!("{} is followed by object {}", previous.name, previous.dataset.next_snapshot);
+            self.dataset_finding(dataset, Kind::Dataset, message);
+        }
+        // Nothing is shared with an empty snapshot.
+        let shares = previous.dataset.referenced_bytes != 0;
+        if dataset.kind == DatasetKind::Head && !shares && record.unique_bytes != record.referenced_bytes {
+            let message = format!(
+                "{} bytes are unique, expected all {}",
+                record.unique_bytes, record.referenced_bytes
+            );
+            self.dataset_finding(dataset, Kind::Accounting, message);
+        }
+    }
+
+    fn directory_record(&mut self, mos: &ObjectSet, dataset: &Dataset) {
+        let dir = &dataset.dir;
+        let sum = dir.used_breakdown.iter().copied().fold(0, u64::wrapping_add);
+        if dir.flags & zfs_ondisk::dsl::DIR_FLAG_USED_BREAKDOWN != 0 && sum != dir.used_bytes {
+            let message = format!("{} bytes are used, the parts sum up to {sum}", dir.used_bytes);
+            self.dataset_finding(dataset, Kind::Accounting, message);
+        }
+        if dir.used_breakdown[HEAD] != dataset.dataset.unique_bytes {
+            let message = format!(
+                "the directory says that the head uses {} bytes, {} are unique",
+                dir.used_breakdown[HEAD], dataset.dataset.unique_bytes
+            );
+            self.dataset_finding(dataset, Kind::Accounting, message);
+        }
+        match self.used_by_children(mos, dataset) {
+            Ok(used) if used != dir.used_breakdown[CHILD] => {
+                let message = format!(
+                    "the directory says that its children use {} bytes, they say {used}",
+                    dir.used_breakdown[CHILD]
+                );
+                self.dataset_finding(dataset, Kind::Accounting, message);
+            }
+            Ok(_) => {}
+            Err(error) => self.failed(&dataset.name, None, &error),
+        }
+    }
+
+    fn used_by_children(&self, mos: &ObjectSet, dataset: &Dataset) -> Result<u64, Error> {
+        if dataset.dir.child_map == 0 {
+            return Ok(0);
+        }
+        let mut used = 0u64;
+        for entry in mos.object(ObjectId(dataset.dir.child_map))?.zap()?.iter() {
+            let child = ObjectId(entry?.number().unwrap_or(0));
+            let record = read_dir(mos, child)?;
+            if record.parent != dataset.dir_object.0 {
+                return Err(Error::Malformed {
+                    what: "parent of a DSL directory",
+                    found: record.parent.to_string(),
+                    expected: "the directory that lists it",
+                }
+                .in_object(MOS, child));
+            }
+            used = used.wrapping_add(record.used_bytes);
+        }
+        Ok(used)
+    }
+
+    /// Compares the totals of a deadlist with those of its lists, and theirs with
+    /// their blocks.
+    fn deadlist(&mut self, mos: &ObjectSet, id: ObjectId) -> Result<(), Error> {
+        let object = mos.object(id)?;
+        // Before pools had deadlists of several lists, one list was all.
+        if object.dnode().bonus_type != ObjectType::DEADLIST_HDR {
+            return self.list(mos, id);
+        }
+        let header = DeadlistHeader::read(&object.bonus()).map_err(Error::truncated("header of a deadlist"))?;
+        let recorded =
+            Space { used: header.used, compressed: header.compressed, uncompressed: header.uncompressed };
+        let mut sum = Space::default();
+        for entry in object.zap()?.iter() {
+            let list = ObjectId(entry?.number().unwrap_or(0));
+            self.list(mos, list)?;
+            let header = list_header(mos, list)?;
+            sum.add(Space {
+                used: header.used,
+                compressed: header.compressed,
+                uncompressed: header.uncompressed,
+            });
+        }
+        if sum != recorded {
+            let message = format!("the deadlist says {recorded:?}, its lists {sum:?}");
+            self.finding(Kind::Accounting, MOS, Some(id), message);
+        }
+        Ok(())
+    }
+
+    fn list(&mut self, mos: &ObjectSet, id: ObjectId) -> Result<(), Error> {
+        let mut sum = Space::default();
+        for_each_in_list(mos, id, &mut HashSet::new(), &mut |pointer| sum.add(Space::of(pointer)))?;
+        let header = list_header(mos, id)?;
+        let recorded = Space {
+            used: header.used,
+            compressed: header.compressed,
+            uncompressed: header.uncompressed,
+        };
+        if sum != recorded {
+            let message = format!("the list of blocks says {recorded:?}, its blocks take {sum:?}");
+            self.finding(Kind::Accounting, MOS, Some(id), message);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,190 @@
+//! Why something of a pool cannot be read.
+
+use zfs_ondisk::blkptr::BlockPointer;
+use zfs_ondisk::bytes::Truncated;
+use zfs_ondisk::nvlist::NvError;
+use zfs_ondisk::object::ObjectId;
+use zfs_ondisk::zap::ZapError;
+use zfs_ondisk::{dnode, objset, sa};
+
+use crate::block::BadCopy;
+
+/// Why something of a pool cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The device itself cannot be read.
+    #[error("{device}: byte {offset}: {source}")]
+    Io {
+        /// Name of the device.
+        device: String,
+        /// Where, in bytes from its start.
+        offset: u64,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// No device was given.
+    #[error("no device was given")]
+    NoDevice,
+    /// None of the four labels of a device is that of a pool.
+    #[error("{device} is no member of a ZFS pool: {reason}")]
+    NoLabel {
+        /// Name of the device.
+        device: String,
+        /// What is wrong with its first label.
+        reason: String,
+    },
+    /// The devices do not belong together.
+    #[error("the devices belong to several pools: {first} and {second}")]
+    SeveralPools {
+        /// A device and its pool.
+        first: String,
+        /// Another device and its pool.
+        second: String,
+    },
+    /// No valid uberblock, or none of the transaction group asked for.
+    #[error("no uberblock {0} was found in the labels")]
+    NoUberblock(String),
+    /// A vdev of a type that this reader does not know.
+    #[error("vdev {id} is of type '{kind}', which is not supported yet")]
+    UnsupportedVdev {
+        /// Number of the top-level vdev.
+        id: u64,
+        /// Its type.
+        kind: String,
+    },
+    /// A feature that readers must know, and this one does not.
+    #[error("the pool has the feature '{0}', which is needed for reading and not supported yet")]
+    UnsupportedFeature(String),
+    /// The pool is of a version that no ZFS reads, or of one before features
+    /// that this reader does not know.
+    #[error("the pool is of version {0}, expected 1 to 28 or 5000")]
+    Version(u64),
+    /// A block is encrypted.
+    #[error("{0:?}: the block is encrypted, which is not supported yet")]
+    Encrypted(BlockPointer),
+    /// A block pointer has an impossible field.
+    #[error("{pointer:?}: {field} is {value}, expected {expected}")]
+    Pointer {
+        /// The pointer.
+        pointer: BlockPointer,
+        /// The field.
+        field: &'static str,
+        /// Its value.
+        value: u64,
+        /// What it may be.
+        expected: String,
+    },
+    /// No copy of a block can be read.
+    #[error("{pointer:?}: no copy can be read: {}", list(copies))]
+    Unreadable {
+        /// The pointer.
+        pointer: BlockPointer,
+        /// What is wrong with each copy.
+        copies: Vec<BadCopy>,
+    },
+    /// A block's contents are those that were written, but cannot be decompressed.
+    #[error("{pointer:?}: {source}")]
+    Decompress {
+        /// The pointer.
+        pointer: BlockPointer,
+        /// What is wrong.
+        source: zfs_ondisk::compress::Error,
+    },
+    /// The object does not exist.
+    #[error("the object is not allocated")]
+    NotAllocated,
+    /// A structure ends too early.
+    #[error("{what}: {source}")]
+    Truncated {
+        /// The structure.
+        what: &'static str,
+        /// Where, and what was expected.
+        source: Truncated,
+    },
+    /// A structure has a value that it cannot have.
+    #[error("{what} is {found}, expected {expected}")]
+    Malformed {
+        /// Structure and field.
+        what: &'static str,
+        /// The value.
+        found: String,
+        /// What it may be.
+        expected: &'static str,
+    },
+    /// A dnode is damaged.
+    #[error(transparent)]
+    Dnode(#[from] dnode::Error),
+    /// The root of an object set is damaged.
+    #[error(transparent)]
+    ObjectSet(#[from] objset::Error),
+    /// System attributes are damaged.
+    #[error(transparent)]
+    Attributes(#[from] sa::Error),
+    /// A ZAP is damaged.
+    #[error(transparent)]
+    Zap(#[from] ZapError),
+    /// An nvlist is damaged.
+    #[error(transparent)]
+    NvList(#[from] NvError),
+    /// Something is wrong with an object.
+    #[error("{object_set}, object {object}: {source}")]
+    Object {
+        /// Name of the object set: "MOS" or that of a dataset.
+        object_set: String,
+        /// The object.
+        object: ObjectId,
+        /// What is wrong.
+        source: Box<Error>,
+    },
+    /// There is no such dataset or snapshot.
+    #[error("there is no dataset '{0}'")]
+    NoDataset(String),
+    /// There is no such file.
+    #[error("{dataset}: there is no file '{path}'")]
+    NoFile {
+        /// The dataset.
+        dataset: String,
+        /// Path from its root.
+        path: String,
+    },
+    /// Something was asked of a file of another type.
+    #[error("the file is not a {0}")]
+    NotA(&'static str),
+}
+
+impl Error {
+    /// The error with the object in which it occurred, unless it has one.
+    pub(crate) fn in_object(self, object_set: &str, object: ObjectId) -> Self {
+        match self {
+            Self::Object { .. } => self,
+            source => Self::Object {
+                object_set: object_set.to_owned(),
+                object,
+                source: Box::new(source),
+            },
+        }
+    }
+
+    /// For `map_err`: the error of a structure that ends too early.
+    pub(crate) fn truncated(what: &'static str) -> impl Fn(Truncated) -> Self {
+        move |source| Self::Truncated { what, source }
+    }
+
+    /// The error without the object in which it occurred.
+    pub fn cause(&self) -> &Self {
+        match self {
+            Self::Object { source, .. } => source.cause(),
+            other => other,
+        }
+    }
+}
+
+fn list(copies: &[BadCopy]) -> String {
+    let copies: Vec<String> = copies.iter().map(BadCopy::to_string).collect();
+    if copies.is_empty() {
+        "it has none".into()
+    } else {
+        copies.join("; ")
+    }
+}

@@ -1,0 +1,363 @@
+//! The files of a dataset.
+
+mod attributes;
+mod xattr;
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use zfs_ondisk::acl::Ace;
+use zfs_ondisk::bytes::View;
+use zfs_ondisk::object::ObjectId;
+use zfs_ondisk::sa::{self, Schema};
+use zfs_ondisk::znode::{self, master};
+
+use crate::dataset::Dataset;
+use crate::error::Error;
+use crate::object::{Blocks, Object, ObjectSet};
+use crate::zap::Zap;
+
+pub use attributes::{Attributes, FileType, Time};
+pub(crate) use attributes::{Stored, sa_view};
+
+/// The longest target of a symbolic link in bytes.
+const MAX_LINK: u64 = 64 << 10;
+
+/// The file system of a dataset or snapshot. Clones share everything.
+#[derive(Clone)]
+pub struct FileSystem(Arc<Inner>);
+
+struct Inner {
+    set: ObjectSet,
+    schema: Schema,
+    root: ObjectId,
+    delete_queue: Option<ObjectId>,
+}
+
+/// A name in a directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DirEntry {
+    /// The name.
+    pub name: Vec<u8>,
+    /// The file.
+    pub object: ObjectId,
+    /// The type of the file, as the directory has it.
+    pub file_type: Option<FileType>,
+}
+
+/// A directory being listed.
+pub struct Directory(Zap);
+
+/// A file of any type: its object and its attributes.
+#[derive(Clone)]
+pub struct File {
+    fs: FileSystem,
+    object: Object,
+    stored: Arc<Stored>,
+}
+
+impl FileSystem {
+    /// Opens the file system of a dataset or snapshot.
+    ///
+    /// # Errors
+    /// [`Error::NotA`] if it is none, or if what all files need cannot be read.
+    pub fn open(dataset: &Dataset) -> Result<Self, Error> {
+        match dataset.objects()? {
+            Some(set) => Self::from_objects(set),
+            None => Err(Error::NotA("file system")),
+        }
+    }
+
+    /// Opens the file system that is in an object set.
+    ///
+    /// # Errors
+    /// As [`FileSystem::open`].
+    pub fn from_objects(set: ObjectSet) -> Result<Self, Error> {
+        if set.kind() != Some(zfs_ondisk::objset::Kind::FileSystem) {
+            return Err(Error::NotA("file system"));
+        }
+        let object = set.object(ObjectId(master::OBJECT))?;
+        let mut node = object.zap()?;
+        let root = node.number(master::ROOT)?.ok_or_else(|| {
+            object.failed(Error::Malformed {
+                what: "the entry 'ROOT' of the master node",
+                found: "missing".into(),
+                expected: "an object",
+            })
+        })?;
+        let delete_queue = node.number(master::DELETE_QUEUE)?.map(ObjectId);
+        let mut schema = Schema::default();
+        if let Some(attributes) = node.number(master::SA_ATTRS)? {
+            schema = read_schema(&set, ObjectId(attributes))?;
+        }
+        let root = ObjectId(root);
+        Ok(Self(Arc::new(Inner { set, schema, root, delete_queue })))
+    }
+
+    /// Its objects.
+    pub fn objects(&self) -> &ObjectSet {
+        &self.0.set
+    }
+
+    /// The root directory.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn root(&self) -> Result<File, Error> {
+        self.file(self.0.root)
+    }
+
+    /// The file that is an object.
+    ///
+    /// # Errors
+    /// If the object is none, or cannot be read.
+    pub fn file(&self, id: ObjectId) -> Result<File, Error> {
+        self.file_of(self.0.set.object(id)?)
+    }
+
+    /// The file at a path from the root, its parts separated by `/`. Symbolic
+    /// links are not followed.
+    ///
+    /// # Errors
+    /// [`Error::NoFile`], or if a directory on the way cannot be read.
+    pub fn lookup(&self, path: &[u8]) -> Result<File, Error> {
+        let missing = || Error::NoFile {
+            dataset: self.0.set.name().to_owned(),
+            path: String::from_utf8_lossy(path).into_owned(),
+        };
+        let mut file = self.root()?;
+        for name in path.split(|&byte| byte == b'/') {
+            let id = match name {
+                b"" | b"." => continue,
+                b".." => Some(file.attributes().parent),
+                _ if !file.attributes().is_dir() => None,
+                _ => file.directory()?.lookup(name)?.map(|entry| entry.object),
+            };
+            file = self.file(id.ok_or_else(missing)?)?;
+        }
+        Ok(file)
+    }
+
+    pub(crate) fn file_of(&self, object: Object) -> Result<File, Error> {
+        let stored = Stored::read(&object, &self.0.schema)?;
+        Ok(File { fs: self.clone(), object, stored: Arc::new(stored) })
+    }
+
+    pub(crate) fn schema(&self) -> &Schema {
+        &self.0.schema
+    }
+
+    pub(crate) fn root_id(&self) -> ObjectId {
+        self.0.root
+    }
+
+    pub(crate) fn delete_queue(&self) -> Option<ObjectId> {
+        self.0.delete_queue
+    }
+}
+
+fn read_schema(set: &ObjectSet, id: ObjectId) -> Result<Schema, Error> {
+    let mut schema = Schema::default();
+    let mut node = set.object(id)?.zap()?;
+    let mut table = |name| -> Result<Option<Zap>, Error> {
+        node.number(name)?.map(|id| set.object(ObjectId(id))?.zap()).transpose()
+    };
+    if let Some(mut registry) = table(sa::REGISTRY)? {
+        for entry in registry.iter() {
+            let entry = entry?;
+            let name = String::from_utf8_lossy(&entry.name).into_owned();
+            schema.register(&name, entry.number().unwrap_or(0));
+        }
+    }
+    if let Some(mut layouts) = table(sa::LAYOUTS)? {
+        for entry in layouts.iter() {
+            let entry = entry?;
+            let number = String::from_utf8_lossy(&entry.name).parse();
+            // A name that is no number belongs to no buffer.
+            if let Ok(number) = number {
+                schema.add_layout(number, entry.values.iter().map(|&value| value as u16).collect());
+            }
+        }
+    }
+    Ok(schema)
+}
+
+impl Directory {
+    /// The entry of a name.
+    ///
+    /// # Errors
+    /// If the directory cannot be read.
+    pub fn lookup(&mut self, name: &[u8]) -> Result<Option<DirEntry>, Error> {
+        let Some(entry) = self.0.lookup(name)? else { return Ok(None) };
+        dir_entry(self.0.object(), entry).map(Some)
+    }
+
+    /// All entries, or the first error, in the order in which they are stored. No
+    /// more than a leaf of them is in memory.
+    pub fn entries(&mut self) -> impl Iterator<Item = Result<DirEntry, Error>> + '_ {
+        let object = self.0.object().clone();
+        self.0.iter().map(move |entry| dir_entry(&object, entry?))
+    }
+}
+
+fn dir_entry(object: &Object, entry: zfs_ondisk::zap::Entry) -> Result<DirEntry, Error> {
+    let value = entry.number().ok_or_else(|| {
+        object.failed(Error::Malformed {
+            what: "value of a directory entry",
+            found: format!("{} integers", entry.values.len()),
+            expected: "one integer",
+        })
+    })?;
+    let (kind, id) = znode::parse_dirent(value);
+    Ok(DirEntry { name: entry.name, object: id, file_type: FileType::from_number(kind) })
+}
+
+impl File {
+    /// Its file system.
+    pub fn file_system(&self) -> &FileSystem {
+        &self.fs
+    }
+
+    /// Its object.
+    pub fn object(&self) -> &Object {
+        &self.object
+    }
+
+    /// Its attributes.
+    pub fn attributes(&self) -> &Attributes {
+        &self.stored.attributes
+    }
+
+    /// Its names, if it is a directory.
+    ///
+    /// # Errors
+    /// [`Error::NotA`] if it is none, or if it cannot be read.
+    pub fn directory(&self) -> Result<Directory, Error> {
+        if !self.attributes().is_dir() {
+            return Err(self.object.failed(Error::NotA("directory")));
+        }
+        self.object.zap().map(Directory)
+    }
+
+    /// The directory of extended attributes, if it has one.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn xattr_dir(&self) -> Result<Option<Directory>, Error> {
+        self.attributes()
+            .xattr_dir
+            .map(|id| self.fs.file(id)?.directory())
+            .transpose()
+    }
+
+    /// Reads the contents from `offset` on into `buf`, and gives the number of
+    /// bytes read: less than `buf` has at the end of the file only.
+    ///
+    /// # Errors
+    /// If a block cannot be read.
+    pub fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<usize, Error> {
+        let rest = self.attributes().size.saturating_sub(offset);
+        let count = usize::try_from(rest).unwrap_or(usize::MAX).min(buf.len());
+        self.object.read_at(offset, &mut buf[..count])?;
+        Ok(count)
+    }
+
+    /// The ranges of bytes that hold data; between them are holes. They are
+    /// blocks, merged where they adjoin.
+    pub fn extents(&self) -> Extents {
+        Extents {
+            blocks: self.object.blocks(),
+            block_size: self.object.dnode().data_block_size() as u64,
+            size: self.attributes().size,
+            current: None,
+        }
+    }
+
+    /// The target, if it is a symbolic link.
+    ///
+    /// # Errors
+    /// [`Error::NotA`] if it is none, or if it cannot be read.
+    pub fn link_target(&self) -> Result<Vec<u8>, Error> {
+        if self.attributes().file_type() != Some(FileType::Symlink) {
+            return Err(self.object.failed(Error::NotA("symbolic link")));
+        }
+        match &self.stored.symlink {
+            Some(target) => Ok(target.clone()),
+            None => self.whole(MAX_LINK),
+        }
+    }
+
+    /// The access control list; `None` if there is none beside the mode.
+    ///
+    /// # Errors
+    /// If it is damaged.
+    pub fn acl(&self) -> Result<Option<Vec<Ace>>, Error> {
+        self.stored.acl(&self.object).map_err(|error| self.object.failed(error))
+    }
+
+    /// The number of the layout of the system attributes in the bonus buffer.
+    pub(crate) fn bonus_attributes(&self) -> Result<Vec<(&str, View<'_>)>, Error> {
+        let view = sa_view(self.object.bonus().as_bytes());
+        Ok(self.fs.schema().attributes(&view)?)
+    }
+
+    fn stored(&self) -> &Stored {
+        &self.stored
+    }
+
+    /// The whole contents, if they are no longer than `limit` bytes.
+    fn whole(&self, limit: u64) -> Result<Vec<u8>, Error> {
+        let size = self.attributes().size;
+        if size > limit {
+            return Err(self.object.failed(Error::Malformed {
+                what: "length of a file read at once",
+                found: size.to_string(),
+                expected: "less",
+            }));
+        }
+        let mut contents = vec![0; size as usize];
+        self.object.read_at(0, &mut contents)?;
+        Ok(contents)
+    }
+}
+
+impl std::fmt::Debug for File {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:?}, {:?}", self.object, self.attributes())
+    }
+}
+
+/// The ranges of a file that hold data.
+pub struct Extents {
+    blocks: Blocks,
+    block_size: u64,
+    size: u64,
+    current: Option<Range<u64>>,
+}
+
+impl Iterator for Extents {
+    type Item = Result<Range<u64>, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        for found in self.blocks.by_ref() {
+            let number = match found {
+                Ok((number, _)) => number,
+                Err(error) => return Some(Err(error)),
+            };
+            let start = number.saturating_mul(self.block_size);
+            let end = start.saturating_add(self.block_size).min(self.size);
+            if start >= end {
+                break;
+            }
+            match &mut self.current {
+                Some(current) if current.end == start => current.end = end,
+                current => {
+                    if let Some(done) = current.replace(start..end) {
+                        return Some(Ok(done));
+                    }
+                }
+            }
+        }
+        self.current.take().map(Ok)
+    }
+}

@@ -1,0 +1,42 @@
+//! Reads ZFS pools in user space, from files or disks, without ZFS in the
+//! kernel and without writing a byte.
+//!
+//! All reading goes one path:
+//!
+//! ```text
+//! Device -> Vdev -> Pool::read_block -> ObjectSet -> Object -> Dataset -> FileSystem
+//! ```
+//!
+//! [`Pool::open`] reads the labels, puts the vdevs together and opens the meta
+//! object set; [`Pool::datasets`] lists what is in it; [`FileSystem`] reads the
+//! files of one dataset or snapshot; [`check::check`] examines everything.
+//!
+//! Every block is verified by its checksum before it is used. What is on the
+//! devices is not trusted: sizes are bounded before memory is allocated, and
+//! what cannot be is an [`Error`] that says where and what was expected.
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+mod block;
+mod cache;
+pub mod check;
+mod dataset;
+mod device;
+mod error;
+pub mod fs;
+mod label;
+mod object;
+mod pool;
+pub mod space;
+mod vdev;
+mod zap;
+
+pub use block::{BadCopy, MAX_BLOCK};
+pub use dataset::{Dataset, DatasetKind, PropertyValue};
+pub use device::{Device, ReadAt};
+pub use error::Error;
+pub use fs::FileSystem;
+pub use label::{LabelUberblock, Labels};
+pub use object::{Blocks, Object, ObjectSet, Objects};
+pub use pool::Pool;
+pub use vdev::{Vdev, VdevKind};
+pub use zap::Zap;

@@ -1,0 +1,568 @@
+//! Object sets and objects.
+
+use std::sync::Arc;
+
+use zfs_ondisk::blkptr::{self, BlockPointer};
+use zfs_ondisk::bytes::{ByteOrder, View};
+use zfs_ondisk::dnode::{self, Dnode};
+use zfs_ondisk::object::ObjectId;
+use zfs_ondisk::objset;
+
+use crate::block::order_of;
+use crate::error::Error;
+use crate::pool::Pool;
+use crate::zap::Zap;
+
+/// An object set: the MOS, a file system, a volume, or a snapshot of one.
+/// Clones share everything.
+#[derive(Clone)]
+pub struct ObjectSet(Arc<Inner>);
+
+struct Inner {
+    pool: Pool,
+    name: String,
+    pointer: BlockPointer,
+    order: ByteOrder,
+    root: objset::ObjectSet,
+}
+
+impl ObjectSet {
+    /// Opens the object set whose root `pointer` leads to; `name` is for messages.
+    ///
+    /// # Errors
+    /// If the root cannot be read.
+    pub fn open(pool: &Pool, name: &str, pointer: &BlockPointer) -> Result<Self, Error> {
+        let in_root = |error: Error| error.in_object(name, ObjectId(0));
+        let block = pool.block(pointer).map_err(in_root)?;
+        let order = order_of(pointer);
+        let root = objset::ObjectSet::read(&View::new(&block, order))
+            .map_err(|error| in_root(error.into()))?;
+        Ok(Self(Arc::new(Inner {
+            pool: pool.clone(),
+            name: name.to_owned(),
+            pointer: *pointer,
+            order,
+            root,
+        })))
+    }
+
+    /// The pool that it is in.
+    pub fn pool(&self) -> &Pool {
+        &self.0.pool
+    }
+
+    /// What messages call it: the dataset's name, or "MOS".
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// The pointer to its root.
+    pub fn pointer(&self) -> &BlockPointer {
+        &self.0.pointer
+    }
+
+    /// Its root.
+    pub fn root(&self) -> &objset::ObjectSet {
+        &self.0.root
+    }
+
+    /// What it is, if that is known.
+    pub fn kind(&self) -> Option<objset::Kind> {
+        objset::Kind::from_number(self.0.root.kind)
+    }
+
+    /// The object whose contents are the dnodes of all others.
+    pub fn meta(&self) -> Object {
+        self.inner_object(ObjectId(0), &self.0.root.meta_dnode)
+    }
+
+    /// The tables of the space used by user, by group and by project, those
+    /// that there are.
+    pub fn accounting(&self) -> [Option<Object>; 3] {
+        let root = &self.0.root;
+        let tables = [
+            (objset::USERUSED_OBJECT, &root.user_used),
+            (objset::GROUPUSED_OBJECT, &root.group_used),
+            (objset::PROJECTUSED_OBJECT, &root.project_used),
+        ];
+        tables.map(|(number, dnode)| {
+            dnode
+                .as_ref()
+                .map(|dnode| self.inner_object(ObjectId(number as u64), dnode))
+        })
+    }
+
+    /// The object with a number.
+    ///
+    /// # Errors
+    /// [`Error::NotAllocated`] if there is none, or if its dnode cannot be read.
+    pub fn object(&self, id: ObjectId) -> Result<Object, Error> {
+        self.find(id).map_err(|error| error.in_object(self.name(), id))
+    }
+
+    /// All objects in order. At most one block of dnodes is in memory, besides
+    /// the indirect blocks that lead to it.
+    pub fn objects(&self) -> Objects {
+        Objects {
+            set: self.clone(),
+            blocks: self.meta().blocks(),
+            block: None,
+            next: ObjectId(0),
+        }
+    }
+
+    fn inner_object(&self, id: ObjectId, dnode: &Dnode) -> Object {
+        Object {
+            set: self.clone(),
+            id,
+            order: self.0.order,
+            dnode: dnode.clone(),
+        }
+    }
+
+    fn find(&self, id: ObjectId) -> Result<Object, Error> {
+        let meta = self.meta();
+        let per_block = slots_per_block(&meta.dnode);
+        let pointer = meta.block_pointer(id.0 / per_block)?;
+        // Number 0 is the array of dnodes itself and has no slot.
+        if pointer.is_hole() || id.0 == 0 {
+            return Err(Error::NotAllocated);
+        }
+        let block = self.0.pool.block(&pointer)?;
+        let view = View::new(&block, order_of(&pointer));
+        // From the start of the block, so that the inside of a large dnode is not
+        // taken for a small one.
+        let wanted = (id.0 % per_block) as usize;
+        let mut slot = 0;
+        while slot < wanted {
+            slot += slots_at(&view, slot)?;
+        }
+        if slot != wanted {
+            return Err(Error::NotAllocated);
+        }
+        let dnode = dnode_at(&view, slot)?.ok_or(Error::NotAllocated)?;
+        Ok(Object {
+            set: self.clone(),
+            id,
+            order: view.order(),
+            dnode,
+        })
+    }
+}
+
+impl std::fmt::Debug for ObjectSet {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "object set {} at {:?}", self.0.name, self.0.pointer)
+    }
+}
+
+/// Slots for dnodes in a block of an array of dnodes; at least one.
+pub(crate) fn slots_per_block(meta: &Dnode) -> u64 {
+    (meta.data_block_size() / dnode::SLOT_SIZE).max(1) as u64
+}
+
+/// The slots that the dnode at `slot` takes, or 1 if that is free.
+fn slots_at(view: &View<'_>, slot: usize) -> Result<usize, Error> {
+    let at = slot * dnode::SLOT_SIZE;
+    let bytes = view
+        .bytes(at, dnode::SLOT_SIZE)
+        .map_err(Error::truncated("block of dnodes"))?;
+    Ok(if bytes[0] == 0 { 1 } else { 1 + usize::from(bytes[12]) })
+}
+
+fn dnode_at(view: &View<'_>, slot: usize) -> Result<Option<Dnode>, Error> {
+    let size = slots_at(view, slot)? * dnode::SLOT_SIZE;
+    let slots = view
+        .view(slot * dnode::SLOT_SIZE, size)
+        .map_err(Error::truncated("block of dnodes"))?;
+    Ok(Dnode::read(&slots)?)
+}
+
+/// An object: its dnode, and through it its contents.
+#[derive(Clone)]
+pub struct Object {
+    set: ObjectSet,
+    id: ObjectId,
+    order: ByteOrder,
+    dnode: Dnode,
+}
+
+impl Object {
+    /// The object set that it is in.
+    pub fn set(&self) -> &ObjectSet {
+        &self.set
+    }
+
+    /// Its number.
+    pub fn id(&self) -> ObjectId {
+        self.id
+    }
+
+    /// Its dnode.
+    pub fn dnode(&self) -> &Dnode {
+        &self.dnode
+    }
+
+    /// The bonus buffer, in the byte order of the dnode.
+    pub fn bonus(&self) -> View<'_> {
+        View::new(&self.dnode.bonus, self.order)
+    }
+
+    /// The contents of the spill block and their byte order, if there is one.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn spill(&self) -> Result<Option<(Arc<[u8]>, ByteOrder)>, Error> {
+        let Some(pointer) = self.dnode.spill.filter(|pointer| !pointer.is_hole()) else {
+            return Ok(None);
+        };
+        let block = self.set.pool().block(&pointer).map_err(|error| self.failed(error))?;
+        Ok(Some((block, order_of(&pointer))))
+    }
+
+    /// The pointer to a data block; a hole if it was never written.
+    ///
+    /// # Errors
+    /// If an indirect block cannot be read.
+    pub fn block_pointer(&self, block: u64) -> Result<BlockPointer, Error> {
+        self.descend(block).map_err(|error| self.failed(error))
+    }
+
+    /// The contents of a data block, [`Dnode::data_block_size`] bytes long.
+    ///
+    /// # Errors
+    /// If it, or an indirect block that leads to it, cannot be read.
+    pub fn read_block(&self, block: u64) -> Result<Arc<[u8]>, Error> {
+        let pointer = self.block_pointer(block)?;
+        let size = self.dnode.data_block_size();
+        if pointer.is_hole() {
+            return Ok(vec![0; size].into());
+        }
+        let contents = self.set.pool().block(&pointer).map_err(|error| self.failed(error))?;
+        if contents.len() == size {
+            return Ok(contents);
+        }
+        // A fault of the writer, which the check reports.
+        let mut padded = contents.to_vec();
+        padded.resize(size, 0);
+        Ok(padded.into())
+    }
+
+    /// Fills `buf` with the contents from `offset` on; zeros where nothing was
+    /// written.
+    ///
+    /// # Errors
+    /// If a block cannot be read.
+    pub fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), Error> {
+        let size = self.dnode.data_block_size() as u64;
+        let mut done = 0;
+        while done < buf.len() {
+            let Some(at) = offset.checked_add(done as u64) else {
+                buf[done..].fill(0);
+                return Ok(());
+            };
+            let within = (at % size) as usize;
+            let part = (size as usize - within).min(buf.len() - done);
+            let to = &mut buf[done..done + part];
+            if self.block_pointer(at / size)?.is_hole() {
+                to.fill(0);
+            } else {
+                to.copy_from_slice(&self.read_block(at / size)?[within..within + part]);
+            }
+            done += part;
+        }
+        Ok(())
+    }
+
+    /// The pointers to all data blocks that are no holes, with their numbers.
+    pub fn blocks(&self) -> Blocks {
+        self.blocks_from(0)
+    }
+
+    /// The same from block `first` on.
+    pub fn blocks_from(&self, first: u64) -> Blocks {
+        Blocks(Walk::new(self, first))
+    }
+
+    /// The object's contents as a ZAP.
+    ///
+    /// # Errors
+    /// If they are none.
+    pub fn zap(&self) -> Result<Zap, Error> {
+        Zap::open(self)
+    }
+
+    /// An error as one in this object.
+    pub(crate) fn failed(&self, error: Error) -> Error {
+        error.in_object(self.set.name(), self.id)
+    }
+
+    /// Bits of a block's number that an indirect block resolves.
+    pub(crate) fn indirect_bits(&self) -> u32 {
+        u32::from(self.dnode.indirect_shift) - blkptr::SIZE.ilog2()
+    }
+
+    fn descend(&self, block: u64) -> Result<BlockPointer, Error> {
+        let bits = self.indirect_bits();
+        let top = u32::from(self.dnode.levels) - 1;
+        let index = block.checked_shr(bits * top).unwrap_or(0) as usize;
+        let Some(&(mut pointer)) = self.dnode.pointers.get(index) else {
+            return Ok(BlockPointer::HOLE);
+        };
+        for level in (0..top).rev() {
+            if pointer.is_hole() {
+                return Ok(pointer);
+            }
+            let indirect = self.indirect_block(&pointer, level + 1)?;
+            let index = block.checked_shr(bits * level).unwrap_or(0) & ((1 << bits) - 1);
+            pointer = pointer_at(&indirect, order_of(&pointer), index as usize)?;
+        }
+        Ok(pointer)
+    }
+
+    fn indirect_block(&self, pointer: &BlockPointer, level: u32) -> Result<Arc<[u8]>, Error> {
+        let expected = 1 << self.dnode.indirect_shift;
+        let impossible = |field, value: u64, expected: u64| Error::Pointer {
+            pointer: *pointer,
+            field,
+            value,
+            expected: expected.to_string(),
+        };
+        if u32::from(pointer.level()) != level {
+            return Err(impossible("level", pointer.level().into(), level.into()));
+        }
+        if pointer.logical_size() as u64 != expected {
+            let size = pointer.logical_size() as u64;
+            return Err(impossible("size of an indirect block", size, expected));
+        }
+        self.set.pool().block(pointer)
+    }
+}
+
+impl std::fmt::Debug for Object {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}, object {} ({})", self.set.name(), self.id, self.dnode.object_type)
+    }
+}
+
+fn pointer_at(block: &[u8], order: ByteOrder, index: usize) -> Result<BlockPointer, Error> {
+    BlockPointer::read(&View::new(block, order), index * blkptr::SIZE)
+        .map_err(Error::truncated("indirect block"))
+}
+
+/// All objects of an object set.
+pub struct Objects {
+    set: ObjectSet,
+    blocks: Blocks,
+    block: Option<(Arc<[u8]>, ByteOrder)>,
+    /// The next slot to look at, in `block` if that is some.
+    next: ObjectId,
+}
+
+impl Objects {
+    /// Goes to the next block of dnodes.
+    fn advance(&mut self) -> Option<Result<(), Error>> {
+        let (number, pointer) = match self.blocks.next()? {
+            Ok(found) => found,
+            Err(error) => return Some(Err(error)),
+        };
+        let meta = self.set.meta();
+        self.next = ObjectId(number.saturating_mul(slots_per_block(meta.dnode())));
+        match self.set.pool().block(&pointer) {
+            Ok(block) => self.block = Some((block, order_of(&pointer))),
+            Err(error) => return Some(Err(error.in_object(self.set.name(), self.next))),
+        }
+        Some(Ok(()))
+    }
+
+    /// The next object of the current block, if it has one more.
+    fn in_block(&mut self) -> Option<Result<Object, Error>> {
+        let (block, order) = self.block.as_ref()?;
+        let view = View::new(block, *order);
+        let slots = block.len() / dnode::SLOT_SIZE;
+        let per_block = slots_per_block(self.set.meta().dnode());
+        loop {
+            let slot = (self.next.0 % per_block) as usize;
+            let id = self.next;
+            let found = slots_at(&view, slot).and_then(|count| {
+                self.next.0 += count as u64;
+                dnode_at(&view, slot)
+            });
+            // The number of the next block is set when that is read.
+            let ends = found.is_err() || slot + 1 >= slots || self.next.0 / per_block != id.0 / per_block;
+            let object = match found {
+                Ok(None) => None,
+                Ok(Some(dnode)) => Some(Ok(Object {
+                    set: self.set.clone(),
+                    id,
+                    order: *order,
+                    dnode,
+                })),
+                Err(error) => Some(Err(error.in_object(self.set.name(), id))),
+            };
+            if ends {
+                self.block = None;
+                return object;
+            }
+            if object.is_some() {
+                return object;
+            }
+        }
+    }
+}
+
+impl Iterator for Objects {
+    type Item = Result<Object, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if let Some(found) = self.in_block() {
+                return Some(found);
+            }
+            if let Err(error) = self.advance()? {
+                return Some(Err(error));
+            }
+        }
+    }
+}
+
+/// The pointers to the data blocks of an object that are no holes.
+pub struct Blocks(Walk);
+
+impl Iterator for Blocks {
+    type Item = Result<(u64, BlockPointer), Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            match self.0.next()? {
+                Ok(visit) if visit.level > 0 => {}
+                // In order: there are only more of these behind it.
+                Ok(visit) if visit.number > self.0.object.dnode.max_block_id => return None,
+                Ok(visit) => return Some(Ok((visit.number, visit.pointer))),
+                Err(error) => return Some(Err(error)),
+            }
+        }
+    }
+}
+
+/// A walk over the block tree of an object, from the top down and in order.
+/// Only the indirect blocks above the current place are in memory.
+pub(crate) struct Walk {
+    object: Object,
+    /// Where to begin.
+    first: u64,
+    frames: Vec<Frame>,
+    /// The indirect block visited last, to be walked next.
+    pending: Option<Visit>,
+}
+
+/// A pointer that is no hole.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Visit {
+    pub(crate) pointer: BlockPointer,
+    /// 0 for data.
+    pub(crate) level: u32,
+    /// Number of the block among those of its level.
+    pub(crate) number: u64,
+}
+
+struct Frame {
+    pointers: Pointers,
+    level: u32,
+    /// Number of the first block that is pointed to.
+    base: u64,
+    next: u64,
+}
+
+enum Pointers {
+    Top(Vec<BlockPointer>),
+    Block(Arc<[u8]>, ByteOrder),
+}
+
+impl Walk {
+    pub(crate) fn new(object: &Object, first: u64) -> Self {
+        let mut walk = Self {
+            object: object.clone(),
+            first,
+            frames: Vec::new(),
+            pending: None,
+        };
+        let top = u32::from(object.dnode.levels) - 1;
+        walk.push(Pointers::Top(object.dnode.pointers.clone()), top, 0);
+        walk
+    }
+
+    /// Leaves out what is below the indirect block visited last.
+    pub(crate) fn skip(&mut self) {
+        self.pending = None;
+    }
+
+    fn push(&mut self, pointers: Pointers, level: u32, base: u64) {
+        let bits = self.object.indirect_bits() * level;
+        let first = self.first.checked_shr(bits).unwrap_or(0);
+        self.frames.push(Frame {
+            pointers,
+            level,
+            base,
+            next: first.saturating_sub(base),
+        });
+    }
+
+    fn enter(&mut self, visit: Visit) -> Result<(), Error> {
+        let block = self.object.indirect_block(&visit.pointer, visit.level)?;
+        let bits = self.object.indirect_bits();
+        let base = visit.number.checked_shl(bits).filter(|base| base >> bits == visit.number);
+        // Numbers that do not fit 64 bits belong to no block.
+        if let Some(base) = base {
+            let order = order_of(&visit.pointer);
+            self.push(Pointers::Block(block, order), visit.level - 1, base);
+        }
+        Ok(())
+    }
+}
+
+impl Frame {
+    fn pointer(&self) -> Option<Result<BlockPointer, Error>> {
+        let index = self.next as usize;
+        match &self.pointers {
+            Pointers::Top(pointers) => pointers.get(index).copied().map(Ok),
+            Pointers::Block(block, order) => {
+                (index < block.len() / blkptr::SIZE).then(|| pointer_at(block, *order, index))
+            }
+        }
+    }
+}
+
+impl Iterator for Walk {
+    type Item = Result<Visit, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if let Some(visit) = self.pending.take()
+            && let Err(error) = self.enter(visit)
+        {
+            return Some(Err(self.object.failed(error)));
+        }
+        loop {
+            let frame = self.frames.last_mut()?;
+            let Some(pointer) = frame.pointer() else {
+                self.frames.pop();
+                continue;
+            };
+            let Some(number) = frame.base.checked_add(frame.next) else {
+                self.frames.pop();
+                continue;
+            };
+            frame.next += 1;
+            let level = frame.level;
+            match pointer {
+                Ok(pointer) if pointer.is_hole() => {}
+                Ok(pointer) => {
+                    let visit = Visit { pointer, level, number };
+                    self.pending = Some(visit).filter(|_| level > 0);
+                    return Some(Ok(visit));
+                }
+                Err(error) => return Some(Err(self.object.failed(error))),
+            }
+        }
+    }
+}

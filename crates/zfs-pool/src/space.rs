@@ -1,0 +1,384 @@
+//! Allocated space, as the space maps of a pool have it.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use zfs_ondisk::bytes::View;
+use zfs_ondisk::object::{ObjectId, ObjectType};
+use zfs_ondisk::spacemap::{Change, Decoder, Entry, Header};
+
+use crate::block::order_of;
+use crate::error::Error;
+use crate::object::{Object, ObjectSet};
+use crate::pool::Pool;
+use crate::vdev::Vdev;
+
+/// Binary logarithm of the units of the logs of the whole pool.
+const LOG_SHIFT: u64 = 9;
+/// The most metaslabs that a vdev has: a few hundred are usual, and OpenZFS does
+/// not make more than 131072 (`zfs_vdev_ms_count_limit`).
+const MAX_METASLABS: u64 = 1 << 20;
+
+/// Ranges of bytes that neither overlap nor adjoin.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RangeSet(BTreeMap<u64, u64>);
+
+impl RangeSet {
+    /// Adds a range, no byte of which is in the set.
+    ///
+    /// # Errors
+    /// The first range of the set that overlaps it; then nothing is added.
+    pub fn add(&mut self, range: Range<u64>) -> Result<(), Range<u64>> {
+        if range.is_empty() {
+            return Ok(());
+        }
+        let before = self.0.range(..range.start).next_back().map(|(&start, &end)| start..end);
+        if let Some(before) = before.clone().filter(|before| before.end > range.start) {
+            return Err(before);
+        }
+        let after = self.0.range(range.start..).next().map(|(&start, &end)| start..end);
+        if let Some(after) = after.clone().filter(|after| after.start < range.end) {
+            return Err(after);
+        }
+        let mut merged = range.clone();
+        if let Some(before) = before.filter(|before| before.end == range.start) {
+            merged.start = before.start;
+        }
+        if let Some(after) = after.filter(|after| after.start == range.end) {
+            self.0.remove(&after.start);
+            merged.end = after.end;
+        }
+        self.0.insert(merged.start, merged.end);
+        Ok(())
+    }
+
+    /// Removes a range, every byte of which is in the set.
+    ///
+    /// # Errors
+    /// The first part that is not; then nothing is removed.
+    pub fn remove(&mut self, range: Range<u64>) -> Result<(), Range<u64>> {
+        if range.is_empty() {
+            return Ok(());
+        }
+        let around = self.0.range(..=range.start).next_back().map(|(&start, &end)| start..end);
+        let Some(around) = around.filter(|around| around.end > range.start) else {
+            let next = self.0.range(range.start..).next().map_or(range.end, |(&start, _)| start);
+            return Err(range.start..next.min(range.end));
+        };
+        if around.end < range.end {
+            let next = self.0.range(around.end..).next().map_or(range.end, |(&start, _)| start);
+            return Err(around.end..next.min(range.end));
+        }
+        self.0.remove(&around.start);
+        if around.start < range.start {
+            self.0.insert(around.start, range.start);
+        }
+        if range.end < around.end {
+            self.0.insert(range.end, around.end);
+        }
+        Ok(())
+    }
+
+    /// The ranges in order.
+    pub fn iter(&self) -> impl Iterator<Item = Range<u64>> + '_ {
+        self.0.iter().map(|(&start, &end)| start..end)
+    }
+
+    /// How many bytes are in the set.
+    pub fn bytes(&self) -> u64 {
+        self.0.iter().map(|(start, end)| end - start).sum()
+    }
+}
+
+/// What is allocated, and what is wrong with the maps that say so.
+#[derive(Clone, Debug, Default)]
+pub struct Allocated {
+    /// Allocated ranges by top-level vdev, in bytes of its allocatable space.
+    pub vdevs: BTreeMap<u32, RangeSet>,
+    /// Contradictions within the space maps, and the object that has them.
+    pub faults: Vec<(ObjectId, String)>,
+}
+
+/// Reads all space maps of a pool, with the logs of what was not yet written to
+/// them (feature `log_spacemap`).
+///
+/// # Errors
+/// If one of them cannot be read.
+pub fn allocated(pool: &Pool) -> Result<Allocated, Error> {
+    let mut loader = Loader { mos: pool.mos()?, pool, result: Allocated::default() };
+    for vdev in pool.vdevs() {
+        if vdev.metaslab_array != 0 {
+            loader.vdev(vdev)?;
+        }
+    }
+    loader.logs()?;
+    Ok(loader.result)
+}
+
+struct Loader<'a> {
+    pool: &'a Pool,
+    mos: ObjectSet,
+    result: Allocated,
+}
+
+impl Loader<'_> {
+    fn vdev(&mut self, vdev: &Vdev) -> Result<(), Error> {
+        let id = vdev.id as u32;
+        self.result.vdevs.entry(id).or_default();
+        let array = ObjectId(vdev.metaslab_array);
+        let count = vdev.asize.checked_shr(vdev.metaslab_shift as u32).unwrap_or(0);
+        if count > MAX_METASLABS || vdev.metaslab_shift >= 64 {
+            let fault = format!("vdev {id} has {count} metaslabs, expected at most {MAX_METASLABS}");
+            self.result.faults.push((array, fault));
+            return Ok(());
+        }
+        for (index, map) in read_words(&self.mos.object(array)?, count)?.into_iter().enumerate() {
+            // A metaslab that was never used has no space map.
+            if map == 0 {
+                continue;
+            }
+            let start = (index as u64) << vdev.metaslab_shift;
+            let object = self.map(ObjectId(map))?;
+            let mut faults = Faults::default();
+            let mut sum = 0;
+            let set = self.result.vdevs.entry(id).or_default();
+            for_each_entry(&object, |entry| {
+                let Some(range) = byte_range(&entry, vdev.ashift, start) else {
+                    return faults.add(format!("{entry:?} is beyond any vdev"));
+                };
+                if range.end > start + (1 << vdev.metaslab_shift) {
+                    return faults.add(format!("{range:x?} is beyond metaslab {index} of vdev {id}"));
+                }
+                match entry.change {
+                    Change::Allocated => sum += (range.end - range.start) as i64,
+                    Change::Freed => sum -= (range.end - range.start) as i64,
+                }
+                apply(set, entry.change, range, &mut faults);
+            })?;
+            let header = header(&object)?;
+            if header.allocated != sum {
+                let recorded = header.allocated;
+                faults.add(format!("{sum} bytes are allocated, its header says {recorded}"));
+            }
+            self.result.faults.extend(faults.0.into_iter().map(|fault| (ObjectId(map), fault)));
+        }
+        Ok(())
+    }
+
+    /// Applies the logs of the transaction groups that each metaslab has not yet
+    /// taken over.
+    fn logs(&mut self) -> Result<(), Error> {
+        let Some(directory) = self.pool.directory_entry("com.delphix:log_spacemap_zap")? else {
+            return Ok(());
+        };
+        let mut logs = BTreeMap::new();
+        for entry in self.mos.object(directory)?.zap()?.iter() {
+            let entry = entry?;
+            let txg = std::str::from_utf8(&entry.name).ok().and_then(|name| u64::from_str_radix(name, 16).ok());
+            match (txg, entry.number()) {
+                (Some(txg), Some(object)) => logs.insert(txg, ObjectId(object)),
+                _ => return Err(bad_entry(directory, "an entry of the table of space map logs", &entry.name)),
+            };
+        }
+        if logs.is_empty() {
+            return Ok(());
+        }
+        let taken_over = self.unflushed_txgs()?;
+        for (txg, id) in logs {
+            let object = self.map(id)?;
+            let mut faults = Faults::default();
+            let vdevs = &mut self.result.vdevs;
+            let pool = self.pool;
+            for_each_entry(&object, |entry| {
+                let Some(range) = byte_range(&entry, LOG_SHIFT, 0) else {
+                    return faults.add(format!("{entry:?} is beyond any vdev"));
+                };
+                let id = entry.vdev.unwrap_or(0);
+                let Some(set) = vdevs.get_mut(&id) else {
+                    return faults.add(format!("{range:x?} is on vdev {id}, which has no metaslabs"));
+                };
+                let shift = pool.vdev(id).map_or(0, |vdev| vdev.metaslab_shift);
+                let metaslab = range.start.checked_shr(shift as u32).unwrap_or(0);
+                let since = taken_over.get(&id).and_then(|txgs| txgs.get(metaslab as usize));
+                if txg >= since.copied().unwrap_or(0) {
+                    apply(set, entry.change, range, &mut faults);
+                }
+            })?;
+            self.result.faults.extend(faults.0.into_iter().map(|fault| (id, fault)));
+        }
+        Ok(())
+    }
+
+    /// By vdev and metaslab, the transaction group from which on changes are in
+    /// the logs only.
+    fn unflushed_txgs(&self) -> Result<BTreeMap<u32, Vec<u64>>, Error> {
+        let mut txgs = BTreeMap::new();
+        for vdev in self.pool.vdevs() {
+            if vdev.top_zap == 0 || vdev.metaslab_array == 0 || vdev.metaslab_shift >= 64 {
+                continue;
+            }
+            let mut zap = self.mos.object(ObjectId(vdev.top_zap))?.zap()?;
+            if let Some(object) = zap.number("com.delphix:ms_unflushed_phys_txgs")? {
+                let count = (vdev.asize >> vdev.metaslab_shift).min(MAX_METASLABS);
+                txgs.insert(vdev.id as u32, read_words(&self.mos.object(ObjectId(object))?, count)?);
+            }
+        }
+        Ok(txgs)
+    }
+
+    fn map(&self, id: ObjectId) -> Result<Object, Error> {
+        let object = self.mos.object(id)?;
+        if object.dnode().object_type == ObjectType::SPACE_MAP {
+            return Ok(object);
+        }
+        let found = object.dnode().object_type.to_string();
+        Err(object.failed(Error::Malformed { what: "type of an object", found, expected: "a space map" }))
+    }
+}
+
+/// Contradictions in one map; a damaged one has no end of them.
+#[derive(Default)]
+struct Faults(Vec<String>);
+
+impl Faults {
+    const MOST: usize = 16;
+
+    fn add(&mut self, fault: String) {
+        if self.0.len() < Self::MOST {
+            self.0.push(fault);
+        }
+    }
+}
+
+fn apply(set: &mut RangeSet, change: Change, range: Range<u64>, faults: &mut Faults) {
+    let result = match change {
+        Change::Allocated => set.add(range.clone()).map_err(|other| format!("is allocated already ({other:x?})")),
+        Change::Freed => set.remove(range.clone()).map_err(|part| format!("is not allocated ({part:x?})")),
+    };
+    if let Err(fault) = result {
+        faults.add(format!("{:?}: {range:x?} {fault}", change));
+    }
+}
+
+/// The bytes of an entry in the allocatable space of its vdev.
+fn byte_range(entry: &Entry, shift: u64, start: u64) -> Option<Range<u64>> {
+    let bytes = |units: u64| units.checked_mul(1 << shift);
+    let start = bytes(entry.offset)?.checked_add(start)?;
+    Some(start..start.checked_add(bytes(entry.length)?)?)
+}
+
+fn header(object: &Object) -> Result<Header, Error> {
+    Header::read(&object.bonus())
+        .map_err(Error::truncated("header of a space map"))
+        .map_err(|error| object.failed(error))
+}
+
+fn for_each_entry(object: &Object, mut each: impl FnMut(Entry)) -> Result<(), Error> {
+    let mut left = header(object)?.length / 8;
+    let block_size = object.dnode().data_block_size();
+    let mut decoder = Decoder::default();
+    for (number, found) in (0..).zip(object.blocks()) {
+        let (block, pointer) = found?;
+        if left == 0 {
+            break;
+        }
+        if block != number {
+            break;
+        }
+        let contents = object.read_block(block)?;
+        let view = View::new(&contents, order_of(&pointer));
+        for index in 0..(block_size as u64 / 8).min(left) {
+            let word = view.u64(index as usize * 8).map_err(Error::truncated("space map"))?;
+            if let Some(entry) = decoder.word(word) {
+                each(entry);
+            }
+        }
+        left -= (block_size as u64 / 8).min(left);
+    }
+    if left == 0 {
+        return Ok(());
+    }
+    Err(object.failed(Error::Malformed {
+        what: "length of a space map",
+        found: header(object)?.length.to_string(),
+        expected: "no more than its blocks hold",
+    }))
+}
+
+/// The first `count` 64-bit words of an object.
+fn read_words(object: &Object, count: u64) -> Result<Vec<u64>, Error> {
+    let mut words = Vec::new();
+    let per_block = (object.dnode().data_block_size() / 8) as u64;
+    let mut block = 0;
+    while (words.len() as u64) < count {
+        let pointer = object.block_pointer(block)?;
+        let contents = object.read_block(block)?;
+        let view = View::new(&contents, order_of(&pointer));
+        for index in 0..per_block.min(count - words.len() as u64) {
+            words.push(view.u64(index as usize * 8).map_err(Error::truncated("array of numbers"))?);
+        }
+        block += 1;
+    }
+    Ok(words)
+}
+
+fn bad_entry(object: ObjectId, what: &'static str, name: &[u8]) -> Error {
+    let found = String::from_utf8_lossy(name).into_owned();
+    Error::Malformed { what, found, expected: "a number and an object" }.in_object(crate::pool::MOS, object)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn adjoining_ranges_become_one() {
+        let mut set = RangeSet::default();
+        set.add(0..10).unwrap();
+        set.add(20..30).unwrap();
+        set.add(10..20).unwrap();
+        assert_eq!(set.iter().collect::<Vec<_>>(), [0..30]);
+        assert_eq!(set.bytes(), 30);
+    }
+
+    #[test]
+    fn an_overlap_is_told() {
+        let mut set = RangeSet::default();
+        set.add(10..20).unwrap();
+        assert_eq!(set.add(19..25), Err(10..20));
+        assert_eq!(set.add(5..11), Err(10..20));
+        assert_eq!(set.add(10..20), Err(10..20));
+    }
+
+    #[test]
+    fn what_is_not_there_cannot_be_removed() {
+        let mut set = RangeSet::default();
+        set.add(10..20).unwrap();
+        assert_eq!(set.remove(15..25), Err(20..25));
+        assert_eq!(set.remove(5..12), Err(5..10));
+        assert_eq!(set.remove(12..15), Ok(()));
+        assert_eq!(set.iter().collect::<Vec<_>>(), [10..12, 15..20]);
+    }
+
+    proptest! {
+        #[test]
+        fn a_set_is_what_a_bitmap_is(steps in proptest::collection::vec((any::<bool>(), 0u64..64, 1u64..16), 0..100)) {
+            let mut set = RangeSet::default();
+            let mut bitmap = [false; 80];
+            for (add, start, length) in steps {
+                let range = start..start + length;
+                let bits = &mut bitmap[start as usize..(start + length) as usize];
+                let possible = bits.iter().all(|&bit| bit != add);
+                let done = if add { set.add(range) } else { set.remove(range) };
+                prop_assert_eq!(done.is_ok(), possible);
+                if possible {
+                    bits.fill(add);
+                }
+            }
+            let expected: Vec<u64> = (0..80).filter(|&index| bitmap[index as usize]).collect();
+            prop_assert_eq!(set.iter().flatten().collect::<Vec<_>>(), expected);
+        }
+    }
+}
