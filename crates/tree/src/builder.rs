@@ -1,5 +1,6 @@
 //! Putting a tree together from its sources.
 
+use std::io::{BufRead, Read};
 use std::path::Path;
 
 use crate::directory;
@@ -8,7 +9,7 @@ use crate::error::Error;
 use crate::ids::Ids;
 use crate::mtree;
 use crate::options::Options;
-use crate::tar;
+use crate::tar::{self, Input};
 use crate::tree::Tree;
 
 /// Merges sources, one after another, into a [`Tree`].
@@ -78,12 +79,26 @@ impl Builder {
     ///
     /// [`Error::Manifest`] with the line for whatever is wrong with the manifest or the files it speaks of.
     pub fn add_mtree(&mut self, manifest: &Path, root: &Path) -> Result<(), Error> {
+        self.add_mtree_from(manifest, mtree::open(manifest)?, root)
+    }
+
+    /// As [`add_mtree`](Self::add_mtree), from a reader; `name` is what errors call the manifest.
+    ///
+    /// # Errors
+    ///
+    /// The same.
+    pub fn add_mtree_from(
+        &mut self,
+        name: &Path,
+        manifest: impl BufRead,
+        root: &Path,
+    ) -> Result<(), Error> {
         let mut ids = Ids::freebsd();
         ids.read_directory(&root.join("etc"), false)?;
         if let Some(directory) = &self.options.ids {
             ids.read_directory(directory, true)?;
         }
-        mtree::add(&mut self.draft, manifest, root, &self.options, &ids)
+        mtree::add(&mut self.draft, name, manifest, root, &self.options, &ids)
     }
 
     /// Adds the entries of a tar archive, plain or compressed with gzip, bzip2, xz or zstd; `-` is standard input.
@@ -96,15 +111,29 @@ impl Builder {
     /// [`Error::Archive`] with the byte offset when the archive is damaged, truncated or holds what cannot be kept;
     /// otherwise as [`add_directory`](Self::add_directory).
     pub fn add_tar(&mut self, path: &Path) -> Result<(), Error> {
-        tar::add(&mut self.draft, path, &self.options, &self.ids)
+        let input = Input::open(path, &self.options.spool)?;
+        tar::add(&mut self.draft, input, &self.options, &self.ids)
+    }
+
+    /// As [`add_tar`](Self::add_tar), from a stream, whose contents are spooled; `name` is what errors call it.
+    ///
+    /// # Errors
+    ///
+    /// The same.
+    pub fn add_tar_from(&mut self, name: &Path, archive: impl Read + 'static) -> Result<(), Error> {
+        let input = Input::spooled(name.to_path_buf(), Box::new(archive), &self.options.spool)?;
+        tar::add(&mut self.draft, input, &self.options, &self.ids)
     }
 
     /// Orders what was added.
     ///
     /// # Errors
     ///
-    /// None yet; kept for what only the whole tree can show.
+    /// [`Error::Incomplete`] after a source that could not be added to its end.
     pub fn finish(self) -> Result<Tree, Error> {
+        if self.draft.incomplete {
+            return Err(Error::Incomplete);
+        }
         Ok(Tree::from_draft(self.draft, self.options.mtime))
     }
 }

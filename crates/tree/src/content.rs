@@ -14,7 +14,8 @@ use rustix::io::Errno;
 use crate::error::{Error, PathBytes};
 use crate::host;
 use crate::node::Timestamp;
-use crate::source::{Archive, Extent, Root};
+use crate::places::Extent;
+use crate::source::{Archive, Root};
 
 /// Does not wait if the file has become a FIFO.
 const FLAGS: OFlags = OFlags::RDONLY

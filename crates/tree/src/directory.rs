@@ -25,10 +25,10 @@ pub(crate) fn add(
     xattrs: bool,
 ) -> Result<(), Error> {
     let root = Root::open(path)?;
-    let source = draft.sources.len();
+    let source = draft.begin_source()?;
     let mut walk = Walk {
         draft,
-        source: u16::try_from(source).map_err(|_| Error::TooMany { what: "sources" })?,
+        source,
         exclude,
         xattrs: xattrs.then(xattr::Reader::new),
         linked: HashMap::new(),
@@ -36,7 +36,7 @@ pub(crate) fn add(
         path: path.as_os_str().as_bytes().to_vec(),
     };
     walk.run(&root)?;
-    draft.add_source(Source::Directory(root))?;
+    draft.end_source(Source::Directory(root));
     Ok(())
 }
 

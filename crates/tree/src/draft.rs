@@ -13,7 +13,8 @@ use crate::error::{Error, PathBytes, Warning};
 use crate::mode::ModeChange;
 use crate::names::{NameRef, Names};
 use crate::node::{Kind, Timestamp, Xattr};
-use crate::source::{Place, Source};
+use crate::places::Places;
+use crate::source::Source;
 
 /// "No such number" in every table of 32-bit numbers.
 pub(crate) const NONE: u32 = u32::MAX;
@@ -131,9 +132,11 @@ pub(crate) struct Draft {
     pub(crate) targets: Vec<u8>,
     pub(crate) xattrs: HashMap<u32, Box<[Xattr]>>,
     pub(crate) acls: HashMap<u32, Box<[Ace]>>,
-    pub(crate) places: Vec<Place>,
+    pub(crate) places: Places,
     pub(crate) sources: Vec<Source>,
     pub(crate) warnings: Vec<Warning>,
+    /// A source has begun and not ended: what there is of it must not pass for the whole.
+    pub(crate) incomplete: bool,
     overrides: Overrides,
     /// From (parent, name) to an entry. Made when it is first needed: a single directory source never asks.
     index: Option<HashTable<u32>>,
@@ -150,9 +153,10 @@ impl Draft {
             targets: Vec::new(),
             xattrs: HashMap::new(),
             acls: HashMap::new(),
-            places: Vec::new(),
+            places: Places::default(),
             sources: Vec::new(),
             warnings: Vec::new(),
+            incomplete: false,
             overrides,
             index: None,
             hasher: RandomState::new(),
@@ -162,18 +166,21 @@ impl Draft {
         draft
     }
 
-    /// Registers a source of file contents and gives its number.
-    pub(crate) fn add_source(&mut self, source: Source) -> Result<u16, Error> {
-        let number =
-            u16::try_from(self.sources.len()).map_err(|_| Error::TooMany { what: "sources" })?;
-        self.sources.push(source);
+    /// Begins a source and gives the number that its inodes carry.
+    pub(crate) fn begin_source(&mut self) -> Result<u16, Error> {
+        if self.incomplete {
+            return Err(Error::Incomplete);
+        }
+        let number = self.sources.len();
+        let number = u16::try_from(number).map_err(|_| Error::TooMany { what: "sources" })?;
+        self.incomplete = true;
         Ok(number)
     }
 
-    pub(crate) fn add_place(&mut self, place: Place) -> Result<u32, Error> {
-        let number = number(self.places.len(), "files")?;
-        self.places.push(place);
-        Ok(number)
+    /// Ends the source that was begun and registers where its contents are.
+    pub(crate) fn end_source(&mut self, source: Source) {
+        self.sources.push(source);
+        self.incomplete = false;
     }
 
     /// Stores a symbolic link's target. `path` names the link in an error.
@@ -285,19 +292,11 @@ impl Draft {
         };
         if place == NONE {
             let mtime = self.inodes[inode as usize].mtime();
-            let place = self.add_place(Place::File {
-                path: Some(path.into()),
-                mtime,
-            })?;
+            let place = self.places.add_file(Some(path), mtime)?;
             self.inodes[inode as usize].data = Data::File { size, place };
-        } else if let Place::File {
-            path: unnamed @ None,
-            ..
-        } = &mut self.places[place as usize]
-        {
-            *unnamed = Some(path.into());
+            return Ok(());
         }
-        Ok(())
+        self.places.pin(place, path)
     }
 
     /// Adds an inode without a name.
@@ -409,7 +408,7 @@ fn hash_entry(hasher: &RandomState, names: &Names, entry: &Dirent) -> u64 {
 }
 
 /// A table's next index, which must stay below `NONE`.
-fn number(length: usize, what: &'static str) -> Result<u32, Error> {
+pub(crate) fn number(length: usize, what: &'static str) -> Result<u32, Error> {
     u32::try_from(length)
         .ok()
         .filter(|&number| number != NONE)

@@ -160,6 +160,9 @@ pub enum Error {
         /// Bytes that were there.
         found: u64,
     },
+    /// A tree was asked for although one of its sources had failed.
+    #[error("a source of the tree could not be read to its end")]
+    Incomplete,
     /// The contents were asked of something that has none.
     #[error("{path} is not a regular file")]
     NotRegular {

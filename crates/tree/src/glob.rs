@@ -203,7 +203,7 @@ mod tests {
     #[test]
     fn a_pattern_with_a_slash_matches_the_whole_path() {
         assert!(matches("usr/*/x", "usr/lib/x"));
-        assert!(matches("/etc", "etc") || !matches("/etc", "usr/etc"));
+        assert!(matches("/etc", "etc"));
         assert!(!matches("usr/*/x", "usr/lib/y/x"));
         assert!(!matches("lib/x", "usr/lib/x"));
         assert!(matches("/etc/", "etc"));

@@ -34,6 +34,7 @@ mod names;
 mod node;
 mod options;
 mod path;
+mod places;
 mod source;
 mod tar;
 mod tree;

@@ -22,33 +22,6 @@ pub(crate) enum Source {
     Archive(Archive),
 }
 
-/// Where a file's content lies when that does not follow from its path in the tree.
-#[derive(Debug)]
-pub(crate) enum Place {
-    /// In a file of its own, whose `mtime` was this when it was found.
-    File {
-        /// Its path, absolute or from the source's directory; `None`: its path in the tree.
-        path: Option<Box<[u8]>>,
-        mtime: Timestamp,
-    },
-    /// In an archive, from this offset on; `extents` tells the data apart from the holes of a sparse file.
-    Archive {
-        offset: u64,
-        extents: Option<Arc<[Extent]>>,
-    },
-}
-
-/// A range of a sparse file that holds data.
-#[derive(Copy, Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Extent {
-    /// Where it begins in the file.
-    pub(crate) start: u64,
-    /// Bytes, at least 1.
-    pub(crate) length: u64,
-    /// Where it begins in what is stored of the file.
-    pub(crate) stored: u64,
-}
-
 /// A file that holds the contents of many.
 #[derive(Debug)]
 pub(crate) struct Archive {

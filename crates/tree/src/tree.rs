@@ -9,7 +9,8 @@ use crate::error::{Error, PathBytes, Warning};
 use crate::names::Names;
 use crate::node::{Namespace, Node, NodeId, Xattr};
 use crate::options::MtimeRule;
-use crate::source::{Place, Source};
+use crate::places::{Place, Places};
+use crate::source::Source;
 
 /// Files, directories, links and devices by path, merged from all sources.
 ///
@@ -26,7 +27,7 @@ pub struct Tree {
     /// Sorted by node, as are the ACLs.
     xattrs: Vec<(u32, Box<[Xattr]>)>,
     acls: Vec<(u32, Box<[Ace]>)>,
-    places: Vec<Place>,
+    places: Places,
     sources: Vec<Source>,
     warnings: Vec<Warning>,
     mtime: MtimeRule,
@@ -181,17 +182,15 @@ impl Tree {
                 path: PathBytes::new(path),
             });
         };
-        let place = if place == NONE {
-            None
-        } else {
-            self.places.get(place as usize)
-        };
-        match (self.sources.get(usize::from(inode.source)), place) {
+        match (
+            self.sources.get(usize::from(inode.source)),
+            self.places.get(place),
+        ) {
             (Some(Source::Directory(root)), None) => {
                 Content::in_directory(root, path, size, inode.mtime())
             }
             (Some(Source::Directory(root)), Some(Place::File { path: None, mtime })) => {
-                Content::in_directory(root, path, size, *mtime)
+                Content::in_directory(root, path, size, mtime)
             }
             (
                 Some(Source::Directory(root)),
@@ -199,9 +198,9 @@ impl Tree {
                     path: Some(named),
                     mtime,
                 }),
-            ) => Content::named(root, named.to_vec(), size, *mtime),
+            ) => Content::named(root, named.to_vec(), size, mtime),
             (Some(Source::Archive(archive)), Some(Place::Archive { offset, extents })) => {
-                Content::in_archive(archive, path, size, *offset, extents.clone())
+                Content::in_archive(archive, path, size, offset, extents.cloned())
             }
             _ => Err(Error::NotRegular {
                 path: PathBytes::new(path),
@@ -224,7 +223,7 @@ impl Tree {
             + self.targets.capacity()
             + self.xattrs.capacity() * size_of::<(u32, Box<[Xattr]>)>()
             + self.acls.capacity() * size_of::<(u32, Box<[Ace]>)>()
-            + self.places.capacity() * size_of::<Place>()
+            + self.places.memory()
             + xattrs
             + acls
     }

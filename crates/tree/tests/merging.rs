@@ -154,6 +154,16 @@ fn a_file_is_read_from_where_it_is_under_whatever_name_it_comes_to_have() {
 }
 
 #[test]
+fn a_source_that_failed_spoils_the_tree() {
+    let mut builder = Builder::new(Options::default()).unwrap();
+    let bytes = write_tar(&spec(&[("f", Item::file(b"x"))]), Sparse::No);
+    let cut = std::io::Cursor::new(bytes[..bytes.len() - 1024].to_vec());
+    let error = builder.add_tar_from(Path::new("cut.tar"), cut).unwrap_err();
+    assert!(error.to_string().contains("cut.tar at byte"), "{error}");
+    assert!(matches!(builder.finish(), Err(Error::Incomplete)));
+}
+
+#[test]
 fn sources_of_all_kinds_merge() {
     let one = directory(&[
         ("etc", dir()),

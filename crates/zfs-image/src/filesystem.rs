@@ -30,6 +30,9 @@ const BATCH_BYTES: u64 = 1 << 20;
 /// A batch of small files has at most so many, so that all threads get some.
 const BATCH_PIECES: usize = 128;
 
+/// So many objects may wait for their blocks, or for those of objects before them.
+const MAX_PENDING: usize = 4096;
+
 /// What a build works on.
 #[derive(Clone, Copy)]
 pub(crate) struct Context<'a> {
@@ -186,6 +189,10 @@ impl<'a> Writer<'a> {
         self.end_object();
         if let XattrPlan::Directory(indexes) = xattrs {
             self.add_xattrs(store, pipeline, node, object, first_xattr, &indexes)?;
+        }
+        if self.pending.len() > MAX_PENDING {
+            self.submit(pipeline);
+            while self.pending.len() > MAX_PENDING && self.receive(store, pipeline)? {}
         }
         Ok(())
     }

@@ -374,3 +374,93 @@ fn is_shared(tree: &Tree, node: NodeId) -> bool {
     let node = tree.node(node);
     node.kind != Kind::Directory && node.links > 1
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use super::*;
+
+    fn tree(make: impl FnOnce(&Path)) -> (tempfile::TempDir, Tree) {
+        let directory = tempfile::tempdir().unwrap();
+        make(directory.path());
+        let mut builder = tree::Builder::new(tree::Options::default()).unwrap();
+        builder.add_directory(directory.path()).unwrap();
+        (directory, builder.finish().unwrap())
+    }
+
+    fn spec(datasets: &[&str]) -> PoolSpec {
+        let mut spec = PoolSpec::new("p");
+        spec.datasets = datasets.iter().map(|text| DatasetSpec::parse(text).unwrap()).collect();
+        spec
+    }
+
+    /// The paths of a dataset's files.
+    fn paths(tree: &Tree, plan: &Plan, name: &str) -> Vec<String> {
+        let dataset = plan.datasets.iter().find(|dataset| dataset.name == name).unwrap();
+        dataset.files.iter().map(|&node| printable(&tree.path(node))).collect()
+    }
+
+    #[test]
+    fn files_go_to_the_dataset_that_covers_them() {
+        let (_directory, tree) = tree(|root| {
+            fs::create_dir_all(root.join("var/log")).unwrap();
+            fs::write(root.join("var/log/messages"), "x").unwrap();
+            fs::write(root.join("var/db"), "x").unwrap();
+        });
+        let plan = Plan::new(&tree, &spec(&["p;mountpoint=/", "p/var;canmount=off", "p/var/log"])).unwrap();
+        assert_eq!(paths(&tree, &plan, "p"), ["/", "/var", "/var/db", "/var/log"]);
+        assert_eq!(paths(&tree, &plan, "p/var"), [""; 0]);
+        assert_eq!(paths(&tree, &plan, "p/var/log"), ["/var/log", "/var/log/messages"]);
+        let log = tree.lookup(b"/var/log").unwrap();
+        assert!(plan.is_mountpoint(0, log), "the dataset above keeps an empty directory");
+        assert!(!plan.is_mountpoint(2, log));
+    }
+
+    #[test]
+    fn without_a_dataset_at_the_root_everything_belongs_to_the_pools_own() {
+        let (_directory, tree) = tree(|root| fs::write(root.join("file"), "x").unwrap());
+        let plan = Plan::new(&tree, &spec(&[])).unwrap();
+        assert_eq!(paths(&tree, &plan, "p"), ["/", "/file"]);
+    }
+
+    #[test]
+    fn a_hard_link_across_datasets_is_refused_with_both_paths_or_copied() {
+        let (_directory, tree) = tree(|root| {
+            fs::create_dir(root.join("home")).unwrap();
+            fs::write(root.join("a"), "x").unwrap();
+            fs::hard_link(root.join("a"), root.join("home/b")).unwrap();
+        });
+        let mut spec = spec(&["p;mountpoint=/", "p/home"]);
+        let message = Plan::new(&tree, &spec).map(drop).unwrap_err().to_string();
+        assert!(message.starts_with("/a and /home/b are hard links to one file"), "{message}");
+        spec.cross_links = CrossLinks::Copy;
+        let plan = Plan::new(&tree, &spec).unwrap();
+        let node = tree.lookup(b"/a").unwrap();
+        assert_eq!((plan.file(&tree, 0, node).1, plan.file(&tree, 1, node).1), (1, 1));
+    }
+
+    #[test]
+    fn links_within_a_dataset_are_one_object() {
+        let (_directory, tree) = tree(|root| {
+            fs::write(root.join("a"), "x").unwrap();
+            fs::hard_link(root.join("a"), root.join("b")).unwrap();
+        });
+        let plan = Plan::new(&tree, &spec(&[])).unwrap();
+        let (a, b) = (tree.lookup(b"/a").unwrap(), tree.lookup(b"/b").unwrap());
+        assert_eq!(plan.file(&tree, 0, a), plan.file(&tree, 0, b));
+        assert_eq!(plan.file(&tree, 0, a).1, 2);
+        assert_eq!(plan.datasets[0].files.len(), 2);
+    }
+
+    #[test]
+    fn a_dataset_whose_parent_is_missing_is_refused() {
+        let (_directory, tree) = tree(|_| ());
+        let message = |datasets: &[&str]| Plan::new(&tree, &spec(datasets)).map(drop).unwrap_err().to_string();
+        assert!(message(&["p/a/b"]).contains("there is no dataset p/a above it"));
+        assert!(message(&["q/a"]).contains("not in the pool p"));
+        assert!(message(&["p/a", "p/a"]).contains("given twice"));
+        assert!(message(&["p;mountpoint=/", "p/a;mountpoint=/"]).contains("both mounted on /"));
+    }
+}

@@ -265,3 +265,51 @@ fn check_dataset_name(name: &str) -> Result<(), Error> {
 fn is_name_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dataset_is_a_name_and_properties() {
+        let dataset = DatasetSpec::parse("zroot/ROOT/default;mountpoint=/;canmount=noauto;org.example:key=a b").unwrap();
+        assert_eq!(dataset.name, "zroot/ROOT/default");
+        let keys: Vec<&str> = dataset.properties.iter().map(|property| property.key.as_str()).collect();
+        assert_eq!(keys, ["mountpoint", "canmount", "org.example:key"]);
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_dataset_is_said() {
+        let message = |text| DatasetSpec::parse(text).unwrap_err().to_string();
+        assert!(message("a//b").contains("letters, digits"));
+        assert!(message("zroot;atime").contains("name=value expected"));
+        assert!(message("zroot;atime=maybe").contains("on"), "accepted values are listed");
+        assert!(message("zroot;atim=on").contains("did you mean atime"));
+        assert!(message("zroot;atime=on;atime=off").contains("twice"));
+    }
+
+    #[test]
+    fn a_snapshot_is_of_all_datasets_or_of_one() {
+        let all = SnapshotSpec::parse("@install").unwrap();
+        assert_eq!((all.dataset, all.name.as_str()), (None, "install"));
+        let one = SnapshotSpec::parse("zroot/usr@a").unwrap();
+        assert_eq!(one.dataset.as_deref(), Some("zroot/usr"));
+        assert!(SnapshotSpec::parse("install").is_err());
+        assert!(SnapshotSpec::parse("@").is_err());
+    }
+
+    #[test]
+    fn names_that_zpool_reserves_are_refused() {
+        for name in ["mirror", "raidz2", "log", "1st", "", "a/b", "a b"] {
+            assert!(check(&PoolSpec::new(name)).is_err(), "{name}");
+        }
+        assert!(check(&PoolSpec::new("zroot")).is_ok());
+    }
+
+    #[test]
+    fn the_installers_layout_has_all_its_datasets() {
+        let layout = bsdinstall_layout("zroot");
+        assert_eq!(layout.len(), 14);
+        assert!(layout.iter().any(|dataset| dataset.name == "zroot/ROOT/default"));
+    }
+}

@@ -70,13 +70,11 @@ impl Pool {
     /// If the meta object set is damaged.
     pub fn all_datasets(&self) -> Result<Vec<Dataset>, Error> {
         let mos = self.mos()?;
-        let root = self
-            .directory_entry("root_dataset")?
-            .ok_or(Error::Malformed {
-                what: "the entry 'root_dataset' of the object directory",
-                found: "missing".into(),
-                expected: "an object",
-            })?;
+        let root = self.directory_entry("root_dataset")?.ok_or(Error::Malformed {
+            what: "the entry 'root_dataset' of the object directory",
+            found: "missing".into(),
+            expected: "an object",
+        })?;
         let mut list = Lister { pool: self, mos, seen: HashSet::new(), found: Vec::new() };
         list.directory(root, self.name().to_owned(), 0)?;
         Ok(list.found)
@@ -224,19 +222,13 @@ fn bonus_of(mos: &ObjectSet, id: ObjectId, expected: ObjectType, name: &'static 
     if found == expected {
         return Ok(object);
     }
-    let error = Error::Malformed {
-        what: "type of the bonus buffer",
-        found: found.to_string(),
-        expected: name,
-    };
+    let error = Error::Malformed { what: "type of the bonus buffer", found: found.to_string(), expected: name };
     Err(error.in_object(MOS, id))
 }
 
 pub(crate) fn read_dir(mos: &ObjectSet, id: ObjectId) -> Result<dsl::Dir, Error> {
     let object = bonus_of(mos, id, ObjectType::DSL_DIR, "DSL directory")?;
-    dsl::Dir::read(&object.bonus())
-        .map_err(Error::truncated("DSL directory"))
-        .map_err(|error| error.in_object(MOS, id))
+    dsl::Dir::read(&object.bonus()).map_err(Error::truncated("DSL directory")).map_err(|error| error.in_object(MOS, id))
 }
 
 pub(crate) fn read_dataset(mos: &ObjectSet, id: ObjectId) -> Result<dsl::Dataset, Error> {

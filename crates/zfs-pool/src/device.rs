@@ -92,10 +92,7 @@ pub struct Device {
 impl Device {
     /// A device called `name`, with the bytes of `storage`.
     pub fn new(name: impl Into<String>, storage: impl ReadAt + 'static) -> Self {
-        Self {
-            name: name.into().into(),
-            storage: Arc::new(storage),
-        }
+        Self { name: name.into().into(), storage: Arc::new(storage) }
     }
 
     /// Opens a file, or a disk by its device node, for reading.
@@ -111,11 +108,7 @@ impl Device {
         });
         match opened {
             Ok(file) => Ok(Self::new(name, file)),
-            Err(source) => Err(Error::Io {
-                device: name,
-                offset: 0,
-                source,
-            }),
+            Err(source) => Err(Error::Io { device: name, offset: 0, source }),
         }
     }
 
@@ -124,11 +117,7 @@ impl Device {
     #[must_use]
     pub fn part(&self, offset: u64, size: u64) -> Self {
         let rest = self.storage.size().saturating_sub(offset);
-        let part = Part {
-            whole: self.storage.clone(),
-            offset,
-            size: size.min(rest),
-        };
+        let part = Part { whole: self.storage.clone(), offset, size: size.min(rest) };
         Self::new(format!("{}, from byte {offset}", self.name), part)
     }
 
@@ -147,13 +136,11 @@ impl Device {
     /// # Errors
     /// [`Error::Io`], with device and offset.
     pub fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> Result<(), Error> {
-        self.storage
-            .read_exact_at(buf, offset)
-            .map_err(|source| Error::Io {
-                device: self.name.to_string(),
-                offset,
-                source,
-            })
+        self.storage.read_exact_at(buf, offset).map_err(|source| Error::Io {
+            device: self.name.to_string(),
+            offset,
+            source,
+        })
     }
 }
 

@@ -158,11 +158,7 @@ impl Error {
     pub(crate) fn in_object(self, object_set: &str, object: ObjectId) -> Self {
         match self {
             Self::Object { .. } => self,
-            source => Self::Object {
-                object_set: object_set.to_owned(),
-                object,
-                source: Box::new(source),
-            },
+            source => Self::Object { object_set: object_set.to_owned(), object, source: Box::new(source) },
         }
     }
 
@@ -182,9 +178,5 @@ impl Error {
 
 fn list(copies: &[BadCopy]) -> String {
     let copies: Vec<String> = copies.iter().map(BadCopy::to_string).collect();
-    if copies.is_empty() {
-        "it has none".into()
-    } else {
-        copies.join("; ")
-    }
+    if copies.is_empty() { "it has none".into() } else { copies.join("; ") }
 }

@@ -58,21 +58,13 @@ impl Labels {
                 reason: faults[0].take().unwrap_or_default(),
             });
         };
-        let ashift = config
-            .list("vdev_tree")
-            .and_then(|tree| tree.u64("ashift"))
-            .unwrap_or(9);
+        let ashift = config.list("vdev_tree").and_then(|tree| tree.u64("ashift")).unwrap_or(9);
         let mut uberblocks = Vec::new();
         for index in 0..label::COUNT {
             // A ring that cannot be read has no uberblocks; the others may.
             let _ = read_ring(&device, index, ashift, &mut uberblocks);
         }
-        Ok(Self {
-            device,
-            config,
-            faults,
-            uberblocks,
-        })
+        Ok(Self { device, config, faults, uberblocks })
     }
 }
 
@@ -86,8 +78,8 @@ fn read_part(device: &Device, index: u64, start: usize, size: usize) -> Result<(
 /// The configuration in label `index` and its transaction group.
 fn read_config(device: &Device, index: u64) -> Result<(u64, NvList), String> {
     let text = |error: &dyn std::fmt::Display| error.to_string();
-    let (bytes, offset) = read_part(device, index, label::CONFIG_OFFSET, label::CONFIG_SIZE)
-        .map_err(|error| text(&error))?;
+    let (bytes, offset) =
+        read_part(device, index, label::CONFIG_OFFSET, label::CONFIG_SIZE).map_err(|error| text(&error))?;
     embedded::verify(&bytes, &Verifier::Label { offset }).map_err(|error| text(&error))?;
     let config = NvList::decode(&bytes).map_err(|error| text(&error))?;
     // Spares and caches have labels without a pool.
@@ -95,12 +87,7 @@ fn read_config(device: &Device, index: u64) -> Result<(u64, NvList), String> {
     Ok((config.u64("txg").unwrap_or(0), config))
 }
 
-fn read_ring(
-    device: &Device,
-    index: u64,
-    ashift: u64,
-    found: &mut Vec<LabelUberblock>,
-) -> Result<(), Error> {
+fn read_ring(device: &Device, index: u64, ashift: u64, found: &mut Vec<LabelUberblock>) -> Result<(), Error> {
     let (ring, offset) = read_part(device, index, label::RING_OFFSET, label::RING_SIZE)?;
     let size = label::uberblock_size(ashift.min(64) as u32);
     for (slot, bytes) in ring.chunks_exact(size).enumerate() {

@@ -19,6 +19,8 @@
 mod block;
 mod cache;
 pub mod check;
+#[cfg(test)]
+mod damage_tests;
 mod dataset;
 mod device;
 mod error;
@@ -28,6 +30,7 @@ mod object;
 mod pool;
 pub mod space;
 mod vdev;
+mod walk;
 mod zap;
 
 pub use block::{BadCopy, MAX_BLOCK};
@@ -36,7 +39,8 @@ pub use device::{Device, ReadAt};
 pub use error::Error;
 pub use fs::FileSystem;
 pub use label::{LabelUberblock, Labels};
-pub use object::{Blocks, Object, ObjectSet, Objects};
+pub use object::{Object, ObjectSet, Objects};
 pub use pool::Pool;
 pub use vdev::{Vdev, VdevKind};
+pub use walk::Blocks;
 pub use zap::Zap;

@@ -11,6 +11,7 @@ use zfs_ondisk::objset;
 use crate::block::order_of;
 use crate::error::Error;
 use crate::pool::Pool;
+use crate::walk::{Blocks, Walk};
 use crate::zap::Zap;
 
 /// An object set: the MOS, a file system, a volume, or a snapshot of one.
@@ -35,15 +36,8 @@ impl ObjectSet {
         let in_root = |error: Error| error.in_object(name, ObjectId(0));
         let block = pool.block(pointer).map_err(in_root)?;
         let order = order_of(pointer);
-        let root = objset::ObjectSet::read(&View::new(&block, order))
-            .map_err(|error| in_root(error.into()))?;
-        Ok(Self(Arc::new(Inner {
-            pool: pool.clone(),
-            name: name.to_owned(),
-            pointer: *pointer,
-            order,
-            root,
-        })))
+        let root = objset::ObjectSet::read(&View::new(&block, order)).map_err(|error| in_root(error.into()))?;
+        Ok(Self(Arc::new(Inner { pool: pool.clone(), name: name.to_owned(), pointer: *pointer, order, root })))
     }
 
     /// The pool that it is in.
@@ -85,11 +79,7 @@ impl ObjectSet {
             (objset::GROUPUSED_OBJECT, &root.group_used),
             (objset::PROJECTUSED_OBJECT, &root.project_used),
         ];
-        tables.map(|(number, dnode)| {
-            dnode
-                .as_ref()
-                .map(|dnode| self.inner_object(ObjectId(number as u64), dnode))
-        })
+        tables.map(|(number, dnode)| dnode.as_ref().map(|dnode| self.inner_object(ObjectId(number as u64), dnode)))
     }
 
     /// The object with a number.
@@ -103,21 +93,11 @@ impl ObjectSet {
     /// All objects in order. At most one block of dnodes is in memory, besides
     /// the indirect blocks that lead to it.
     pub fn objects(&self) -> Objects {
-        Objects {
-            set: self.clone(),
-            blocks: self.meta().blocks(),
-            block: None,
-            next: ObjectId(0),
-        }
+        Objects { set: self.clone(), blocks: self.meta().blocks(), block: None, next: ObjectId(0) }
     }
 
     fn inner_object(&self, id: ObjectId, dnode: &Dnode) -> Object {
-        Object {
-            set: self.clone(),
-            id,
-            order: self.0.order,
-            dnode: dnode.clone(),
-        }
+        Object { set: self.clone(), id, order: self.0.order, dnode: dnode.clone() }
     }
 
     fn find(&self, id: ObjectId) -> Result<Object, Error> {
@@ -141,12 +121,7 @@ impl ObjectSet {
             return Err(Error::NotAllocated);
         }
         let dnode = dnode_at(&view, slot)?.ok_or(Error::NotAllocated)?;
-        Ok(Object {
-            set: self.clone(),
-            id,
-            order: view.order(),
-            dnode,
-        })
+        Ok(Object { set: self.clone(), id, order: view.order(), dnode })
     }
 }
 
@@ -164,17 +139,13 @@ pub(crate) fn slots_per_block(meta: &Dnode) -> u64 {
 /// The slots that the dnode at `slot` takes, or 1 if that is free.
 fn slots_at(view: &View<'_>, slot: usize) -> Result<usize, Error> {
     let at = slot * dnode::SLOT_SIZE;
-    let bytes = view
-        .bytes(at, dnode::SLOT_SIZE)
-        .map_err(Error::truncated("block of dnodes"))?;
+    let bytes = view.bytes(at, dnode::SLOT_SIZE).map_err(Error::truncated("block of dnodes"))?;
     Ok(if bytes[0] == 0 { 1 } else { 1 + usize::from(bytes[12]) })
 }
 
 fn dnode_at(view: &View<'_>, slot: usize) -> Result<Option<Dnode>, Error> {
     let size = slots_at(view, slot)? * dnode::SLOT_SIZE;
-    let slots = view
-        .view(slot * dnode::SLOT_SIZE, size)
-        .map_err(Error::truncated("block of dnodes"))?;
+    let slots = view.view(slot * dnode::SLOT_SIZE, size).map_err(Error::truncated("block of dnodes"))?;
     Ok(Dnode::read(&slots)?)
 }
 
@@ -281,7 +252,7 @@ impl Object {
 
     /// The same from block `first` on.
     pub fn blocks_from(&self, first: u64) -> Blocks {
-        Blocks(Walk::new(self, first))
+        Blocks::new(Walk::new(self, first))
     }
 
     /// The object's contents as a ZAP.
@@ -320,7 +291,7 @@ impl Object {
         Ok(pointer)
     }
 
-    fn indirect_block(&self, pointer: &BlockPointer, level: u32) -> Result<Arc<[u8]>, Error> {
+    pub(crate) fn indirect_block(&self, pointer: &BlockPointer, level: u32) -> Result<Arc<[u8]>, Error> {
         let expected = 1 << self.dnode.indirect_shift;
         let impossible = |field, value: u64, expected: u64| Error::Pointer {
             pointer: *pointer,
@@ -345,9 +316,8 @@ impl std::fmt::Debug for Object {
     }
 }
 
-fn pointer_at(block: &[u8], order: ByteOrder, index: usize) -> Result<BlockPointer, Error> {
-    BlockPointer::read(&View::new(block, order), index * blkptr::SIZE)
-        .map_err(Error::truncated("indirect block"))
+pub(crate) fn pointer_at(block: &[u8], order: ByteOrder, index: usize) -> Result<BlockPointer, Error> {
+    BlockPointer::read(&View::new(block, order), index * blkptr::SIZE).map_err(Error::truncated("indirect block"))
 }
 
 /// All objects of an object set.
@@ -392,12 +362,7 @@ impl Objects {
             let ends = found.is_err() || slot + 1 >= slots || self.next.0 / per_block != id.0 / per_block;
             let object = match found {
                 Ok(None) => None,
-                Ok(Some(dnode)) => Some(Ok(Object {
-                    set: self.set.clone(),
-                    id,
-                    order: *order,
-                    dnode,
-                })),
+                Ok(Some(dnode)) => Some(Ok(Object { set: self.set.clone(), id, order: *order, dnode })),
                 Err(error) => Some(Err(error.in_object(self.set.name(), id))),
             };
             if ends {
@@ -421,147 +386,6 @@ impl Iterator for Objects {
             }
             if let Err(error) = self.advance()? {
                 return Some(Err(error));
-            }
-        }
-    }
-}
-
-/// The pointers to the data blocks of an object that are no holes.
-pub struct Blocks(Walk);
-
-impl Iterator for Blocks {
-    type Item = Result<(u64, BlockPointer), Error>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        loop {
-            match self.0.next()? {
-                Ok(visit) if visit.level > 0 => {}
-                // In order: there are only more of these behind it.
-                Ok(visit) if visit.number > self.0.object.dnode.max_block_id => return None,
-                Ok(visit) => return Some(Ok((visit.number, visit.pointer))),
-                Err(error) => return Some(Err(error)),
-            }
-        }
-    }
-}
-
-/// A walk over the block tree of an object, from the top down and in order.
-/// Only the indirect blocks above the current place are in memory.
-pub(crate) struct Walk {
-    object: Object,
-    /// Where to begin.
-    first: u64,
-    frames: Vec<Frame>,
-    /// The indirect block visited last, to be walked next.
-    pending: Option<Visit>,
-}
-
-/// A pointer that is no hole.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Visit {
-    pub(crate) pointer: BlockPointer,
-    /// 0 for data.
-    pub(crate) level: u32,
-    /// Number of the block among those of its level.
-    pub(crate) number: u64,
-}
-
-struct Frame {
-    pointers: Pointers,
-    level: u32,
-    /// Number of the first block that is pointed to.
-    base: u64,
-    next: u64,
-}
-
-enum Pointers {
-    Top(Vec<BlockPointer>),
-    Block(Arc<[u8]>, ByteOrder),
-}
-
-impl Walk {
-    pub(crate) fn new(object: &Object, first: u64) -> Self {
-        let mut walk = Self {
-            object: object.clone(),
-            first,
-            frames: Vec::new(),
-            pending: None,
-        };
-        let top = u32::from(object.dnode.levels) - 1;
-        walk.push(Pointers::Top(object.dnode.pointers.clone()), top, 0);
-        walk
-    }
-
-    /// Leaves out what is below the indirect block visited last.
-    pub(crate) fn skip(&mut self) {
-        self.pending = None;
-    }
-
-    fn push(&mut self, pointers: Pointers, level: u32, base: u64) {
-        let bits = self.object.indirect_bits() * level;
-        let first = self.first.checked_shr(bits).unwrap_or(0);
-        self.frames.push(Frame {
-            pointers,
-            level,
-            base,
-            next: first.saturating_sub(base),
-        });
-    }
-
-    fn enter(&mut self, visit: Visit) -> Result<(), Error> {
-        let block = self.object.indirect_block(&visit.pointer, visit.level)?;
-        let bits = self.object.indirect_bits();
-        let base = visit.number.checked_shl(bits).filter(|base| base >> bits == visit.number);
-        // Numbers that do not fit 64 bits belong to no block.
-        if let Some(base) = base {
-            let order = order_of(&visit.pointer);
-            self.push(Pointers::Block(block, order), visit.level - 1, base);
-        }
-        Ok(())
-    }
-}
-
-impl Frame {
-    fn pointer(&self) -> Option<Result<BlockPointer, Error>> {
-        let index = self.next as usize;
-        match &self.pointers {
-            Pointers::Top(pointers) => pointers.get(index).copied().map(Ok),
-            Pointers::Block(block, order) => {
-                (index < block.len() / blkptr::SIZE).then(|| pointer_at(block, *order, index))
-            }
-        }
-    }
-}
-
-impl Iterator for Walk {
-    type Item = Result<Visit, Error>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if let Some(visit) = self.pending.take()
-            && let Err(error) = self.enter(visit)
-        {
-            return Some(Err(self.object.failed(error)));
-        }
-        loop {
-            let frame = self.frames.last_mut()?;
-            let Some(pointer) = frame.pointer() else {
-                self.frames.pop();
-                continue;
-            };
-            let Some(number) = frame.base.checked_add(frame.next) else {
-                self.frames.pop();
-                continue;
-            };
-            frame.next += 1;
-            let level = frame.level;
-            match pointer {
-                Ok(pointer) if pointer.is_hole() => {}
-                Ok(pointer) => {
-                    let visit = Visit { pointer, level, number };
-                    self.pending = Some(visit).filter(|_| level > 0);
-                    return Some(Ok(visit));
-                }
-                Err(error) => return Some(Err(self.object.failed(error))),
             }
         }
     }

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use zfs_ondisk::blkptr::BlockPointer;
 use zfs_ondisk::checksum::Salt;
 use zfs_ondisk::nvlist::NvList;
 use zfs_ondisk::object::ObjectId;
@@ -19,9 +18,9 @@ use crate::vdev::{self, Vdev};
 
 /// Object of the MOS that says where everything else is
 /// (`DMU_POOL_DIRECTORY_OBJECT`).
-pub const DIRECTORY: ObjectId = ObjectId(1);
+pub(crate) const DIRECTORY: ObjectId = ObjectId(1);
 /// What the object set of the pool itself is called in messages.
-pub const MOS: &str = "MOS";
+pub(crate) const MOS: &str = "MOS";
 
 /// The largest configuration in bytes that is read.
 const MAX_CONFIG: u64 = 16 << 20;
@@ -68,6 +67,8 @@ struct Inner {
     vdevs: BTreeMap<u32, Vdev>,
     salt: Option<Salt>,
     cache: Cache,
+    /// Whether blocks are verified: tests of damage get past the checksums.
+    verifies: bool,
 }
 
 impl Pool {
@@ -97,11 +98,12 @@ impl Pool {
     /// # Errors
     /// As [`Pool::open`], or if there is no such uberblock.
     pub fn open_txg(devices: Vec<Device>, txg: Option<u64>) -> Result<Self, Error> {
+        Self::open_verifying(devices, txg, true)
+    }
+
+    pub(crate) fn open_verifying(devices: Vec<Device>, txg: Option<u64>, verifies: bool) -> Result<Self, Error> {
         let labels = read_labels(devices)?;
-        let newest = labels
-            .iter()
-            .max_by_key(|labels| labels.config.u64("txg").unwrap_or(0))
-            .ok_or(Error::NoDevice)?;
+        let newest = labels.iter().max_by_key(|labels| labels.config.u64("txg").unwrap_or(0)).ok_or(Error::NoDevice)?;
         let name = newest.config.str("name")?.to_owned();
         let guid = newest.config.u64("pool_guid")?;
         let uberblock = best_uberblock(&labels, txg)?;
@@ -115,10 +117,8 @@ impl Pool {
 
         // A label knows the top-level vdev of its device only; the MOS knows
         // them all, and can be read with those that are known so far.
-        let known: Vec<&NvList> = labels
-            .iter()
-            .map(|labels| labels.config.list("vdev_tree"))
-            .collect::<Result<_, _>>()?;
+        let known: Vec<&NvList> =
+            labels.iter().map(|labels| labels.config.list("vdev_tree")).collect::<Result<_, _>>()?;
         let mut inner = Inner {
             name,
             guid,
@@ -128,6 +128,7 @@ impl Pool {
             labels,
             salt: None,
             cache: Cache::default(),
+            verifies,
         };
         let first = Pool(Arc::new(inner.without_labels()));
         let mos = first.mos()?;
@@ -205,9 +206,8 @@ impl Pool {
         &self.0.cache
     }
 
-    /// Where the pool begins.
-    pub(crate) fn root(&self) -> &BlockPointer {
-        &self.0.uberblock.root
+    pub(crate) fn verifies(&self) -> bool {
+        self.0.verifies
     }
 }
 
@@ -228,15 +228,13 @@ impl Inner {
             vdevs: self.vdevs.clone(),
             salt: None,
             cache: Cache::default(),
+            verifies: self.verifies,
         }
     }
 }
 
 fn read_labels(devices: Vec<Device>) -> Result<Vec<Labels>, Error> {
-    let labels = devices
-        .into_iter()
-        .map(Labels::read)
-        .collect::<Result<Vec<_>, _>>()?;
+    let labels = devices.into_iter().map(Labels::read).collect::<Result<Vec<_>, _>>()?;
     let of = |labels: &Labels| labels.config.u64("pool_guid").unwrap_or(0);
     let described = |labels: &Labels| {
         let name = labels.config.str("name").unwrap_or("?");
@@ -245,10 +243,7 @@ fn read_labels(devices: Vec<Device>) -> Result<Vec<Labels>, Error> {
     if let Some(first) = labels.first()
         && let Some(second) = labels.iter().find(|labels| of(labels) != of(first))
     {
-        return Err(Error::SeveralPools {
-            first: described(first),
-            second: described(second),
-        });
+        return Err(Error::SeveralPools { first: described(first), second: described(second) });
     }
     Ok(labels)
 }
@@ -333,9 +328,7 @@ fn read_config(mos: &ObjectSet) -> Result<NvList, Error> {
 fn read_salt(mos: &ObjectSet) -> Result<Option<Salt>, Error> {
     let mut directory = mos.object(DIRECTORY)?.zap()?;
     let entry = directory.lookup(b"org.illumos:checksum_salt")?;
-    Ok(entry
-        .and_then(|entry| entry.bytes())
-        .and_then(|bytes| bytes.try_into().ok()))
+    Ok(entry.and_then(|entry| entry.bytes()).and_then(|bytes| bytes.try_into().ok()))
 }
 
 /// The GUID of the pool and of all its vdevs, for the sum in the uberblock.

@@ -62,12 +62,7 @@ impl Vdev {
         Self::build_nested(config, devices, top, 0)
     }
 
-    fn build_nested(
-        config: &NvList,
-        devices: &HashMap<u64, Device>,
-        top: u64,
-        depth: usize,
-    ) -> Result<Self, Error> {
+    fn build_nested(config: &NvList, devices: &HashMap<u64, Device>, top: u64, depth: usize) -> Result<Self, Error> {
         let guid = config.u64("guid")?;
         let kind = match config.str("type")? {
             "disk" | "file" => VdevKind::Leaf {
@@ -99,11 +94,7 @@ impl Vdev {
         };
         let ashift = required("ashift")?;
         if ashift > 16 {
-            return Err(Error::Malformed {
-                what: "ashift of a vdev",
-                found: ashift.to_string(),
-                expected: "9 to 16",
-            });
+            return Err(Error::Malformed { what: "ashift of a vdev", found: ashift.to_string(), expected: "9 to 16" });
         }
         Ok(Self {
             id: config.u64("id")?,
@@ -127,6 +118,14 @@ impl Vdev {
         }
     }
 
+    /// The device, if this is a leaf and it was given.
+    pub fn device(&self) -> Option<&Device> {
+        match &self.kind {
+            VdevKind::Leaf { device, .. } => device.as_ref(),
+            _ => None,
+        }
+    }
+
     /// Fills `buf` from `offset` of the allocatable space of a leaf.
     pub(crate) fn read_leaf(&self, buf: &mut [u8], offset: u64) -> Result<(), String> {
         let VdevKind::Leaf { path, device } = &self.kind else {
@@ -135,12 +134,8 @@ impl Vdev {
         let Some(device) = device else {
             return Err(format!("the device {path} was not given"));
         };
-        let at = offset
-            .checked_add(label::START_SIZE)
-            .ok_or_else(|| "the offset is beyond any device".to_owned())?;
-        device
-            .read_exact_at(buf, at)
-            .map_err(|error| error.to_string())
+        let at = offset.checked_add(label::START_SIZE).ok_or_else(|| "the offset is beyond any device".to_owned())?;
+        device.read_exact_at(buf, at).map_err(|error| error.to_string())
     }
 }
 

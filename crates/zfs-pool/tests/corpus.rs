@@ -30,11 +30,7 @@ fn parse_manifest(text: &str) -> Vec<Section> {
     for line in text.lines() {
         if let Some(title) = line.strip_prefix("## dataset ") {
             let (dataset, mountpoint) = title.split_once(" at ").expect("a mount point");
-            sections.push(Section {
-                dataset: dataset.into(),
-                mountpoint: mountpoint.into(),
-                ..Section::default()
-            });
+            sections.push(Section { dataset: dataset.into(), mountpoint: mountpoint.into(), ..Section::default() });
             part = "files";
             continue;
         }
@@ -229,10 +225,8 @@ fn compare_xattrs(section: &Section, roots: &BTreeMap<String, File>) {
             continue;
         }
         let found = file.xattrs().unwrap();
-        let found: BTreeMap<String, String> = found
-            .into_iter()
-            .map(|(name, value)| (String::from_utf8(name).unwrap(), hex(&value)))
-            .collect();
+        let found: BTreeMap<String, String> =
+            found.into_iter().map(|(name, value)| (String::from_utf8(name).unwrap(), hex(&value))).collect();
         let found: BTreeMap<&str, &str> = found.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         assert_eq!(found, xattrs, "{path}");
     }
@@ -323,12 +317,22 @@ fn datasets_are_listed_by_name_and_snapshots_by_age() {
     let pool = Pool::open_paths(&unpacked.images).unwrap();
     let names: Vec<String> = pool.datasets().unwrap().into_iter().map(|dataset| dataset.name).collect();
     let expected = [
-        "snap", "snap@r1",
-        "snap/a", "snap/a@s1", "snap/a@s3", "snap/a@r1", "snap/a@s4", "snap/a@last",
+        "snap",
+        "snap@r1",
+        "snap/a",
+        "snap/a@s1",
+        "snap/a@s3",
+        "snap/a@r1",
+        "snap/a@s4",
+        "snap/a@last",
         "snap/b",
-        "snap/bp", "snap/bp@r1",
-        "snap/clone", "snap/clone@c1", "snap/clone@r1",
-        "snap/redactc", "snap/redactc@r",
+        "snap/bp",
+        "snap/bp@r1",
+        "snap/clone",
+        "snap/clone@c1",
+        "snap/clone@r1",
+        "snap/redactc",
+        "snap/redactc@r",
     ];
     assert_eq!(names, expected);
     let missing = pool.dataset("snap/a@s2").unwrap_err();

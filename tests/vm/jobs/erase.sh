@@ -17,7 +17,8 @@ left=$(find "$MNT" ! -type d | wc -l)
 must zpool sync "$POOL"
 step "destroy snapshots and file systems"
 must zfs unmount -a
-for name in $(zfs list -H -o name -t snapshot -r "$POOL"); do
+while name=$(zfs list -H -o name -t snapshot -r "$POOL" | head -n 1) && [ -n "$name" ]; do
+    # Takes the snapshots of the same name further down and all clones along.
     must zfs destroy -R "$name"
 done
 for name in $(zfs list -H -o name -d 1 -r "$POOL" | grep /); do

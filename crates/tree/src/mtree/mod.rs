@@ -22,27 +22,30 @@ use crate::ids::Ids;
 use crate::node::{Kind, Timestamp};
 use crate::options::Options;
 use crate::path::{Target, is_excluded, lookup, normal, resolve};
-use crate::source::{Place, Root, Source};
+use crate::source::{Root, Source};
 pub use error::ManifestError;
 use keywords::{EntryType, Keywords, Understood};
 use lexer::{Lines, unescape, words};
+
+/// Opens a manifest; `-` is standard input.
+pub(crate) fn open(manifest: &Path) -> Result<Box<dyn BufRead>, Error> {
+    if manifest.as_os_str() == "-" {
+        return Ok(Box::new(BufReader::new(io::stdin())));
+    }
+    let file = File::open(manifest).map_err(|e| Error::io("open", manifest, e))?;
+    Ok(Box::new(BufReader::with_capacity(64 << 10, file)))
+}
 
 /// Adds the entries of a manifest, with contents from below `root`.
 pub(crate) fn add(
     draft: &mut Draft,
     manifest: &Path,
+    reader: impl BufRead,
     root: &Path,
     options: &Options,
     ids: &Ids,
 ) -> Result<(), Error> {
-    let reader: Box<dyn BufRead> = if manifest.as_os_str() == "-" {
-        Box::new(BufReader::new(io::stdin()))
-    } else {
-        let file = File::open(manifest).map_err(|e| Error::io("open", manifest, e))?;
-        Box::new(BufReader::with_capacity(64 << 10, file))
-    };
-    let source =
-        u16::try_from(draft.sources.len()).map_err(|_| Error::TooMany { what: "sources" })?;
+    let source = draft.begin_source()?;
     let mut reading = Reading {
         draft,
         manifest,
@@ -60,7 +63,7 @@ pub(crate) fn add(
     };
     reading.run(reader)?;
     let root = reading.root;
-    draft.add_source(Source::Directory(root))?;
+    draft.end_source(Source::Directory(root));
     Ok(())
 }
 
@@ -315,13 +318,10 @@ impl Reading<'_> {
             .map(host::identity);
         // One of several names must not be taken for the others' place: theirs may be elsewhere.
         let named = keywords.contents.as_deref().or(identity.map(|_| path));
-        let place = Place::File {
-            path: named.map(Into::into),
-            mtime: stat.as_ref().map_or(Timestamp::default(), host::mtime),
-        };
+        let mtime = stat.as_ref().map_or(Timestamp::default(), host::mtime);
         let data = Data::File {
             size: stat.as_ref().map_or(0, host::size),
-            place: self.draft.add_place(place)?,
+            place: self.draft.places.add_file(named, mtime)?,
         };
         let inode = self.inode(keywords, data, earlier.as_ref(), stat.as_ref());
 

@@ -12,7 +12,7 @@ use crate::host;
 use crate::source::Archive;
 
 /// An archive being read from its beginning to its end.
-pub(super) struct Input {
+pub(crate) struct Input {
     /// For messages.
     path: PathBuf,
     /// Bytes of the uncompressed archive that were read or passed.
@@ -43,7 +43,7 @@ const XZ_MEMORY: u64 = 512 << 20;
 
 impl Input {
     /// Opens an archive, `-` being standard input, and finds out how it is compressed.
-    pub(super) fn open(path: &Path, spool: &Path) -> Result<Input, Error> {
+    pub(crate) fn open(path: &Path, spool: &Path) -> Result<Input, Error> {
         if path.as_os_str() == "-" {
             return Input::spooled(
                 PathBuf::from("standard input"),
@@ -82,7 +82,12 @@ impl Input {
         Input::spooled(path.to_path_buf(), Box::new(file), spool)
     }
 
-    fn spooled(path: PathBuf, mut stream: Box<dyn Read>, spool: &Path) -> Result<Input, Error> {
+    /// Reads a stream, whose name is for messages.
+    pub(crate) fn spooled(
+        path: PathBuf,
+        mut stream: Box<dyn Read>,
+        spool: &Path,
+    ) -> Result<Input, Error> {
         let mut magic = Vec::with_capacity(MAGIC);
         stream
             .by_ref()

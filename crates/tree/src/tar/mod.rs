@@ -11,7 +11,6 @@ mod pax;
 mod sparse;
 
 use std::collections::HashMap;
-use std::path::Path;
 
 use crate::draft::{Data, Draft, Inode};
 use crate::error::{Error, PathBytes, Warning};
@@ -20,11 +19,11 @@ use crate::ids::Ids;
 use crate::node::{Namespace, Xattr};
 use crate::options::Options;
 use crate::path::{Target, is_excluded, normal, resolve};
-use crate::source::{Place, Source};
+use crate::source::Source;
 use crate::xattr;
 pub use error::ArchiveError;
 use header::{BLOCK, Header};
-use input::Input;
+pub(crate) use input::Input;
 use pax::Extended;
 use sparse::{MapInData, OldSparse, SparseMap};
 
@@ -34,13 +33,11 @@ const HEADER_LIMIT: u64 = 16 << 20;
 /// Adds all entries of an archive.
 pub(crate) fn add(
     draft: &mut Draft,
-    path: &Path,
+    input: Input,
     options: &Options,
     ids: &Ids,
 ) -> Result<(), Error> {
-    let input = Input::open(path, &options.spool)?;
-    let source =
-        u16::try_from(draft.sources.len()).map_err(|_| Error::TooMany { what: "sources" })?;
+    let source = draft.begin_source()?;
     let mut reader = Reader {
         input,
         draft,
@@ -52,7 +49,7 @@ pub(crate) fn add(
     };
     reader.run()?;
     let archive = reader.input.finish()?;
-    draft.add_source(Source::Archive(archive))?;
+    draft.end_source(Source::Archive(archive));
     Ok(())
 }
 
@@ -360,11 +357,10 @@ impl Reader<'_> {
         let at = self.input.keep(stored)?;
         self.input.skip(padding(stored))?;
         let size = map.as_ref().map_or(size, |map| map.size);
-        let extents = map.map(|map| map.extents.into());
-        let place = self.draft.add_place(Place::Archive {
-            offset: at,
-            extents,
-        })?;
+        let place = self
+            .draft
+            .places
+            .add_archived(at, map.map(|map| map.extents))?;
         Ok(Data::File { size, place })
     }
 

@@ -4,7 +4,7 @@
 use super::ArchiveError;
 use super::header::{BLOCK, size};
 use super::pax::decimal;
-use crate::source::Extent;
+use crate::places::Extent;
 
 /// Where a sparse file's data goes, and how long the file is.
 #[derive(Debug, Default)]

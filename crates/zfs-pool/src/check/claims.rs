@@ -118,11 +118,7 @@ impl Checker<'_> {
         claims.dedup.dedup();
         claims.all.append(&mut claims.dedup);
         claims.all.sort_unstable();
-        claims
-            .all
-            .chunk_by(|a, b| a == b)
-            .map(|equal| (equal[0], equal.len() as u64))
-            .collect()
+        claims.all.chunk_by(|a, b| a == b).map(|equal| (equal[0], equal.len() as u64)).collect()
     }
 
     /// Why not everything that is referenced was met, if so.
@@ -184,16 +180,16 @@ pub(super) fn for_each_in_list(
     }
     let header = list_header(mos, id)?;
     let object = mos.object(id)?;
-    let malformed = |what, found: u64, expected| {
-        object.failed(Error::Malformed { what, found: found.to_string(), expected })
-    };
+    let malformed =
+        |what, found: u64, expected| object.failed(Error::Malformed { what, found: found.to_string(), expected });
     let mut left = header.pointers;
     for found in object.blocks() {
         let (number, pointer) = found?;
         let contents = object.read_block(number)?;
         let view = View::new(&contents, order_of(&pointer));
         for index in 0..(contents.len() / blkptr::SIZE).min(usize::try_from(left).unwrap_or(usize::MAX)) {
-            let pointer = BlockPointer::read(&view, index * blkptr::SIZE).map_err(Error::truncated("list of blocks"))?;
+            let pointer =
+                BlockPointer::read(&view, index * blkptr::SIZE).map_err(Error::truncated("list of blocks"))?;
             each(&pointer);
             left -= 1;
         }

@@ -6,7 +6,7 @@ use zfs_ondisk::bpobj::DeadlistHeader;
 use zfs_ondisk::object::{ObjectId, ObjectType};
 
 use super::claims::{for_each_in_list, list_header};
-use super::tree::{NO_OBJECT, Space};
+use super::tree::{NO_OBJECT, Shared, Space, Totals};
 use super::{Checker, Kind};
 use crate::dataset::{Dataset, DatasetKind, read_dir};
 use crate::error::Error;
@@ -16,16 +16,18 @@ use crate::pool::MOS;
 /// Indices of the parts of the space used by a directory (`dd_used_t`).
 const HEAD: usize = 0;
 const CHILD: usize = 2;
+/// The transaction group in which pools are made, with the empty snapshot that
+/// all datasets follow.
+const FIRST_TXG: u64 = 4;
 
 impl Checker<'_> {
     /// Examines all datasets and their records.
     pub(super) fn datasets(&mut self, mos: &ObjectSet, datasets: &[Dataset]) {
-        let objects: HashMap<ObjectId, &Dataset> =
-            datasets.iter().map(|dataset| (dataset.object, dataset)).collect();
+        let objects: HashMap<ObjectId, &Dataset> = datasets.iter().map(|dataset| (dataset.object, dataset)).collect();
         let mut lists = HashSet::new();
         let mut guids = HashMap::new();
         for dataset in datasets {
-            self.dataset_contents(dataset);
+            self.dataset_contents(dataset, &objects);
             self.dataset_record(dataset, &objects);
             if let Some(other) = guids.insert(dataset.dataset.guid, &dataset.name) {
                 self.dataset_finding(dataset, Kind::Dataset, format!("its GUID is that of {other}, too"));
@@ -46,21 +48,37 @@ impl Checker<'_> {
         self.finding(kind, &dataset.name, None, message);
     }
 
-    fn dataset_contents(&mut self, dataset: &Dataset) {
-        let space = match dataset.objects() {
-            Ok(Some(set)) => self.object_set(&set, dataset.dataset.prev_snapshot_txg, Some(dataset)),
-            Ok(None) => Space::default(),
+    fn dataset_contents(&mut self, dataset: &Dataset, objects: &HashMap<ObjectId, &Dataset>) {
+        let record = &dataset.dataset;
+        let origin = objects.get(&ObjectId(dataset.dir.origin));
+        let shared = Shared {
+            snapshot_txg: record.prev_snapshot_txg,
+            origin_txg: origin.map_or(0, |origin| origin.dataset.creation_txg),
+        };
+        let totals = match dataset.objects() {
+            Ok(Some(set)) => self.object_set(&set, shared),
+            Ok(None) => Totals::default(),
             Err(error) => return self.failed(&dataset.name, Some(NO_OBJECT), &error),
         };
-        let record = &dataset.dataset;
         let recorded = Space {
             used: record.referenced_bytes,
             compressed: record.compressed_bytes,
             uncompressed: record.uncompressed_bytes,
         };
-        if space != recorded {
-            let message = format!("its blocks take {space:?}, its record says {recorded:?}");
+        if totals.all != recorded {
+            let message = format!("its blocks take {:?}, its record says {recorded:?}", totals.all);
             self.dataset_finding(dataset, Kind::Accounting, message);
+        }
+        if dataset.kind == DatasetKind::Snapshot {
+            return;
+        }
+        let head = dataset.dir.used_breakdown[HEAD];
+        let pairs = [("unique", totals.unique, record.unique_bytes), ("its directory's", totals.own, head)];
+        for (what, found, recorded) in pairs {
+            if found != recorded {
+                let message = format!("{found} bytes are {what}, its record says {recorded}");
+                self.dataset_finding(dataset, Kind::Accounting, message);
+            }
         }
     }
 
@@ -93,15 +111,6 @@ impl Checker<'_> {
             let message = format!("{} is followed by object {}", previous.name, previous.dataset.next_snapshot);
             self.dataset_finding(dataset, Kind::Dataset, message);
         }
-        // Nothing is shared with an empty snapshot.
-        let shares = previous.dataset.referenced_bytes != 0;
-        if dataset.kind == DatasetKind::Head && !shares && record.unique_bytes != record.referenced_bytes {
-            let message = format!(
-                "{} bytes are unique, expected all {}",
-                record.unique_bytes, record.referenced_bytes
-            );
-            self.dataset_finding(dataset, Kind::Accounting, message);
-        }
     }
 
     fn directory_record(&mut self, mos: &ObjectSet, dataset: &Dataset) {
@@ -111,31 +120,40 @@ impl Checker<'_> {
             let message = format!("{} bytes are used, the parts sum up to {sum}", dir.used_bytes);
             self.dataset_finding(dataset, Kind::Accounting, message);
         }
-        if dir.used_breakdown[HEAD] != dataset.dataset.unique_bytes {
+        let children = match self.children(mos, dataset) {
+            Ok(children) => children,
+            Err(error) => return self.failed(&dataset.name, None, &error),
+        };
+        if children.used != dir.used_breakdown[CHILD] {
             let message = format!(
-                "the directory says that the head uses {} bytes, {} are unique",
-                dir.used_breakdown[HEAD], dataset.dataset.unique_bytes
+                "the directory says that its children use {} bytes, they say {}",
+                dir.used_breakdown[CHILD], children.used
             );
             self.dataset_finding(dataset, Kind::Accounting, message);
         }
-        match self.used_by_children(mos, dataset) {
-            Ok(used) if used != dir.used_breakdown[CHILD] => {
-                let message = format!(
-                    "the directory says that its children use {} bytes, they say {used}",
-                    dir.used_breakdown[CHILD]
-                );
-                self.dataset_finding(dataset, Kind::Accounting, message);
-            }
-            Ok(_) => {}
-            Err(error) => self.failed(&dataset.name, None, &error),
+        // Snapshots keep what the head no longer has.
+        if dataset.dataset.prev_snapshot_txg > FIRST_TXG {
+            return;
+        }
+        let record = &dataset.dataset;
+        let recorded = (dir.compressed_bytes, dir.uncompressed_bytes);
+        let sum = (
+            record.compressed_bytes.wrapping_add(children.compressed),
+            record.uncompressed_bytes.wrapping_add(children.uncompressed),
+        );
+        if recorded != sum {
+            let message =
+                format!("the directory holds {recorded:?} bytes (compressed, uncompressed), head and children {sum:?}");
+            self.dataset_finding(dataset, Kind::Accounting, message);
         }
     }
 
-    fn used_by_children(&self, mos: &ObjectSet, dataset: &Dataset) -> Result<u64, Error> {
+    /// What the directories of the children say that they hold.
+    fn children(&self, mos: &ObjectSet, dataset: &Dataset) -> Result<Space, Error> {
+        let mut children = Space::default();
         if dataset.dir.child_map == 0 {
-            return Ok(0);
+            return Ok(children);
         }
-        let mut used = 0u64;
         for entry in mos.object(ObjectId(dataset.dir.child_map))?.zap()?.iter() {
             let child = ObjectId(entry?.number().unwrap_or(0));
             let record = read_dir(mos, child)?;
@@ -147,9 +165,13 @@ impl Checker<'_> {
                 }
                 .in_object(MOS, child));
             }
-            used = used.wrapping_add(record.used_bytes);
+            children.add(Space {
+                used: record.used_bytes,
+                compressed: record.compressed_bytes,
+                uncompressed: record.uncompressed_bytes,
+            });
         }
-        Ok(used)
+        Ok(children)
     }
 
     /// Compares the totals of a deadlist with those of its lists, and theirs with
@@ -161,18 +183,13 @@ impl Checker<'_> {
             return self.list(mos, id);
         }
         let header = DeadlistHeader::read(&object.bonus()).map_err(Error::truncated("header of a deadlist"))?;
-        let recorded =
-            Space { used: header.used, compressed: header.compressed, uncompressed: header.uncompressed };
+        let recorded = Space { used: header.used, compressed: header.compressed, uncompressed: header.uncompressed };
         let mut sum = Space::default();
         for entry in object.zap()?.iter() {
             let list = ObjectId(entry?.number().unwrap_or(0));
             self.list(mos, list)?;
             let header = list_header(mos, list)?;
-            sum.add(Space {
-                used: header.used,
-                compressed: header.compressed,
-                uncompressed: header.uncompressed,
-            });
+            sum.add(Space { used: header.used, compressed: header.compressed, uncompressed: header.uncompressed });
         }
         if sum != recorded {
             let message = format!("the deadlist says {recorded:?}, its lists {sum:?}");
@@ -185,11 +202,7 @@ impl Checker<'_> {
         let mut sum = Space::default();
         for_each_in_list(mos, id, &mut HashSet::new(), &mut |pointer| sum.add(Space::of(pointer)))?;
         let header = list_header(mos, id)?;
-        let recorded = Space {
-            used: header.used,
-            compressed: header.compressed,
-            uncompressed: header.uncompressed,
-        };
+        let recorded = Space { used: header.used, compressed: header.compressed, uncompressed: header.uncompressed };
         if sum != recorded {
             let message = format!("the list of blocks says {recorded:?}, its blocks take {sum:?}");
             self.finding(Kind::Accounting, MOS, Some(id), message);

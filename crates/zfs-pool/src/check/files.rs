@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use zfs_ondisk::dnode::{FLAG_USEROBJUSED_ACCOUNTED, FLAG_USERUSED_ACCOUNTED, SLOT_SIZE};
 use zfs_ondisk::object::{ObjectId, ObjectType};
 use zfs_ondisk::objset::{self, Kind as SetKind};
-use zfs_ondisk::sa::{self, Attribute};
+use zfs_ondisk::sa::Attribute;
 use zfs_ondisk::znode::{self, flag, master};
 
 use super::{Checker, Kind};
@@ -91,8 +91,7 @@ impl Checker<'_> {
     fn own_objects(&mut self, fs: &FileSystem) -> HashSet<ObjectId> {
         let mut own = HashSet::from([ObjectId(master::OBJECT)]);
         let set = fs.objects();
-        let tables = [(ObjectId(master::OBJECT), true), (ObjectId(0), false)];
-        let mut queue = vec![tables[0]];
+        let mut queue = vec![(ObjectId(master::OBJECT), true)];
         while let Some((id, is_master)) = queue.pop() {
             let entries = || -> Result<Vec<(Vec<u8>, Option<u64>)>, Error> {
                 let mut zap = set.object(id)?.zap()?;
@@ -335,8 +334,8 @@ fn fixed_places(file: &File, faults: &mut Vec<String>) {
     if found != expected {
         faults.push(format!("the attributes begin with {found:?}, expected {expected:?}"));
     }
-    let header = sa::Attribute::ALL.iter().filter(|attribute| attribute.size() == 0);
-    let varying = attributes.iter().filter(|(name, _)| header.clone().any(|known| known.name() == *name)).count();
+    let varies = |name: &str| Attribute::ALL.iter().any(|known| known.name() == name && known.size() == 0);
+    let varying = attributes.iter().filter(|(name, _)| varies(name)).count();
     let stored = crate::fs::sa_view(file.object().bonus().as_bytes()).u16(4).unwrap_or(0) >> 10;
     let needed = (6 + 2 * varying).next_multiple_of(8).max(8) / 8;
     if usize::from(stored) != needed {

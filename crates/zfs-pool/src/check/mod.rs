@@ -15,6 +15,7 @@ mod tree;
 
 use std::fmt;
 
+use zfs_ondisk::label;
 use zfs_ondisk::object::ObjectId;
 
 use crate::error::Error;
@@ -114,13 +115,9 @@ pub struct Report {
 /// Only if nothing can be examined. Whatever else fails is a [`Finding`].
 pub fn check(pool: &Pool) -> Result<Report, Error> {
     let mos = pool.mos()?;
-    let mut checker = Checker {
-        pool,
-        report: Report::default(),
-        claims: Claims::default(),
-    };
+    let mut checker = Checker { pool, report: Report::default(), claims: Claims::default() };
     checker.labels();
-    checker.object_set(&mos, 0, None);
+    checker.object_set(&mos, tree::Shared::default());
     match pool.all_datasets() {
         Ok(datasets) => checker.datasets(&mos, &datasets),
         Err(error) => checker.failed(MOS, None, &error),
@@ -145,13 +142,7 @@ impl Checker<'_> {
     }
 
     fn finding(&mut self, kind: Kind, dataset: &str, object: Option<ObjectId>, message: impl Into<String>) {
-        self.add(Finding {
-            kind,
-            dataset: Some(dataset.to_owned()),
-            object,
-            path: None,
-            message: message.into(),
-        });
+        self.add(Finding { kind, dataset: Some(dataset.to_owned()), object, path: None, message: message.into() });
     }
 
     /// Adds an error met in a dataset.
@@ -173,12 +164,18 @@ impl Checker<'_> {
                 }
             }
         }
+        for vdev in self.pool.vdevs() {
+            let needed = vdev.asize.saturating_add(label::START_SIZE + label::END_SIZE);
+            for device in vdev.leaves().into_iter().filter_map(|leaf| leaf.device()) {
+                if device.size() < needed {
+                    faults.push(format!("{device:?} is too small: vdev {} needs {needed} bytes", vdev.id));
+                }
+            }
+        }
         let uberblock = self.pool.uberblock();
         match crate::pool::guid_sum(self.pool.config()) {
-            Ok(sum) if sum != uberblock.guid_sum => faults.push(format!(
-                "the GUIDs of the vdevs sum up to {sum}, the uberblock says {}",
-                uberblock.guid_sum
-            )),
+            Ok(sum) if sum != uberblock.guid_sum => faults
+                .push(format!("the GUIDs of the vdevs sum up to {sum}, the uberblock says {}", uberblock.guid_sum)),
             Ok(_) => {}
             Err(error) => faults.push(error.to_string()),
         }

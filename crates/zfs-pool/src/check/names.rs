@@ -13,6 +13,8 @@ use crate::object::Object;
 /// Paths longer than this many names are cut: a damaged parent may be its own
 /// descendant.
 const MAX_PATH: usize = 64;
+/// Paths are looked for in the first findings only: each takes a search.
+const MOST_PATHS: usize = 200;
 
 impl Checker<'_> {
     /// Examines a ZAP: every entry is read and, by its name, found again.
@@ -68,7 +70,7 @@ impl Checker<'_> {
     /// Adds the paths to the findings since `first` in the objects of a file
     /// system.
     pub(super) fn add_paths(&mut self, fs: &FileSystem, first: usize) {
-        for finding in self.report.findings.iter_mut().skip(first) {
+        for finding in self.report.findings.iter_mut().take(MOST_PATHS).skip(first) {
             if let (None, Some(object)) = (&finding.path, finding.object) {
                 finding.path = path_of(fs, object);
             }

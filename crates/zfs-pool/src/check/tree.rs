@@ -9,8 +9,8 @@ use zfs_ondisk::object::{ObjectId, ObjectType};
 
 use super::{Checker, Kind};
 use crate::block::order_of;
-use crate::dataset::Dataset;
-use crate::object::{Object, ObjectSet, Visit, Walk};
+use crate::object::{Object, ObjectSet};
+use crate::walk::{Visit, Walk};
 
 /// Offset of the first block's pointer in the header of an intent log
 /// (`zil_header_t`), and of the next one's in its blocks (`zil_chain_t`).
@@ -54,14 +54,46 @@ impl Space {
     }
 }
 
+/// Which blocks of an object set belong to others, too.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Shared {
+    /// Blocks born in this transaction group or before belong to the snapshot
+    /// before, with which they are examined.
+    pub(super) snapshot_txg: u64,
+    /// Blocks born in this transaction group or before belong to the origin of
+    /// the clone.
+    pub(super) origin_txg: u64,
+}
+
+/// The space that an object set takes.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Totals {
+    /// All blocks, those shared, too.
+    pub(super) all: Space,
+    /// Bytes allocated by blocks that the snapshot before does not have.
+    pub(super) unique: u64,
+    /// Bytes allocated by blocks that the origin does not have.
+    pub(super) own: u64,
+}
+
 /// An object set being examined.
-pub(super) struct SetContext<'a> {
-    pub(super) name: &'a str,
-    /// Blocks born in this transaction group or before belong to a snapshot, with
-    /// which they are examined.
-    pub(super) since: u64,
-    /// What all blocks take, those of snapshots, too.
-    pub(super) space: Space,
+struct Context<'a> {
+    name: &'a str,
+    shared: Shared,
+    totals: Totals,
+    /// Blocks that may still be visited before the pool is known to be one that
+    /// leads in circles.
+    budget: u64,
+}
+
+impl Context<'_> {
+    fn count(&mut self, pointer: &BlockPointer) {
+        let space = Space::of(pointer);
+        self.totals.all.add(space);
+        let used = |since| if pointer.birth() > since { space.used } else { 0 };
+        self.totals.unique = self.totals.unique.wrapping_add(used(self.shared.snapshot_txg));
+        self.totals.own = self.totals.own.wrapping_add(used(self.shared.origin_txg));
+    }
 }
 
 /// Fill counts of an indirect block being walked.
@@ -72,11 +104,14 @@ struct Pending {
 
 impl Checker<'_> {
     /// Examines all objects of an object set, and gives the space that it takes.
-    pub(super) fn object_set(&mut self, set: &ObjectSet, since: u64, dataset: Option<&Dataset>) -> Space {
+    pub(super) fn object_set(&mut self, set: &ObjectSet, shared: Shared) -> Totals {
         let name = set.name();
-        let mut context = SetContext { name, since, space: Space::default() };
+        // So many pointers fit the pool if it holds nothing else.
+        let capacity: u64 = self.pool.vdevs().map(|vdev| vdev.asize).fold(0, u64::saturating_add);
+        let budget = capacity / blkptr::SIZE as u64;
+        let mut context = Context { name, shared, totals: Totals::default(), budget };
         let root = *set.pointer();
-        context.space.add(Space::of(&root));
+        context.count(&root);
         let meta = set.meta();
         let fill = meta.dnode().pointers.iter().map(BlockPointer::fill).fold(0, u64::wrapping_add);
         if root.fill() != fill {
@@ -93,7 +128,7 @@ impl Checker<'_> {
             self.block_tree(&mut context, &table);
             self.zap(&table, |_, _| ());
         }
-        let mut files = dataset.and_then(|_| self.open_files(set));
+        let mut files = self.open_files(set);
         for found in set.objects() {
             let object = match found {
                 Ok(object) => object,
@@ -113,11 +148,11 @@ impl Checker<'_> {
         if let Some(files) = files {
             self.finish_files(files, set);
         }
-        context.space
+        context.totals
     }
 
     /// Walks the block tree of an object and compares it with the dnode.
-    fn block_tree(&mut self, context: &mut SetContext<'_>, object: &Object) {
+    fn block_tree(&mut self, context: &mut Context<'_>, object: &Object) {
         let dnode = object.dnode();
         self.dnode(context, object);
         let mut used = 0u64;
@@ -133,6 +168,11 @@ impl Checker<'_> {
                     continue;
                 }
             };
+            let Some(budget) = context.budget.checked_sub(1) else {
+                let message = "its blocks, and those before it, are more than the pool can hold";
+                return self.finding(Kind::NotChecked, context.name, Some(object.id()), message);
+            };
+            context.budget = budget;
             self.close(context, object, &mut pending, visit.level);
             let pointer = visit.pointer;
             if let Some(parent) = pending.last_mut() {
@@ -143,7 +183,7 @@ impl Checker<'_> {
                 }
             }
             used = used.wrapping_add(pointer.allocated_size());
-            context.space.add(Space::of(&pointer));
+            context.count(&pointer);
             let size = if visit.level > 0 { 1 << dnode.indirect_shift } else { dnode.data_block_size() };
             self.pointer(context, object, &pointer, (dnode.object_type, visit.level, size));
             self.contents(context, object, &pointer);
@@ -156,7 +196,7 @@ impl Checker<'_> {
         self.close(context, object, &mut pending, u32::MAX);
         if let Some(spill) = dnode.spill.filter(|spill| !spill.is_hole()) {
             used = used.wrapping_add(spill.allocated_size());
-            context.space.add(Space::of(&spill));
+            context.count(&spill);
             self.pointer(context, object, &spill, (dnode.bonus_type, 0, spill.logical_size()));
             self.contents(context, object, &spill);
         }
@@ -168,7 +208,7 @@ impl Checker<'_> {
 
     /// Compares the fill counts of the indirect blocks that end before a block
     /// of `level`.
-    fn close(&mut self, context: &SetContext<'_>, object: &Object, pending: &mut Vec<Pending>, level: u32) {
+    fn close(&mut self, context: &Context<'_>, object: &Object, pending: &mut Vec<Pending>, level: u32) {
         while let Some(last) = pending.pop_if(|last| last.visit.level <= level) {
             let recorded = last.visit.pointer.fill();
             if last.sum != recorded {
@@ -182,7 +222,7 @@ impl Checker<'_> {
     }
 
     /// What a dnode says of itself.
-    fn dnode(&mut self, context: &SetContext<'_>, object: &Object) {
+    fn dnode(&mut self, context: &Context<'_>, object: &Object) {
         let dnode = object.dnode();
         let mut faults = Vec::new();
         if !(12..=17).contains(&dnode.indirect_shift) {
@@ -204,7 +244,9 @@ impl Checker<'_> {
         if reach.is_some_and(|reach| dnode.max_block_id >= reach) {
             faults.push(format!(
                 "the largest block id is {}, but {} levels reach {} blocks only",
-                dnode.max_block_id, dnode.levels, reach.unwrap_or(0)
+                dnode.max_block_id,
+                dnode.levels,
+                reach.unwrap_or(0)
             ));
         }
         if Function::from_number(dnode.compression).is_none() {
@@ -222,7 +264,7 @@ impl Checker<'_> {
     /// level and logical size.
     fn pointer(
         &mut self,
-        context: &SetContext<'_>,
+        context: &Context<'_>,
         object: &Object,
         pointer: &BlockPointer,
         (object_type, level, size): (ObjectType, u32, usize),
@@ -301,8 +343,8 @@ impl Checker<'_> {
 
     /// Reads all copies of a block and claims its space, unless that is done with
     /// the snapshot that it belongs to.
-    fn contents(&mut self, context: &SetContext<'_>, object: &Object, pointer: &BlockPointer) {
-        if pointer.birth() <= context.since {
+    fn contents(&mut self, context: &Context<'_>, object: &Object, pointer: &BlockPointer) {
+        if pointer.birth() <= context.shared.snapshot_txg {
             return;
         }
         self.claims.claim(self.pool, pointer);
@@ -319,7 +361,7 @@ impl Checker<'_> {
     }
 
     /// What is particular to the data blocks of some objects.
-    fn data_block(&mut self, context: &SetContext<'_>, object: &Object, visit: &Visit) {
+    fn data_block(&mut self, context: &Context<'_>, object: &Object, visit: &Visit) {
         let dnode = object.dnode();
         if visit.number > dnode.max_block_id {
             let message = format!("block {} is beyond the largest block id, {}", visit.number, dnode.max_block_id);
@@ -333,11 +375,8 @@ impl Checker<'_> {
         let count = count_dnodes(&View::new(&block, order_of(&visit.pointer)));
         if count != Some(visit.pointer.fill()) {
             let counted = count.map_or("damaged dnodes".into(), |count| format!("{count} dnodes"));
-            let message = format!(
-                "{:?}: the fill count is {}, the block has {counted}",
-                visit.pointer,
-                visit.pointer.fill()
-            );
+            let message =
+                format!("{:?}: the fill count is {}, the block has {counted}", visit.pointer, visit.pointer.fill());
             self.finding(Kind::Pointer, context.name, Some(object.id()), message);
         }
     }

@@ -208,9 +208,7 @@ impl Stored {
         let mut stored = Self::default();
         let mut offset = 0;
         for &attribute in LAYOUT {
-            let value = view
-                .view(offset, attribute.size())
-                .map_err(Error::truncated("znode"))?;
+            let value = view.view(offset, attribute.size()).map_err(Error::truncated("znode"))?;
             stored.add(attribute, &value)?;
             offset += attribute.size();
         }
@@ -225,9 +223,7 @@ impl Stored {
     /// The access control list; `None` if the file has none.
     pub(crate) fn acl(&self, object: &Object) -> Result<Option<Vec<Ace>>, Error> {
         if let Some((bytes, order)) = &self.acl {
-            return acl::from_bytes(bytes, *order)
-                .map(Some)
-                .map_err(Error::truncated("access control list"));
+            return acl::from_bytes(bytes, *order).map(Some).map_err(Error::truncated("access control list"));
         }
         match &self.old_acl {
             Some((bytes, order)) => read_old_acl(View::new(bytes, *order), object).map(Some),
@@ -247,10 +243,7 @@ pub(crate) fn sa_view(buffer: &[u8]) -> View<'_> {
 }
 
 fn read_time(view: &View<'_>, offset: usize) -> Result<Time, zfs_ondisk::bytes::Truncated> {
-    Ok(Time {
-        seconds: view.u64(offset)? as i64,
-        nanoseconds: view.u64(offset + 8)?,
-    })
+    Ok(Time { seconds: view.u64(offset)? as i64, nanoseconds: view.u64(offset + 8)? })
 }
 
 /// Reads the ACL of a znode (`zfs_acl_phys_t`): in it, or in an object of its own.
@@ -282,9 +275,7 @@ fn read_old_acl(view: View<'_>, object: &Object) -> Result<Vec<Ace>, Error> {
         return acl::from_bytes(&bytes, view.order()).map_err(cut);
     }
     let view = View::new(&bytes, view.order());
-    (0..bytes.len() / 12)
-        .map(|index| read_ace_v0(view, index * 12).map_err(cut))
-        .collect()
+    (0..bytes.len() / 12).map(|index| read_ace_v0(view, index * 12).map_err(cut)).collect()
 }
 
 /// An entry of an ACL of version 0 (`zfs_oldace_t`).
@@ -292,12 +283,7 @@ fn read_ace_v0(view: View<'_>, offset: usize) -> Result<Ace, zfs_ondisk::bytes::
     let flags = view.u16(offset + 8)?;
     let who = u64::from(view.u32(offset)?);
     let numbered = matches!(flags & acl::flag::WHO, 0 | acl::flag::IDENTIFIER_GROUP);
-    Ok(Ace {
-        kind: view.u16(offset + 10)?,
-        flags,
-        permissions: view.u32(offset + 4)?,
-        who: numbered.then_some(who),
-    })
+    Ok(Ace { kind: view.u16(offset + 10)?, flags, permissions: view.u32(offset + 4)?, who: numbered.then_some(who) })
 }
 
 #[cfg(test)]

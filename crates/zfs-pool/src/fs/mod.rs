@@ -14,7 +14,8 @@ use zfs_ondisk::znode::{self, master};
 
 use crate::dataset::Dataset;
 use crate::error::Error;
-use crate::object::{Blocks, Object, ObjectSet};
+use crate::object::{Object, ObjectSet};
+use crate::walk::Blocks;
 use crate::zap::Zap;
 
 pub use attributes::{Attributes, FileType, Time};
@@ -244,10 +245,7 @@ impl File {
     /// # Errors
     /// If it cannot be read.
     pub fn xattr_dir(&self) -> Result<Option<Directory>, Error> {
-        self.attributes()
-            .xattr_dir
-            .map(|id| self.fs.file(id)?.directory())
-            .transpose()
+        self.attributes().xattr_dir.map(|id| self.fs.file(id)?.directory()).transpose()
     }
 
     /// Reads the contents from `offset` on into `buf`, and gives the number of
@@ -295,7 +293,8 @@ impl File {
         self.stored.acl(&self.object).map_err(|error| self.object.failed(error))
     }
 
-    /// The number of the layout of the system attributes in the bonus buffer.
+    /// The system attributes in the bonus buffer, in the order in which they are
+    /// stored there.
     pub(crate) fn bonus_attributes(&self) -> Result<Vec<(&str, View<'_>)>, Error> {
         let view = sa_view(self.object.bonus().as_bytes());
         Ok(self.fs.schema().attributes(&view)?)

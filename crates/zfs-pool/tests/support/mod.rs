@@ -1,5 +1,5 @@
 //! The corpus of pools that OpenZFS made, for tests.
-#![allow(dead_code, reason = "each test uses its part")]
+#![allow(dead_code, unreachable_pub, reason = "each test uses its part")]
 
 use std::fs;
 use std::io::{Read, Seek, SeekFrom, Write};
