@@ -1,2 +1,30 @@
-//! The program.
-fn main() {}
+//! `tine`, a workbench for FreeBSD systems: arguments become a library's call, and what that returns becomes text or
+//! JSON. One module for each prong; the rest is what they share.
+
+mod cli;
+mod destination;
+mod failure;
+mod image;
+mod job;
+mod makefs;
+mod output;
+mod progress;
+mod sources;
+mod tour;
+mod values;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    let program = cli::called_as(&arguments);
+    match cli::run(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            output::failure(program, &failure);
+            // The makefs that scripts know has one status for all that goes wrong.
+            if program == "makefs" { ExitCode::FAILURE } else { failure.exit_code() }
+        }
+    }
+}

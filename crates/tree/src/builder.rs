@@ -4,7 +4,7 @@ use std::io::{BufRead, Read};
 use std::path::Path;
 
 use crate::directory;
-use crate::draft::{Draft, Overrides};
+use crate::draft::{Draft, Inode, Overrides, ROOT};
 use crate::error::Error;
 use crate::ids::Ids;
 use crate::mtree;
@@ -123,6 +123,29 @@ impl Builder {
     pub fn add_tar_from(&mut self, name: &Path, archive: impl Read + 'static) -> Result<(), Error> {
         let input = Input::spooled(name.to_path_buf(), Box::new(archive), &self.options.spool)?;
         tar::add(&mut self.draft, input, &self.options, &self.ids)
+    }
+
+    /// Adds a directory, such as one to mount a file system on, and those above it, where nothing has their names. What
+    /// is added belongs to root and has the time of the directory that it is in. Nothing is added below what is no
+    /// directory. Components `.` and `..` are not understood.
+    ///
+    /// # Errors
+    ///
+    /// When a name is too long for a tree.
+    pub fn add_missing_directory(&mut self, path: &[u8]) -> Result<(), Error> {
+        let mut parent = ROOT;
+        for name in path.split(|&byte| byte == b'/').filter(|name| !name.is_empty()) {
+            parent = match self.draft.lookup(parent, name) {
+                Some(inode) if self.draft.is_directory(inode) => inode,
+                Some(_) => return Ok(()),
+                None => {
+                    let mut inode = Inode::default_directory();
+                    inode.set_mtime(self.draft.mtime(parent));
+                    self.draft.put(parent, name, inode, path, false)?.inode
+                }
+            };
+        }
+        Ok(())
     }
 
     /// Orders what was added.

@@ -213,6 +213,15 @@ impl Draft {
         Ok(())
     }
 
+    pub(crate) fn is_directory(&self, inode: u32) -> bool {
+        self.inodes[inode as usize].is_directory()
+    }
+
+    /// The time of an inode.
+    pub(crate) fn mtime(&self, inode: u32) -> Timestamp {
+        self.inodes[inode as usize].mtime()
+    }
+
     /// The inode that `name` in the directory `parent` leads to.
     pub(crate) fn lookup(&mut self, parent: u32, name: &[u8]) -> Option<u32> {
         let entry = self.find(parent, name)?;

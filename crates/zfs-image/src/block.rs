@@ -77,20 +77,57 @@ pub(crate) enum Encoded {
     Stored { start: usize, physical_size: usize, function: Function, digest: Digest },
 }
 
-/// Encodes blocks into an output in which stored blocks lie one behind the
-/// other as they will on the device, so that runs of them are written at once.
+/// Encoded blocks, one behind the other as they will lie on the device, so that
+/// runs of them are written at once.
+#[derive(Default)]
+pub(crate) struct Output {
+    /// Room, of which the first `length` bytes are in use. It is not cleared when
+    /// it is used again.
+    bytes: Vec<u8>,
+    length: usize,
+}
+
+impl Output {
+    /// What was put there.
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..self.length]
+    }
+
+    /// Empties it.
+    pub(crate) fn clear(&mut self) {
+        self.length = 0;
+    }
+
+    /// Room for `size` bytes at the end, with anything in it.
+    fn room(&mut self, size: usize) -> &mut [u8] {
+        let end = self.length + size;
+        if self.bytes.len() < end {
+            self.bytes.resize(end, 0);
+        }
+        &mut self.bytes[self.length..end]
+    }
+
+    /// Puts the first `size` bytes of the room to use, and zeros after them up to
+    /// a multiple of `unit` bytes.
+    fn commit(&mut self, size: usize, unit: usize) {
+        let padded = size.next_multiple_of(unit);
+        self.room(padded)[size..].fill(0);
+        self.length += padded;
+    }
+}
+
+/// Encodes blocks.
 pub(crate) struct Encoder<'a> {
     format: &'a Format,
     compressor: Compressor,
-    compressed: Vec<u8>,
 }
 
 impl<'a> Encoder<'a> {
     pub(crate) fn new(format: &'a Format) -> Self {
-        Self { format, compressor: Compressor::new(), compressed: Vec::new() }
+        Self { format, compressor: Compressor::new() }
     }
 
-    /// Encodes a block of zeros or data that `fill` writes.
+    /// Encodes a block of `size` bytes, all of which `fill` writes.
     ///
     /// The block is made at the end of `output` and stays there if it is stored
     /// as it is, which saves a copy.
@@ -100,40 +137,32 @@ impl<'a> Encoder<'a> {
         object_type: ObjectType,
         level: u8,
         size: usize,
-        output: &mut Vec<u8>,
+        output: &mut Output,
         fill: impl FnOnce(&mut [u8]) -> Result<(), Error>,
     ) -> Result<Encoded, Error> {
-        let start = output.len();
-        output.resize(start + size, 0);
-        let block = &mut output[start..];
+        let block = output.room(size);
         fill(block)?;
         if is_zero(block) {
-            output.truncate(start);
             return Ok(Encoded::Hole);
         }
-        let embed = self.format.embed && level == 0 && !object_type.has_fill();
+        // OpenZFS would embed spill blocks, too, but `zfs send -e` loses them then.
+        let embed = self.format.embed && level == 0 && !object_type.has_fill() && object_type != ObjectType::SA;
         let min_alloc = 1 << self.format.ashift;
-        let stored =
-            self.compressor.compress_block(policy.compression, min_alloc, embed, block, &mut self.compressed);
-        let (physical_size, function) = match stored {
-            Stored::Embedded(function) => {
-                let payload = self.compressed.clone();
-                output.truncate(start);
-                return Ok(Encoded::Embedded { function, payload });
-            }
-            Stored::Compressed(function) => {
-                output.truncate(start);
-                output.extend_from_slice(&self.compressed);
-                (self.compressed.len(), function)
-            }
-            Stored::Plain => (size, Function::Off),
-        };
-        let digest = policy.checksum.compute(
-            ByteOrder::Little,
-            Some(&self.format.salt),
-            &output[start..start + physical_size],
-        )?;
-        output.resize((start + physical_size).next_multiple_of(min_alloc), 0);
+        let (physical_size, function) =
+            match self.compressor.compress_block(policy.compression, min_alloc, embed, block) {
+                Stored::Embedded(function, payload) => {
+                    return Ok(Encoded::Embedded { function, payload: payload.to_vec() });
+                }
+                Stored::Compressed(function, bytes) => {
+                    block[..bytes.len()].copy_from_slice(bytes);
+                    (bytes.len(), function)
+                }
+                Stored::Plain => (size, Function::Off),
+            };
+        let digest =
+            policy.checksum.compute(ByteOrder::Little, Some(&self.format.salt), &block[..physical_size])?;
+        let start = output.length;
+        output.commit(physical_size, min_alloc);
         Ok(Encoded::Stored { start, physical_size, function, digest })
     }
 }

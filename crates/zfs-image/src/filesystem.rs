@@ -361,15 +361,15 @@ impl<'a> Writer<'a> {
     /// Takes one batch from the threads, if any is under way, and writes what it
     /// completes.
     fn receive(&mut self, store: &mut Store<'_>, pipeline: &mut Pipeline<'a>) -> Result<bool, Error> {
-        let Some(output) = pipeline.receive() else {
+        let Some(batch) = pipeline.receive() else {
             self.complete(store)?;
             return Ok(false);
         };
-        let mut output = output?;
-        let blocks = std::mem::take(&mut output.blocks);
+        let mut batch = batch?;
+        let blocks = std::mem::take(&mut batch.blocks);
         let bytes = blocks.iter().map(|(identity, _)| identity.logical_size as u64).sum();
-        self.ready.extend(store.place(&output.bytes, blocks.into_iter())?);
-        pipeline.recycle(output);
+        self.ready.extend(store.place(batch.output.as_bytes(), blocks.into_iter())?);
+        pipeline.recycle(batch);
         self.context.progress.bytes(bytes);
         self.complete(store)?;
         Ok(true)

@@ -12,7 +12,7 @@ use std::thread::Scope;
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use tree::{NodeId, Tree};
 
-use crate::block::{Encoded, Encoder, Format};
+use crate::block::{Encoded, Encoder, Format, Output};
 use crate::directory::Directory;
 use crate::error::Error;
 use crate::store::Identity;
@@ -44,8 +44,8 @@ pub(crate) struct Batch<'a> {
 }
 
 /// The blocks of a batch, encoded.
-pub(crate) struct Output {
-    pub(crate) bytes: Vec<u8>,
+pub(crate) struct EncodedBatch {
+    pub(crate) output: Output,
     pub(crate) blocks: Vec<(Identity, Encoded)>,
     cost: u64,
 }
@@ -53,9 +53,9 @@ pub(crate) struct Output {
 /// The threads and what is under way.
 pub(crate) struct Pipeline<'a> {
     jobs: Sender<(u64, Batch<'a>)>,
-    results: Receiver<(u64, Result<Output, Error>)>,
-    spare: Arc<Mutex<Vec<Vec<u8>>>>,
-    early: BTreeMap<u64, Result<Output, Error>>,
+    results: Receiver<(u64, Result<EncodedBatch, Error>)>,
+    spare: Arc<Mutex<Vec<Output>>>,
+    early: BTreeMap<u64, Result<EncodedBatch, Error>>,
     submitted: u64,
     received: u64,
     /// Bytes that the outputs under way can take, and may.
@@ -109,7 +109,7 @@ impl<'a> Pipeline<'a> {
     }
 
     /// The result of the next batch in order; `None` if none is under way.
-    pub(crate) fn receive(&mut self) -> Option<Result<Output, Error>> {
+    pub(crate) fn receive(&mut self) -> Option<Result<EncodedBatch, Error>> {
         if self.received == self.submitted {
             return None;
         }
@@ -121,29 +121,29 @@ impl<'a> Pipeline<'a> {
             self.early.insert(number, result);
         };
         self.received += 1;
-        if let Ok(output) = &result {
-            self.under_way -= output.cost;
+        if let Ok(batch) = &result {
+            self.under_way -= batch.cost;
         }
         Some(result)
     }
 
-    /// Gives the memory of an output back to the threads.
-    pub(crate) fn recycle(&self, output: Output) {
+    /// Gives the memory of a batch back to the threads.
+    pub(crate) fn recycle(&self, batch: EncodedBatch) {
         if let Ok(mut spare) = self.spare.lock() {
-            spare.push(output.bytes);
+            spare.push(batch.output);
         }
     }
 }
 
-fn encode(tree: &Tree, encoder: &mut Encoder<'_>, batch: &Batch<'_>, mut bytes: Vec<u8>) -> Result<Output, Error> {
-    bytes.clear();
+fn encode(tree: &Tree, encoder: &mut Encoder<'_>, batch: &Batch<'_>, mut output: Output) -> Result<EncodedBatch, Error> {
+    output.clear();
     let mut blocks = Vec::new();
     for Piece { source, identity, blocks: range } in &batch.pieces {
         let Identity { policy, object_type, level, logical_size, .. } = identity;
         let mut encode = |fill: &dyn Fn(u64, &mut [u8]) -> Result<(), Error>| {
             for block in range.clone() {
                 let encoded = encoder
-                    .encode(policy, *object_type, *level, *logical_size, &mut bytes, |to| fill(block, to))?;
+                    .encode(policy, *object_type, *level, *logical_size, &mut output, |to| fill(block, to))?;
                 blocks.push((*identity, encoded));
             }
             Ok::<(), Error>(())
@@ -155,6 +155,7 @@ fn encode(tree: &Tree, encoder: &mut Encoder<'_>, batch: &Batch<'_>, mut bytes: 
                 encode(&|block, to| {
                     let offset = block * block_size;
                     let length = size.saturating_sub(offset).min(block_size) as usize;
+                    to[length..].fill(0);
                     Ok(content.read_exact_at(&mut to[..length], offset)?)
                 })
             }
@@ -164,6 +165,7 @@ fn encode(tree: &Tree, encoder: &mut Encoder<'_>, batch: &Batch<'_>, mut bytes: 
                     let rest = &value[block as usize * to.len()..];
                     let length = rest.len().min(to.len());
                     to[..length].copy_from_slice(&rest[..length]);
+                    to[length..].fill(0);
                     Ok(())
                 })
             }
@@ -173,5 +175,5 @@ fn encode(tree: &Tree, encoder: &mut Encoder<'_>, batch: &Batch<'_>, mut bytes: 
             }),
         }?;
     }
-    Ok(Output { bytes, blocks, cost: batch.bytes })
+    Ok(EncodedBatch { output, blocks, cost: batch.bytes })
 }

@@ -5,7 +5,7 @@ use zfs_ondisk::label;
 use zfs_ondisk::object::ObjectType;
 
 use crate::allocator::{Allocator, MAX_COPIES};
-use crate::block::{Encoded, Encoder, Format, Policy};
+use crate::block::{Encoded, Encoder, Format, Output, Policy};
 use crate::device::Device;
 use crate::error::Error;
 
@@ -61,7 +61,7 @@ pub(crate) struct Store<'a> {
     format: &'a Format,
     device: &'a dyn Device,
     encoder: Encoder<'a>,
-    scratch: Vec<u8>,
+    scratch: Output,
     /// Space taken since [`Self::take_usage`].
     usage: Usage,
     /// Nothing reaches the device.
@@ -83,7 +83,7 @@ impl<'a> Store<'a> {
             format,
             device,
             encoder: Encoder::new(format),
-            scratch: Vec::new(),
+            scratch: Output::default(),
             usage: Usage::default(),
             rehearsing: false,
         }
@@ -129,7 +129,7 @@ impl<'a> Store<'a> {
             Ok(())
         })?;
         let identity = Identity { policy: *policy, object_type, level, fill, logical_size: block.len() };
-        let pointers = self.place(&output, [(identity, encoded)].into_iter());
+        let pointers = self.place(output.as_bytes(), [(identity, encoded)].into_iter());
         self.scratch = output;
         Ok(pointers?[0])
     }

@@ -71,7 +71,7 @@ impl Pool {
                 })?;
                 return decompress(pointer, &payload, size);
             }
-            Kind::Data if pointer.is_encrypted() => return Err(Error::Encrypted(*pointer)),
+            Kind::Data if pointer.is_encrypted() => return Err(Error::Encrypted(Box::new(*pointer))),
             Kind::Data => {}
         }
         let stored = self.read_stored(pointer)?;
@@ -95,7 +95,7 @@ impl Pool {
                 Err(faults) => bad.extend(faults),
             }
         }
-        Err(Error::Unreadable { pointer: *pointer, copies: bad })
+        Err(Error::Unreadable { pointer: Box::new(*pointer), copies: bad })
     }
 
     /// Reads all copies of a block, on every side of every mirror, and gives
@@ -111,7 +111,7 @@ impl Pool {
         }
         let (good, bad) = self.read_all_copies(pointer);
         let Some(stored) = good else {
-            return Err(Error::Unreadable { pointer: *pointer, copies: bad });
+            return Err(Error::Unreadable { pointer: Box::new(*pointer), copies: bad });
         };
         if !pointer.is_encrypted() {
             decompress(pointer, &stored, size)?;
@@ -295,7 +295,7 @@ fn checked_sizes(pointer: &BlockPointer) -> Result<(usize, usize), Error> {
 }
 
 fn impossible(pointer: &BlockPointer, field: &'static str, value: u64, expected: String) -> Error {
-    Error::Pointer { pointer: *pointer, field, value, expected }
+    Error::Pointer { pointer: Box::new(*pointer), field, value, expected }
 }
 
 fn bad_copy(dva: Dva, leaf: Option<&Vdev>, fault: impl Into<String>) -> BadCopy {
@@ -330,6 +330,6 @@ fn decompress(pointer: &BlockPointer, stored: &[u8], size: usize) -> Result<Vec<
     let mut block = vec![0; size];
     DECOMPRESSOR
         .with_borrow_mut(|decompressor| decompressor.decompress(function, stored, &mut block))
-        .map_err(|source| Error::Decompress { pointer: *pointer, source })?;
+        .map_err(|source| Error::Decompress { pointer: Box::new(*pointer), source })?;
     Ok(block)
 }

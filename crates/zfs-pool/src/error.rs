@@ -62,12 +62,12 @@ pub enum Error {
     Version(u64),
     /// A block is encrypted.
     #[error("{0:?}: the block is encrypted, which is not supported yet")]
-    Encrypted(BlockPointer),
+    Encrypted(Box<BlockPointer>),
     /// A block pointer has an impossible field.
     #[error("{pointer:?}: {field} is {value}, expected {expected}")]
     Pointer {
         /// The pointer.
-        pointer: BlockPointer,
+        pointer: Box<BlockPointer>,
         /// The field.
         field: &'static str,
         /// Its value.
@@ -79,7 +79,7 @@ pub enum Error {
     #[error("{pointer:?}: no copy can be read: {}", list(copies))]
     Unreadable {
         /// The pointer.
-        pointer: BlockPointer,
+        pointer: Box<BlockPointer>,
         /// What is wrong with each copy.
         copies: Vec<BadCopy>,
     },
@@ -87,7 +87,7 @@ pub enum Error {
     #[error("{pointer:?}: {source}")]
     Decompress {
         /// The pointer.
-        pointer: BlockPointer,
+        pointer: Box<BlockPointer>,
         /// What is wrong.
         source: zfs_ondisk::compress::Error,
     },

@@ -179,16 +179,16 @@ impl Object {
         View::new(&self.dnode.bonus, self.order)
     }
 
-    /// The contents of the spill block and their byte order, if there is one.
+    /// The contents of the spill block, if there is one.
     ///
     /// # Errors
     /// If it cannot be read.
-    pub fn spill(&self) -> Result<Option<(Arc<[u8]>, ByteOrder)>, Error> {
+    pub fn spill(&self) -> Result<Option<Arc<[u8]>>, Error> {
         let Some(pointer) = self.dnode.spill.filter(|pointer| !pointer.is_hole()) else {
             return Ok(None);
         };
         let block = self.set.pool().block(&pointer).map_err(|error| self.failed(error))?;
-        Ok(Some((block, order_of(&pointer))))
+        Ok(Some(block))
     }
 
     /// The pointer to a data block; a hole if it was never written.
@@ -294,7 +294,7 @@ impl Object {
     pub(crate) fn indirect_block(&self, pointer: &BlockPointer, level: u32) -> Result<Arc<[u8]>, Error> {
         let expected = 1 << self.dnode.indirect_shift;
         let impossible = |field, value: u64, expected: u64| Error::Pointer {
-            pointer: *pointer,
+            pointer: Box::new(*pointer),
             field,
             value,
             expected: expected.to_string(),

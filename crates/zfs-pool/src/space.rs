@@ -339,8 +339,7 @@ mod tests {
         set.add(0..10).unwrap();
         set.add(20..30).unwrap();
         set.add(10..20).unwrap();
-        assert_eq!(set.iter().collect::<Vec<_>>(), [0..30]);
-        assert_eq!(set.bytes(), 30);
+        assert_eq!((set.iter().next(), set.iter().count(), set.bytes()), (Some(0..30), 1, 30));
     }
 
     #[test]

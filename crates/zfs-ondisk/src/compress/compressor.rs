@@ -14,19 +14,21 @@ pub struct Compressor {
     lzjb: lzjb::Encoder,
     gzip: gzip::Encoder,
     zstd: zstd::Encoder,
+    /// Room for a result. It never shrinks, so that it is not cleared again and again.
+    scratch: Vec<u8>,
 }
 
 /// How a block is to be stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stored {
+pub enum Stored<'a> {
     /// As it is: its logical bytes, with [`Function::Off`] in the pointer.
     Plain,
-    /// As the output's bytes: compressed, padded with zeros to whole
-    /// allocations. Their number is the physical size.
-    Compressed(Function),
+    /// As these bytes: compressed, padded with zeros to whole allocations. Their
+    /// number is the physical size.
+    Compressed(Function, &'a [u8]),
     /// In the block pointer itself: compressed to at most [`EMBEDDED_MAX`]
     /// bytes, not padded.
-    Embedded(Function),
+    Embedded(Function, &'a [u8]),
 }
 
 impl Compressor {
@@ -54,8 +56,7 @@ impl Compressor {
         }
     }
 
-    /// Compresses a block as ZFS stores it, into `out`, whose former content
-    /// is dropped.
+    /// Compresses a block as ZFS stores it.
     ///
     /// `min_alloc` is the smallest allocation of the pool in bytes (1 << ashift).
     /// With `embed`, a result small enough goes into the block pointer: that is
@@ -71,31 +72,32 @@ impl Compressor {
         min_alloc: usize,
         embed: bool,
         src: &[u8],
-        out: &mut Vec<u8>,
-    ) -> Stored {
+    ) -> Stored<'_> {
         let min_alloc = min_alloc.max(1);
         let limit = limit(setting, min_alloc, embed, src.len());
-        out.clear();
+
         if limit == 0 {
             return Stored::Plain;
         }
-        out.resize(limit, 0);
-        let stored = match self.compress(setting, src, out) {
-            Some(length) if embed && length <= EMBEDDED_MAX => {
-                out.truncate(length);
-                Stored::Embedded(setting.function())
-            }
-            Some(length) if length.next_multiple_of(min_alloc) < src.len() => {
-                out.truncate(length);
-                out.resize(length.next_multiple_of(min_alloc), 0);
-                Stored::Compressed(setting.function())
-            }
-            _ => Stored::Plain,
-        };
-        if stored == Stored::Plain {
-            out.clear();
+        let mut scratch = std::mem::take(&mut self.scratch);
+        if scratch.len() < limit {
+            scratch.resize(limit, 0);
         }
-        stored
+        let result = self.compress(setting, src, &mut scratch[..limit]);
+        self.scratch = scratch;
+        let Some(length) = result else { return Stored::Plain };
+        if embed && length <= EMBEDDED_MAX {
+            return Stored::Embedded(setting.function(), &self.scratch[..length]);
+        }
+        let physical_size = length.next_multiple_of(min_alloc);
+        if physical_size >= src.len() {
+            return Stored::Plain;
+        }
+        if self.scratch.len() < physical_size {
+            self.scratch.resize(physical_size, 0);
+        }
+        self.scratch[length..physical_size].fill(0);
+        Stored::Compressed(setting.function(), &self.scratch[..physical_size])
     }
 }
 

@@ -6,6 +6,7 @@ use zfs_ondisk::bpobj::DeadlistHeader;
 use zfs_ondisk::object::{ObjectId, ObjectType};
 
 use super::claims::{for_each_in_list, list_header};
+use super::features::Recorded;
 use super::tree::{NO_OBJECT, Shared, Space, Totals};
 use super::{Checker, Kind};
 use crate::dataset::{Dataset, DatasetKind, read_dir};
@@ -26,8 +27,10 @@ impl Checker<'_> {
         let objects: HashMap<ObjectId, &Dataset> = datasets.iter().map(|dataset| (dataset.object, dataset)).collect();
         let mut lists = HashSet::new();
         let mut guids = HashMap::new();
+        let mut features = Recorded::default();
         for dataset in datasets {
-            self.dataset_contents(dataset, &objects);
+            let totals = self.dataset_contents(dataset, &objects);
+            self.dataset_features(mos, dataset, totals.features, &mut features);
             self.dataset_record(dataset, &objects);
             if let Some(other) = guids.insert(dataset.dataset.guid, &dataset.name) {
                 self.dataset_finding(dataset, Kind::Dataset, format!("its GUID is that of {other}, too"));
@@ -42,13 +45,14 @@ impl Checker<'_> {
                 }
             }
         }
+        self.feature_counts(&features);
     }
 
     fn dataset_finding(&mut self, dataset: &Dataset, kind: Kind, message: String) {
         self.finding(kind, &dataset.name, None, message);
     }
 
-    fn dataset_contents(&mut self, dataset: &Dataset, objects: &HashMap<ObjectId, &Dataset>) {
+    fn dataset_contents(&mut self, dataset: &Dataset, objects: &HashMap<ObjectId, &Dataset>) -> Totals {
         let record = &dataset.dataset;
         let origin = objects.get(&ObjectId(dataset.dir.origin));
         let shared = Shared {
@@ -58,7 +62,10 @@ impl Checker<'_> {
         let totals = match dataset.objects() {
             Ok(Some(set)) => self.object_set(&set, shared),
             Ok(None) => Totals::default(),
-            Err(error) => return self.failed(&dataset.name, Some(NO_OBJECT), &error),
+            Err(error) => {
+                self.failed(&dataset.name, Some(NO_OBJECT), &error);
+                return Totals::default();
+            }
         };
         let recorded = Space {
             used: record.referenced_bytes,
@@ -70,7 +77,7 @@ impl Checker<'_> {
             self.dataset_finding(dataset, Kind::Accounting, message);
         }
         if dataset.kind == DatasetKind::Snapshot {
-            return;
+            return totals;
         }
         let head = dataset.dir.used_breakdown[HEAD];
         let pairs = [("unique", totals.unique, record.unique_bytes), ("its directory's", totals.own, head)];
@@ -80,6 +87,7 @@ impl Checker<'_> {
                 self.dataset_finding(dataset, Kind::Accounting, message);
             }
         }
+        totals
     }
 
     fn dataset_record(&mut self, dataset: &Dataset, objects: &HashMap<ObjectId, &Dataset>) {

@@ -6,6 +6,7 @@ use zfs_ondisk::dnode::{FLAG_USEROBJUSED_ACCOUNTED, FLAG_USERUSED_ACCOUNTED, SLO
 use zfs_ondisk::object::{ObjectId, ObjectType};
 use zfs_ondisk::objset::{self, Kind as SetKind};
 use zfs_ondisk::sa::Attribute;
+use zfs_ondisk::zap::Entry;
 use zfs_ondisk::znode::{self, flag, master};
 
 use super::{Checker, Kind};
@@ -93,13 +94,11 @@ impl Checker<'_> {
         let set = fs.objects();
         let mut queue = vec![(ObjectId(master::OBJECT), true)];
         while let Some((id, is_master)) = queue.pop() {
-            let entries = || -> Result<Vec<(Vec<u8>, Option<u64>)>, Error> {
-                let mut zap = set.object(id)?.zap()?;
-                zap.iter().map(|entry| entry.map(|entry| (entry.name.clone(), entry.number()))).collect()
-            };
+            let entries = || -> Result<Vec<Entry>, Error> { set.object(id)?.zap()?.iter().collect() };
             // What cannot be read is found with the object itself.
-            for (name, number) in entries().unwrap_or_default() {
-                let Some(number) = number.map(ObjectId) else { continue };
+            for entry in entries().unwrap_or_default() {
+                let Some(number) = entry.number().map(ObjectId) else { continue };
+                let name = entry.name;
                 let leads_on = name == master::SA_ATTRS.as_bytes();
                 let is_object = !is_master
                     || leads_on

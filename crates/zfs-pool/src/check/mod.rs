@@ -9,6 +9,7 @@
 
 mod claims;
 mod dsl;
+mod features;
 mod files;
 mod names;
 mod tree;
@@ -49,6 +50,8 @@ pub enum Kind {
     Accounting,
     /// The records of datasets and snapshots contradict each other.
     Dataset,
+    /// A feature is used and not recorded, or counted wrongly.
+    Feature,
     /// The intent log is not empty: there are changes that a mount would replay.
     IntentLog,
     /// Space is allocated that nothing references.
@@ -117,7 +120,8 @@ pub fn check(pool: &Pool) -> Result<Report, Error> {
     let mos = pool.mos()?;
     let mut checker = Checker { pool, report: Report::default(), claims: Claims::default() };
     checker.labels();
-    checker.object_set(&mos, tree::Shared::default());
+    let totals = checker.object_set(&mos, tree::Shared::default());
+    checker.mos_features(totals.features);
     match pool.all_datasets() {
         Ok(datasets) => checker.datasets(&mos, &datasets),
         Err(error) => checker.failed(MOS, None, &error),

@@ -5,8 +5,10 @@ use zfs_ondisk::bytes::View;
 use zfs_ondisk::checksum::Checksum;
 use zfs_ondisk::compress::Function;
 use zfs_ondisk::dnode::{self, Dnode};
+use zfs_ondisk::feature::{Feature, FeatureSet};
 use zfs_ondisk::object::{ObjectId, ObjectType};
 
+use super::features::{used_by_block, used_by_root};
 use super::{Checker, Kind};
 use crate::block::order_of;
 use crate::object::{Object, ObjectSet};
@@ -74,6 +76,8 @@ pub(super) struct Totals {
     pub(super) unique: u64,
     /// Bytes allocated by blocks that the origin does not have.
     pub(super) own: u64,
+    /// Features that its blocks and dnodes use.
+    pub(super) features: FeatureSet,
 }
 
 /// An object set being examined.
@@ -92,6 +96,7 @@ impl Context<'_> {
         self.totals.all.add(space);
         let used = |since| if pointer.birth() > since { space.used } else { 0 };
         self.totals.unique = self.totals.unique.wrapping_add(used(self.shared.snapshot_txg));
+        used_by_block(pointer, &mut self.totals.features);
         self.totals.own = self.totals.own.wrapping_add(used(self.shared.origin_txg));
     }
 }
@@ -112,6 +117,7 @@ impl Checker<'_> {
         let mut context = Context { name, shared, totals: Totals::default(), budget };
         let root = *set.pointer();
         context.count(&root);
+        used_by_root(set, &mut context.totals.features);
         let meta = set.meta();
         let fill = meta.dnode().pointers.iter().map(BlockPointer::fill).fold(0, u64::wrapping_add);
         if root.fill() != fill {
@@ -155,10 +161,12 @@ impl Checker<'_> {
     fn block_tree(&mut self, context: &mut Context<'_>, object: &Object) {
         let dnode = object.dnode();
         self.dnode(context, object);
+        if dnode.extra_slots > 0 {
+            context.totals.features.insert(Feature::LargeDnode);
+        }
         let mut used = 0u64;
         let mut pending: Vec<Pending> = Vec::new();
-        let mut walk = Walk::new(object, 0);
-        while let Some(found) = walk.next() {
+        for found in Walk::new(object, 0) {
             let visit = match found {
                 Ok(visit) => visit,
                 Err(error) => {

@@ -136,7 +136,7 @@ impl Stored {
     fn from_system_attributes(object: &Object, schema: &Schema) -> Result<Self, Error> {
         let mut stored = Self::default();
         stored.add_buffer(object.bonus().as_bytes(), schema)?;
-        if let Some((spill, _)) = object.spill()? {
+        if let Some(spill) = object.spill()? {
             stored.add_buffer(&spill, schema)?;
         }
         Ok(stored)

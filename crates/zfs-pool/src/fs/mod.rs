@@ -20,6 +20,7 @@ use crate::zap::Zap;
 
 pub use attributes::{Attributes, FileType, Time};
 pub(crate) use attributes::{Stored, sa_view};
+pub use xattr::Xattr;
 
 /// The longest target of a symbolic link in bytes.
 const MAX_LINK: u64 = 64 << 10;

@@ -8,13 +8,16 @@ use crate::error::Error;
 /// The longest value in bytes that is read at once.
 const MAX_VALUE: u64 = 64 << 20;
 
+/// The name and value of an extended attribute.
+pub type Xattr = (Vec<u8>, Vec<u8>);
+
 impl File {
     /// The extended attributes, name and value, as they are stored: those in the
     /// system attributes first.
     ///
     /// # Errors
     /// If they cannot be read, or a value is longer than 64 MiB.
-    pub fn xattrs(&self) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Error> {
+    pub fn xattrs(&self) -> Result<Vec<Xattr>, Error> {
         let mut found = self.system_xattrs()?;
         if let Some(mut directory) = self.xattr_dir()? {
             for entry in directory.entries() {
@@ -26,7 +29,7 @@ impl File {
         Ok(found)
     }
 
-    fn system_xattrs(&self) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Error> {
+    fn system_xattrs(&self) -> Result<Vec<Xattr>, Error> {
         let Some(packed) = self.stored().xattrs.as_deref().filter(|packed| !packed.is_empty()) else {
             return Ok(Vec::new());
         };

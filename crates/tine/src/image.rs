@@ -1,0 +1,339 @@
+//! `tine image`: pool images from file trees.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::thread;
+
+use clap::{Args, Subcommand, ValueEnum};
+use tree::{ModeChange, MtimeRule, Principal, Timestamp};
+use zfs_image::{CrossLinks, DatasetSpec, PoolSpec, Resources, SnapshotSpec, VdevSpec};
+use zfs_ondisk::feature::{Feature, FeatureSet};
+use zfs_ondisk::property::Assignment;
+
+use crate::destination::Destination;
+use crate::failure::Failure;
+use crate::job::Job;
+use crate::output::{self, Report, Verbosity};
+use crate::sources::Source;
+use crate::values;
+
+/// Memory that a build may take unless said otherwise, as an option has it.
+pub(crate) const DEFAULT_MEMORY: &str = "256m";
+
+/// Make images of ZFS pools
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Build a pool image from directories, mtree manifests and tar archives
+    Build(Box<Build>),
+}
+
+/// Build a pool image from directories, mtree manifests and tar archives
+///
+/// The sources are merged in order: a later one replaces what an earlier one has at the same path. Each file goes to
+/// the dataset whose mountpoint covers its path. The same sources and options always give the same bytes.
+#[derive(Debug, Args)]
+pub(crate) struct Build {
+    /// A directory; an mtree(5) manifest (a file that begins with `#mtree`, or is called METALOG, *.mtree or *.meta)
+    /// whose files lie beside it; or a tar archive, plain or compressed with gzip, bzip2, xz or zstd. `-` is an archive
+    /// on standard input
+    #[arg(required = true, value_name = "SOURCE")]
+    sources: Vec<PathBuf>,
+
+    /// The image to be made. It appears when it is whole
+    #[arg(short, long, value_name = "IMAGE", help_heading = "Output")]
+    output: PathBuf,
+    /// Replace the image if it exists
+    #[arg(long, help_heading = "Output")]
+    force: bool,
+    /// Report the result as JSON
+    #[arg(long, help_heading = "Output")]
+    json: bool,
+    #[command(flatten)]
+    verbosity: Verbosity,
+    /// Threads that read, compress and checksum [default: one for each processor]
+    #[arg(short, long, value_name = "N", value_parser = values::jobs, help_heading = "Output")]
+    jobs: Option<usize>,
+    /// Memory to use at most
+    #[arg(long, value_name = "SIZE", value_parser = values::size, default_value = DEFAULT_MEMORY, help_heading = "Output")]
+    memory: u64,
+
+    #[command(flatten)]
+    pool: Pool,
+    #[command(flatten)]
+    datasets: Datasets,
+    #[command(flatten)]
+    files: Files,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Pool")]
+struct Pool {
+    /// Name of the pool
+    #[arg(long = "pool", value_name = "NAME", default_value = "zroot")]
+    name: String,
+    /// Size of the image, such as 10g [default: room for the files and some more]
+    #[arg(short, long, value_name = "SIZE", value_parser = values::size)]
+    size: Option<u64>,
+    /// Features of the pool: those that all of these compatibility sets (zpool-features(7)) and files have. A file has
+    /// a slash in its name. `legacy` is a pool without features, for old boot loaders
+    #[arg(long, value_name = "SET|FILE,...", default_value = "portable")]
+    compatibility: String,
+    /// A property of the pool
+    #[arg(long = "pool-property", value_name = "NAME=VALUE", value_parser = values::pool_property)]
+    properties: Vec<Assignment>,
+    /// Sectors have 2^N bytes: 9 to 16
+    #[arg(long, value_name = "N", default_value_t = 12, value_parser = clap::value_parser!(u32).range(9..=16))]
+    ashift: u32,
+    /// Size of a metaslab, a power of two [default: fits the size of the image]
+    #[arg(long, value_name = "SIZE", value_parser = values::size)]
+    metaslab_size: Option<u64>,
+    /// GUID of the pool [default: follows from files and options]
+    #[arg(long, value_name = "N", value_parser = values::guid)]
+    guid: Option<u64>,
+    /// What the pool's label says the image will be
+    #[arg(long, value_name = "TYPE", default_value = "disk")]
+    vdev_type: VdevType,
+    /// The path of the device in the pool's label
+    #[arg(long, value_name = "PATH", default_value = "/dev/null")]
+    device_path: String,
+    /// Have all blocks verified by the first import, which takes long
+    #[arg(long)]
+    verify_on_import: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum VdevType {
+    /// A disk or partition that the image is written to
+    Disk,
+    /// A file
+    File,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Datasets")]
+struct Datasets {
+    /// A dataset and its properties, such as 'zroot/var;exec=off;org.example:owner=ci'. That of the pool itself is
+    /// always there. One of the layout gets the properties besides its own
+    #[arg(long = "dataset", value_name = "NAME[;PROPERTY=VALUE]...", value_parser = values::dataset)]
+    datasets: Vec<DatasetSpec>,
+    /// A tree of datasets to begin with
+    #[arg(long, value_name = "NAME")]
+    layout: Option<Layout>,
+    /// Compression of all datasets that have none of their own [default: lz4, or lzjb in a pool without the feature]
+    #[arg(long, value_name = "ALGORITHM", value_parser = values::compression)]
+    compression: Option<String>,
+    /// The dataset that is booted [default: that of the layout]
+    #[arg(long, value_name = "NAME")]
+    bootfs: Option<String>,
+    /// The path that the root of the files stands for among mountpoints [default: / if a dataset is mounted there,
+    /// else /POOL]
+    #[arg(long, value_name = "PATH")]
+    root_path: Option<String>,
+    /// A snapshot of all datasets or of one
+    #[arg(long = "snapshot", value_name = "[DATASET]@NAME", value_parser = values::snapshot)]
+    snapshots: Vec<SnapshotSpec>,
+    /// What becomes of a hard link from one dataset into another
+    #[arg(long, value_name = "WHAT", default_value = "refuse")]
+    cross_links: CrossLinksValue,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Layout {
+    /// The datasets that FreeBSD's installer makes
+    Bsdinstall,
+}
+
+/// A value of `--cross-links`.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum CrossLinksValue {
+    /// Nothing is built
+    Refuse,
+    /// Each dataset gets a file of its own
+    Copy,
+}
+
+impl From<CrossLinksValue> for CrossLinks {
+    fn from(value: CrossLinksValue) -> CrossLinks {
+        match value {
+            CrossLinksValue::Refuse => CrossLinks::Refuse,
+            CrossLinksValue::Copy => CrossLinks::Copy,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Files")]
+struct Files {
+    /// Where the files of manifests are [default: beside the manifest]
+    #[arg(long, value_name = "DIRECTORY")]
+    mtree_root: Option<PathBuf>,
+    /// Leave out what matches a pattern, such as '*.o' or /var/cache
+    #[arg(long, value_name = "PATTERN")]
+    exclude: Vec<OsString>,
+    /// Owner of all files
+    #[arg(long, value_name = "USER", value_parser = values::principal)]
+    owner: Option<Principal>,
+    /// Group of all files
+    #[arg(long, value_name = "GROUP", value_parser = values::principal)]
+    group: Option<Principal>,
+    /// A change of the mode of all files, such as go-w
+    #[arg(long, value_name = "MODE", value_parser = values::mode, allow_hyphen_values = true)]
+    chmod: Option<ModeChange>,
+    /// Modification time of all files, in seconds since 1970
+    #[arg(long, value_name = "SECONDS", value_parser = values::time, allow_hyphen_values = true)]
+    mtime: Option<Timestamp>,
+    /// Later modification times become this one, which is the time of the pool's making, too: seconds since 1970
+    #[arg(long, value_name = "SECONDS", value_parser = values::time, env = "SOURCE_DATE_EPOCH")]
+    clamp_mtime: Option<Timestamp>,
+    /// Do not read extended attributes and ACLs from directories
+    #[arg(long)]
+    no_xattrs: bool,
+    /// A directory with the master.passwd and group that names of owners are looked up in first
+    #[arg(long, value_name = "DIRECTORY")]
+    user_database: Option<PathBuf>,
+}
+
+/// Runs a command.
+pub(crate) fn run(command: Command) -> Result<(), Failure> {
+    let Command::Build(build) = command;
+    build.run()
+}
+
+impl Build {
+    /// Builds the image and reports on it.
+    pub(crate) fn run(self) -> Result<(), Failure> {
+        let (json, verbosity) = (self.json, self.verbosity);
+        let (job, mut warnings) = self.job()?;
+        let built = job.run()?;
+        warnings.extend_from_slice(&built.warnings);
+        output::warnings("tine", &warnings, verbosity);
+        let report = Report::new(&built);
+        match (json, verbosity.quiet) {
+            (true, _) => output::print_json(&report),
+            (false, true) => Ok(()),
+            (false, false) => output::print(&report.text(verbosity.verbose)),
+        }
+    }
+
+    /// The job that the options describe, and what is odd about them.
+    fn job(self) -> Result<(Job, Vec<String>), Failure> {
+        let destination = Destination::new(&self.output, self.force)?;
+        let mtree_root = self.files.mtree_root.as_deref();
+        let sources = self.sources.iter().map(|path| Source::recognise(path, mtree_root));
+        let sources = sources.collect::<Result<Vec<_>, _>>()?;
+        if sources.iter().filter(|source| **source == Source::Archive(PathBuf::from("-"))).count() > 1 {
+            return Err(Failure::Usage("standard input can be only one source".to_owned()));
+        }
+        let creation_time = self.files.clamp_mtime.map(|time| u64::try_from(time.seconds).unwrap_or(0));
+        let (spec, warnings) = spec(self.pool, self.datasets)?;
+        let job = Job {
+            sources,
+            options: self.files.options()?,
+            spec,
+            creation_time,
+            resources: resources(self.jobs, self.memory),
+            destination,
+            quiet: self.verbosity.quiet,
+        };
+        Ok((job, warnings))
+    }
+}
+
+impl Files {
+    fn options(self) -> Result<tree::Options, Failure> {
+        let exclude = self.exclude.iter().map(|pattern| values::pattern(pattern));
+        Ok(tree::Options {
+            owner: self.owner,
+            group: self.group,
+            mode: self.chmod,
+            exclude: exclude.collect::<Result<_, _>>()?,
+            mtime: match (self.mtime, self.clamp_mtime) {
+                (Some(time), _) => MtimeRule::Set(time),
+                (None, Some(latest)) => MtimeRule::Clamp(latest),
+                (None, None) => MtimeRule::Keep,
+            },
+            ids: self.user_database,
+            xattrs: !self.no_xattrs,
+            ..tree::Options::default()
+        })
+    }
+}
+
+/// The threads and memory that a build may use.
+pub(crate) fn resources(jobs: Option<usize>, memory: u64) -> Resources {
+    let threads = jobs.unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from));
+    Resources { threads, memory }
+}
+
+fn spec(pool: Pool, datasets: Datasets) -> Result<(PoolSpec, Vec<String>), Failure> {
+    let allowed = values::compatibility(&pool.compatibility)?;
+    let unknown = allowed.unknown.iter();
+    let warnings = unknown.map(|word| format!("--compatibility: {word} is no feature known here")).collect();
+    let layout = match datasets.layout {
+        Some(Layout::Bsdinstall) => zfs_image::bsdinstall_layout(&pool.name),
+        None => Vec::new(),
+    };
+    let bootfs = match datasets.layout {
+        Some(Layout::Bsdinstall) => Some(format!("{}/ROOT/default", pool.name)),
+        None => None,
+    };
+    let compression = datasets.compression.as_deref();
+    let spec = PoolSpec {
+        ashift: pool.ashift,
+        size: pool.size,
+        metaslab_size: pool.metaslab_size,
+        guid: pool.guid,
+        features: allowed.features,
+        vdev: VdevSpec { disk: matches!(pool.vdev_type, VdevType::Disk), path: pool.device_path },
+        datasets: merge_datasets(&pool.name, layout, datasets.datasets, compression, allowed.features)?,
+        bootfs: datasets.bootfs.or(bootfs),
+        root_path: datasets.root_path,
+        snapshots: datasets.snapshots,
+        properties: pool.properties,
+        cross_links: datasets.cross_links.into(),
+        verify_on_import: pool.verify_on_import,
+        ..PoolSpec::new(pool.name)
+    };
+    Ok((spec, warnings))
+}
+
+/// The datasets of a layout and those that were given, which count where both have a
+/// property; with a compression for the pool's own dataset.
+fn merge_datasets(
+    pool: &str,
+    layout: Vec<DatasetSpec>,
+    given: Vec<DatasetSpec>,
+    compression: Option<&str>,
+    features: FeatureSet,
+) -> Result<Vec<DatasetSpec>, Failure> {
+    let mut datasets = layout;
+    let from_layout = datasets.len();
+    // That of the pool's own dataset is decided below.
+    for dataset in datasets.iter_mut().filter(|dataset| dataset.name == pool) {
+        dataset.properties.retain(|property| property.key != "compression");
+    }
+    for dataset in given {
+        match datasets[..from_layout].iter_mut().find(|other| other.name == dataset.name) {
+            Some(other) => {
+                other.properties.retain(|old| dataset.properties.iter().all(|new| new.key != old.key));
+                other.properties.extend(dataset.properties);
+            }
+            None => datasets.push(dataset),
+        }
+    }
+    let root = match datasets.iter().position(|dataset| dataset.name == pool) {
+        Some(index) => &mut datasets[index],
+        None => {
+            datasets.push(DatasetSpec::parse(pool)?);
+            let last = datasets.len() - 1;
+            &mut datasets[last]
+        }
+    };
+    let default = if features.contains(Feature::Lz4Compress) { "lz4" } else { "lzjb" };
+    match compression {
+        Some(compression) => root.set("compression", compression)?,
+        None if root.properties.iter().any(|property| property.key == "compression") => {}
+        None => root.set("compression", default)?,
+    }
+    Ok(datasets)
+}

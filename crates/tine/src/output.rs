@@ -1,0 +1,232 @@
+//! What the program says: results on standard output, all else on standard error.
+
+use std::io::{self, Write};
+
+use anstyle::{AnsiColor, Style};
+use serde::Serialize;
+use zfs_ondisk::property::format_size;
+
+use crate::failure::Failure;
+use crate::job::Built;
+
+/// Warnings that are shown unless all are asked for.
+const MOST_WARNINGS: usize = 10;
+
+/// How much the program says.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub(crate) struct Verbosity {
+    /// Say nothing unless something goes wrong
+    #[arg(short, long, conflicts_with = "verbose", help_heading = "Output")]
+    pub(crate) quiet: bool,
+    /// Show all warnings, and more about the result
+    #[arg(short, long, help_heading = "Output")]
+    pub(crate) verbose: bool,
+}
+
+/// Says why the program `program` failed.
+pub(crate) fn failure(program: &str, failure: &Failure) {
+    let style = Style::new().bold().fg_color(Some(AnsiColor::Red.into()));
+    anstream::eprintln!("{style}{program}:{style:#} {failure}");
+}
+
+/// Says what does not stop the work.
+pub(crate) fn warnings(program: &str, warnings: &[String], verbosity: Verbosity) {
+    if verbosity.quiet {
+        return;
+    }
+    let most = if verbosity.verbose { usize::MAX } else { MOST_WARNINGS };
+    let style = Style::new().fg_color(Some(AnsiColor::Yellow.into()));
+    for warning in warnings.iter().take(most) {
+        anstream::eprintln!("{style}{program}: warning:{style:#} {warning}");
+    }
+    if let Some(more @ 1..) = warnings.len().checked_sub(most) {
+        anstream::eprintln!("{style}{program}: warning:{style:#} and {more} more; -v shows them all");
+    }
+}
+
+/// Writes `text` to standard output. A reader that has had enough is no error.
+pub(crate) fn print(text: &str) -> Result<(), Failure> {
+    let mut out = anstream::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::work("cannot write to standard output", error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Writes a value to standard output as JSON.
+pub(crate) fn print_json(value: &impl Serialize) -> Result<(), Failure> {
+    let text = serde_json::to_string_pretty(value).map_err(|error| Failure::work("cannot make JSON", error))?;
+    print(&format!("{text}\n"))
+}
+
+/// An image that was built, as `--json` shows it. Sizes are in bytes.
+#[derive(Serialize)]
+pub(crate) struct Report<'a> {
+    image: String,
+    pool: &'a str,
+    /// In decimal, as a string: a number of JSON may be no larger than 2^53.
+    pool_guid: String,
+    size: u64,
+    allocated: u64,
+    metaslab_size: u64,
+    compress_ratio: f64,
+    files: u64,
+    datasets: Vec<Dataset<'a>>,
+    warnings: &'a [String],
+    seconds: f64,
+}
+
+#[derive(Serialize)]
+struct Dataset<'a> {
+    name: &'a str,
+    files: u64,
+    referenced: u64,
+    logical: u64,
+    snapshots: &'a [String],
+}
+
+impl<'a> Report<'a> {
+    pub(crate) fn new(built: &'a Built) -> Report<'a> {
+        let Built { summary, warnings, .. } = built;
+        let datasets: Vec<_> = summary
+            .datasets
+            .iter()
+            .map(|dataset| Dataset {
+                name: &dataset.name,
+                files: dataset.files,
+                referenced: dataset.referenced,
+                logical: dataset.logical,
+                snapshots: &dataset.snapshots,
+            })
+            .collect();
+        let sum = |of: fn(&Dataset<'_>) -> u64| datasets.iter().map(of).sum::<u64>();
+        Report {
+            image: built.image.display().to_string(),
+            pool: &built.pool,
+            pool_guid: summary.pool_guid.to_string(),
+            size: summary.size,
+            allocated: summary.allocated,
+            metaslab_size: summary.metaslab_size,
+            compress_ratio: round(ratio(sum(|dataset| dataset.logical), sum(|dataset| dataset.referenced)), 2),
+            files: sum(|dataset| dataset.files),
+            datasets,
+            warnings,
+            seconds: round(built.elapsed.as_secs_f64(), 3),
+        }
+    }
+
+    /// The report for people: a few lines, and one for each dataset if `verbose`.
+    pub(crate) fn text(&self, verbose: bool) -> String {
+        let snapshots: usize = self.datasets.iter().map(|dataset| dataset.snapshots.len()).sum();
+        let mut text = format!(
+            "{}: pool {}, guid {}\n  {}, {} allocated, compressed {:.2}x\n  {} in {}{}, {:.1} s\n",
+            self.image,
+            self.pool,
+            self.pool_guid,
+            format_size(self.size),
+            format_size(self.allocated),
+            self.compress_ratio,
+            plural(self.files, "file"),
+            plural(self.datasets.len() as u64, "dataset"),
+            if snapshots == 0 { String::new() } else { format!(", {}", plural(snapshots as u64, "snapshot")) },
+            self.seconds,
+        );
+        if verbose {
+            text.push_str(&self.table());
+        }
+        text
+    }
+
+    fn table(&self) -> String {
+        let width = self.datasets.iter().map(|dataset| dataset.name.len()).chain([4]).max().unwrap_or(4);
+        let mut table = format!("  {:width$} {:>9} {:>9} {:>7}  SNAPSHOTS\n", "NAME", "FILES", "REFER", "RATIO");
+        for dataset in &self.datasets {
+            let row = format!(
+                "  {:width$} {:>9} {:>9} {:>6.2}x  {}",
+                dataset.name,
+                dataset.files,
+                format_size(dataset.referenced),
+                ratio(dataset.logical, dataset.referenced),
+                dataset.snapshots.join(" "),
+            );
+            table.push_str(row.trim_end());
+            table.push('\n');
+        }
+        table
+    }
+}
+
+/// How much smaller the blocks are, never below 1: few files take more for
+/// the copies of metadata than compression saves.
+fn ratio(logical: u64, referenced: u64) -> f64 {
+    if referenced == 0 { 1.0 } else { (logical as f64 / referenced as f64).max(1.0) }
+}
+
+fn round(number: f64, digits: i32) -> f64 {
+    let unit = 10f64.powi(digits);
+    (number * unit).round() / unit
+}
+
+/// A number of things.
+pub(crate) fn plural(count: u64, thing: &str) -> String {
+    format!("{count} {thing}{}", if count == 1 { "" } else { "s" })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+    use std::time::Duration;
+
+    use zfs_image::{DatasetSummary, Summary};
+
+    use super::*;
+
+    fn built() -> Built {
+        let dataset = |name: &str, snapshots: &[&str]| DatasetSummary {
+            name: name.to_owned(),
+            files: 10,
+            referenced: 1 << 20,
+            logical: 3 << 19,
+            snapshots: snapshots.iter().map(|&name| name.to_owned()).collect(),
+        };
+        Built {
+            image: PathBuf::from("zroot.img"),
+            pool: "zroot".to_owned(),
+            summary: Summary {
+                pool_guid: u64::MAX,
+                size: 1 << 30,
+                allocated: 3 << 20,
+                metaslab_size: 1 << 26,
+                datasets: vec![dataset("zroot", &[]), dataset("zroot/home", &["install"])],
+            },
+            warnings: vec!["/run/log: socket skipped".to_owned()],
+            elapsed: Duration::from_millis(1234),
+        }
+    }
+
+    #[test]
+    fn the_text_says_what_was_built() {
+        let built = built();
+        assert_eq!(
+            Report::new(&built).text(true),
+            "zroot.img: pool zroot, guid 18446744073709551615\n  \
+             1G, 3M allocated, compressed 1.50x\n  \
+             20 files in 2 datasets, 1 snapshot, 1.2 s\n  \
+             NAME           FILES     REFER   RATIO  SNAPSHOTS\n  \
+             zroot             10        1M   1.50x\n  \
+             zroot/home        10        1M   1.50x  install\n"
+        );
+    }
+
+    #[test]
+    fn json_keeps_all_digits_of_the_guid() {
+        let built = built();
+        let json = serde_json::to_value(Report::new(&built)).expect("it has nothing that JSON has not");
+        assert_eq!(json["pool_guid"], "18446744073709551615");
+        assert_eq!(json["compress_ratio"], 1.5);
+        assert_eq!(json["datasets"][1]["snapshots"][0], "install");
+        assert_eq!(json["warnings"][0], "/run/log: socket skipped");
+    }
+}
