@@ -23,7 +23,6 @@ pub(crate) const DEFAULT_MEMORY: &str = "256m";
 /// Make images of ZFS pools
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Build a pool image from directories, mtree manifests and tar archives
     Build(Box<Build>),
 }
 
@@ -51,10 +50,13 @@ pub(crate) struct Build {
     #[command(flatten)]
     verbosity: Verbosity,
     /// Threads that read, compress and checksum [default: one for each processor]
-    #[arg(short, long, value_name = "N", value_parser = values::jobs, help_heading = "Output")]
+    #[arg(short, long, value_name = "N", value_parser = values::jobs, help_heading = "Resources")]
     jobs: Option<usize>,
     /// Memory to use at most
-    #[arg(long, value_name = "SIZE", value_parser = values::size, default_value = DEFAULT_MEMORY, help_heading = "Output")]
+    #[arg(
+        long, value_name = "SIZE", value_parser = values::size, default_value = DEFAULT_MEMORY,
+        help_heading = "Resources"
+    )]
     memory: u64,
 
     #[command(flatten)]
@@ -183,7 +185,7 @@ struct Files {
     #[arg(long, value_name = "SECONDS", value_parser = values::time, allow_hyphen_values = true)]
     mtime: Option<Timestamp>,
     /// Later modification times become this one, which is the time of the pool's making, too: seconds since 1970
-    #[arg(long, value_name = "SECONDS", value_parser = values::time, env = "SOURCE_DATE_EPOCH")]
+    #[arg(long, value_name = "SECONDS", value_parser = values::time, env = "SOURCE_DATE_EPOCH", hide_env_values = true)]
     clamp_mtime: Option<Timestamp>,
     /// Do not read extended attributes and ACLs from directories
     #[arg(long)]

@@ -25,6 +25,9 @@ const VERIFIED_TXGS: u64 = 4;
 /// Memory for the threads' buffers, beside the outputs under way.
 const FIXED_MEMORY: u64 = 24 << 20;
 
+/// Memory for outputs under way that a build does not go beyond if it has more.
+const MAX_BUFFERS: u64 = 16 << 20;
+
 /// What a build may use.
 #[derive(Clone, Copy, Debug)]
 pub struct Resources {
@@ -111,10 +114,12 @@ pub fn build(
         progress,
     };
     let written = std::thread::scope(|scope| {
-        let mut pipeline = Pipeline::start(scope, resources.threads.max(1), buffers, tree, &format);
-        (0..plan.datasets.len())
+        let mut pipeline = Pipeline::start(scope, resources.threads.max(1), buffers, tree, &format, device);
+        let written = (0..plan.datasets.len())
             .map(|index| filesystem::write(context, index, &mut store, &mut pipeline))
-            .collect::<Result<Vec<Written>, Error>>()
+            .collect::<Result<Vec<Written>, Error>>()?;
+        pipeline.wait_for_writes(false)?;
+        Ok::<_, Error>(written)
     })?;
 
     let seed = seed.with_contents(written.iter().map(|dataset| &dataset.root));
@@ -193,8 +198,8 @@ fn buffers(tree: &Tree, plan: &Plan, resources: Resources) -> Result<u64, Error>
     // Every thread needs a block, its compressed form and an output.
     let least = (resources.threads.max(1) as u64) * 3 * largest.max(1 << 20);
     match resources.memory.checked_sub(taken + least) {
-        // What was allocated is not given back at once, so not all of the rest.
-        Some(rest) => Ok(least + rest / 2),
+        // A few batches are enough to keep the threads busy, and fewer stay in the caches.
+        Some(rest) => Ok(least + (rest / 2).min(MAX_BUFFERS)),
         None => Err(Error::Memory {
             what: "the list of all files, with buffers for the largest blocks,",
             needed: taken + least,

@@ -75,6 +75,9 @@ pub enum Error {
     /// A checksum cannot be computed.
     #[error(transparent)]
     Checksum(#[from] checksum::Error),
+    /// A thread ended before its work was done.
+    #[error("a thread stopped in the middle of its work")]
+    Stopped,
     /// A list of names and values cannot be packed.
     #[error(transparent)]
     NvList(#[from] nvlist::NvError),

@@ -346,6 +346,7 @@ impl<'a> Writer<'a> {
             if self.batch.bytes >= BATCH_BYTES || self.batch.pieces.len() >= BATCH_PIECES {
                 self.submit(pipeline);
                 while pipeline.is_full() && self.receive(store, pipeline)? {}
+                pipeline.wait_for_writes(true)?;
             }
             next = end;
         }
@@ -361,15 +362,15 @@ impl<'a> Writer<'a> {
     /// Takes one batch from the threads, if any is under way, and writes what it
     /// completes.
     fn receive(&mut self, store: &mut Store<'_>, pipeline: &mut Pipeline<'a>) -> Result<bool, Error> {
-        let Some(batch) = pipeline.receive() else {
+        let Some(mut batch) = pipeline.receive()? else {
             self.complete(store)?;
             return Ok(false);
         };
-        let mut batch = batch?;
         let blocks = std::mem::take(&mut batch.blocks);
         let bytes = blocks.iter().map(|(identity, _)| identity.logical_size as u64).sum();
-        self.ready.extend(store.place(batch.output.as_bytes(), blocks.into_iter())?);
-        pipeline.recycle(batch);
+        let (pointers, runs) = store.place(blocks.into_iter());
+        pipeline.write(batch, runs);
+        self.ready.extend(pointers);
         self.context.progress.bytes(bytes);
         self.complete(store)?;
         Ok(true)

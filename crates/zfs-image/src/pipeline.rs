@@ -1,8 +1,8 @@
 //! Reading, compressing and checksumming in parallel, with results in order.
 //!
 //! Batches of blocks go to a few threads and come back in the order in which
-//! they were submitted, whoever was done first, so that what is written does
-//! not depend on the number of threads.
+//! they were submitted, whoever was done first, so that where they are written
+//! does not depend on the number of threads. Then the threads write them.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -13,9 +13,10 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 use tree::{NodeId, Tree};
 
 use crate::block::{Encoded, Encoder, Format, Output};
+use crate::device::Device;
 use crate::directory::Directory;
 use crate::error::Error;
-use crate::store::Identity;
+use crate::store::{Identity, Run};
 
 /// Where the contents of blocks come from.
 #[derive(Clone)]
@@ -45,94 +46,147 @@ pub(crate) struct Batch<'a> {
 
 /// The blocks of a batch, encoded.
 pub(crate) struct EncodedBatch {
-    pub(crate) output: Output,
     pub(crate) blocks: Vec<(Identity, Encoded)>,
+    output: Output,
     cost: u64,
+}
+
+enum Job<'a> {
+    Encode(u64, Batch<'a>),
+    Write(Output, Vec<Run>, u64),
+}
+
+enum Done {
+    Encoded(u64, Result<EncodedBatch, Error>),
+    Written(Result<(), Error>, u64),
 }
 
 /// The threads and what is under way.
 pub(crate) struct Pipeline<'a> {
-    jobs: Sender<(u64, Batch<'a>)>,
-    results: Receiver<(u64, Result<EncodedBatch, Error>)>,
-    spare: Arc<Mutex<Vec<Output>>>,
+    jobs: Sender<Job<'a>>,
+    results: Receiver<Done>,
     early: BTreeMap<u64, Result<EncodedBatch, Error>>,
     submitted: u64,
     received: u64,
     /// Bytes that the outputs under way can take, and may.
     under_way: u64,
     limit: u64,
+    /// Outputs that are being written.
+    writing: u64,
 }
 
 impl<'a> Pipeline<'a> {
-    /// Starts `threads` threads that encode files of `tree`, with outputs of
-    /// `limit` bytes at most under way.
+    /// Starts `threads` threads that encode files of `tree` and write them to
+    /// `device`, with outputs of `limit` bytes at most under way.
     pub(crate) fn start<'scope>(
         scope: &'scope Scope<'scope, '_>,
         threads: usize,
         limit: u64,
         tree: &'a Tree,
         format: &'a Format,
+        device: &'a dyn Device,
     ) -> Self
     where
         'a: 'scope,
     {
-        let (jobs, queue) = unbounded::<(u64, Batch<'a>)>();
+        let (jobs, queue) = unbounded::<Job<'a>>();
         let (done, results) = unbounded();
+        // Outputs whose memory can be used again, the last one first: it may
+        // still be in a cache.
         let spare = Arc::new(Mutex::new(Vec::new()));
         for _ in 0..threads {
             let (queue, done, spare) = (queue.clone(), done.clone(), Arc::clone(&spare));
             scope.spawn(move || {
                 let mut encoder = Encoder::new(format);
-                for (number, batch) in queue {
-                    let buffer = spare.lock().map_or(None, |mut spare| spare.pop()).unwrap_or_default();
-                    // Nobody receives any more once another batch has failed.
-                    if done.send((number, encode(tree, &mut encoder, &batch, buffer))).is_err() {
+                for job in queue {
+                    let result = match job {
+                        Job::Encode(number, batch) => {
+                            let output = spare.lock().map_or(None, |mut spare| spare.pop()).unwrap_or_default();
+                            Done::Encoded(number, encode(tree, &mut encoder, &batch, output))
+                        }
+                        Job::Write(output, runs, cost) => {
+                            let written = write(device, &output, runs);
+                            if let Ok(mut spare) = spare.lock() {
+                                spare.push(output);
+                            }
+                            Done::Written(written, cost)
+                        }
+                    };
+                    // Nobody receives any more once something has failed.
+                    if done.send(result).is_err() {
                         return;
                     }
                 }
             });
         }
-        Self { jobs, results, spare, early: BTreeMap::new(), submitted: 0, received: 0, under_way: 0, limit }
+        let early = BTreeMap::new();
+        Self { jobs, results, early, submitted: 0, received: 0, under_way: 0, limit, writing: 0 }
     }
 
     /// Hands a batch to the threads.
     pub(crate) fn submit(&mut self, batch: Batch<'a>) {
         self.under_way += batch.bytes;
-        // The threads hold the other end until `jobs` is dropped.
-        let _ = self.jobs.send((self.submitted, batch));
+        self.give(Job::Encode(self.submitted, batch));
         self.submitted += 1;
     }
 
-    /// Whether a result should be received before the next batch is submitted.
+    /// Has the blocks of a batch written where they belong.
+    pub(crate) fn write(&mut self, batch: EncodedBatch, runs: Vec<Run>) {
+        self.writing += 1;
+        self.give(Job::Write(batch.output, runs, batch.cost));
+    }
+
+    /// Whether something should be received before the next batch is submitted.
     pub(crate) fn is_full(&self) -> bool {
         self.under_way >= self.limit
     }
 
-    /// The result of the next batch in order; `None` if none is under way.
-    pub(crate) fn receive(&mut self) -> Option<Result<EncodedBatch, Error>> {
-        if self.received == self.submitted {
-            return None;
-        }
-        let result = loop {
-            if let Some(result) = self.early.remove(&self.received) {
-                break result;
+    /// The next batch in order; `None` if none is under way.
+    ///
+    /// # Errors
+    /// What went wrong with this batch, or with one being written.
+    pub(crate) fn receive(&mut self) -> Result<Option<EncodedBatch>, Error> {
+        while self.received < self.submitted {
+            if let Some(batch) = self.early.remove(&self.received) {
+                self.received += 1;
+                return batch.map(Some);
             }
-            let (number, result) = self.results.recv().ok()?;
-            self.early.insert(number, result);
-        };
-        self.received += 1;
-        if let Ok(batch) = &result {
-            self.under_way -= batch.cost;
+            self.wait()?;
         }
-        Some(result)
+        Ok(None)
     }
 
-    /// Gives the memory of a batch back to the threads.
-    pub(crate) fn recycle(&self, batch: EncodedBatch) {
-        if let Ok(mut spare) = self.spare.lock() {
-            spare.push(batch.output);
+    /// Waits until everything is written, or with `room` only until the next
+    /// batch can be submitted.
+    pub(crate) fn wait_for_writes(&mut self, room: bool) -> Result<(), Error> {
+        while self.writing > 0 && (!room || self.is_full()) {
+            self.wait()?;
         }
+        Ok(())
     }
+
+    fn wait(&mut self) -> Result<(), Error> {
+        match self.results.recv() {
+            Ok(Done::Encoded(number, batch)) => drop(self.early.insert(number, batch)),
+            Ok(Done::Written(result, cost)) => {
+                self.writing -= 1;
+                self.under_way -= cost;
+                result?;
+            }
+            // The threads end before this only if one of them panicked.
+            Err(_) => return Err(Error::Stopped),
+        }
+        Ok(())
+    }
+
+    fn give(&self, job: Job<'a>) {
+        // The threads hold the other end until `jobs` is dropped.
+        let _ = self.jobs.send(job);
+    }
+}
+
+fn write(device: &dyn Device, output: &Output, runs: Vec<Run>) -> Result<(), Error> {
+    runs.into_iter().try_for_each(|run| device.write_at(&output.as_bytes()[run.bytes], run.offset))
 }
 
 fn encode(tree: &Tree, encoder: &mut Encoder<'_>, batch: &Batch<'_>, mut output: Output) -> Result<EncodedBatch, Error> {

@@ -1,5 +1,7 @@
 //! Puts encoded blocks onto the device and gives pointers to them.
 
+use std::ops::Range;
+
 use zfs_ondisk::blkptr::{BlockPointer, Dva, Fields};
 use zfs_ondisk::label;
 use zfs_ondisk::object::ObjectType;
@@ -55,6 +57,14 @@ pub(crate) struct Identity {
     pub(crate) logical_size: usize,
 }
 
+/// Bytes of an output that go to one place on the device.
+#[derive(Clone, Debug)]
+pub(crate) struct Run {
+    pub(crate) bytes: Range<usize>,
+    /// Offset on the device.
+    pub(crate) offset: u64,
+}
+
 /// The pool being written.
 pub(crate) struct Store<'a> {
     pub(crate) allocator: Allocator,
@@ -66,14 +76,6 @@ pub(crate) struct Store<'a> {
     usage: Usage,
     /// Nothing reaches the device.
     rehearsing: bool,
-}
-
-/// A run of the output that is also a run on the device.
-#[derive(Clone, Copy, Default)]
-struct Run {
-    start: usize,
-    end: usize,
-    offset: u64,
 }
 
 impl<'a> Store<'a> {
@@ -129,65 +131,62 @@ impl<'a> Store<'a> {
             Ok(())
         })?;
         let identity = Identity { policy: *policy, object_type, level, fill, logical_size: block.len() };
-        let pointers = self.place(output.as_bytes(), [(identity, encoded)].into_iter());
+        let (pointers, runs) = self.place([(identity, encoded)].into_iter());
+        let written = runs
+            .into_iter()
+            .try_for_each(|run| self.device.write_at(&output.as_bytes()[run.bytes], run.offset));
         self.scratch = output;
-        Ok(pointers?[0])
+        written?;
+        Ok(pointers[0])
     }
 
-    /// Puts the blocks of an output onto the device, in their order.
+    /// Finds room for the blocks of an output, in their order: pointers to them,
+    /// and what is to be written where.
     pub(crate) fn place(
         &mut self,
-        output: &[u8],
         blocks: impl Iterator<Item = (Identity, Encoded)>,
-    ) -> Result<Vec<BlockPointer>, Error> {
-        let mut runs = [Run::default(); MAX_COPIES];
-        let mut pointers = Vec::with_capacity(blocks.size_hint().0);
-        for (identity, encoded) in blocks {
-            let pointer = self.pointer(output, identity, encoded, &mut runs)?;
+    ) -> (Vec<BlockPointer>, Vec<Run>) {
+        let mut runs: [Vec<Run>; MAX_COPIES] = Default::default();
+        let pointers = blocks.map(|(identity, encoded)| {
+            let pointer = self.pointer(identity, encoded, &mut runs);
             self.usage += Usage::of(&pointer);
-            pointers.push(pointer);
-        }
-        for run in runs {
-            self.flush(output, run)?;
-        }
-        Ok(pointers)
+            pointer
+        });
+        (pointers.collect(), runs.concat())
     }
 
-    fn pointer(
-        &mut self,
-        output: &[u8],
-        identity: Identity,
-        encoded: Encoded,
-        runs: &mut [Run; MAX_COPIES],
-    ) -> Result<BlockPointer, Error> {
+    fn pointer(&mut self, identity: Identity, encoded: Encoded, runs: &mut [Vec<Run>; MAX_COPIES]) -> BlockPointer {
         let (start, physical_size, function, digest) = match encoded {
-            Encoded::Hole => return Ok(BlockPointer::HOLE),
+            Encoded::Hole => return BlockPointer::HOLE,
             Encoded::Embedded { function, payload } => {
-                return Ok(BlockPointer::embedded(
+                return BlockPointer::embedded(
                     identity.object_type,
                     identity.logical_size,
                     function.number(),
                     &payload,
                     BIRTH_TXG,
-                ));
+                );
             }
             Encoded::Stored { start, physical_size, function, digest } => (start, physical_size, function, digest),
         };
         let asize = self.allocator.allocated_size(physical_size);
-        let end = start + asize as usize;
+        let bytes = start..start + asize as usize;
         let mut dvas = [Dva::default(); 3];
-        for (copy, (dva, run)) in dvas.iter_mut().zip(runs).enumerate().take(identity.policy.copies) {
+        for (copy, (dva, runs)) in dvas.iter_mut().zip(runs).enumerate().take(identity.policy.copies) {
             let offset = self.allocator.allocate(copy, asize);
             *dva = Dva { vdev: 0, offset, asize, gang: false };
-            let continues = run.end == start && run.offset + (run.end - run.start) as u64 == offset;
-            if continues && run.end != run.start {
-                run.end = end;
-            } else {
-                self.flush(output, *run)?;
-                *run = Run { start, end, offset };
+            if self.rehearsing || self.allocator.is_beyond(offset) {
+                continue;
+            }
+            let offset = label::START_SIZE + offset;
+            match runs.last_mut() {
+                Some(run) if run.bytes.end == bytes.start && run.offset + run.bytes.len() as u64 == offset => {
+                    run.bytes.end = bytes.end;
+                }
+                _ => runs.push(Run { bytes: bytes.clone(), offset }),
             }
         }
-        Ok(BlockPointer::data(&Fields {
+        BlockPointer::data(&Fields {
             dvas,
             level: identity.level,
             object_type: identity.object_type,
@@ -198,13 +197,6 @@ impl<'a> Store<'a> {
             birth: BIRTH_TXG,
             fill: identity.fill,
             digest,
-        }))
-    }
-
-    fn flush(&self, output: &[u8], run: Run) -> Result<(), Error> {
-        if run.start == run.end || self.rehearsing || self.allocator.is_beyond(run.offset) {
-            return Ok(());
-        }
-        self.device.write_at(&output[run.start..run.end], label::START_SIZE + run.offset)
+        })
     }
 }

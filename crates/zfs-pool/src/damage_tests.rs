@@ -4,9 +4,6 @@
 //! these tests leaves checksums out, as if whoever did the damage had made them
 //! right again.
 
-#[path = "../tests/support/mod.rs"]
-mod support;
-
 use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::ops::Range;
@@ -18,6 +15,7 @@ use crate::error::Error;
 use crate::fs::{File, FileSystem, FileType};
 use crate::pool::Pool;
 use crate::space::allocated;
+use crate::support;
 
 /// Where the allocatable space of a device begins.
 const START: u64 = zfs_ondisk::label::START_SIZE;

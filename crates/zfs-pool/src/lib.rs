@@ -29,6 +29,9 @@ mod label;
 mod object;
 mod pool;
 pub mod space;
+#[cfg(test)]
+#[path = "../tests/support/mod.rs"]
+mod support;
 mod vdev;
 mod walk;
 mod zap;

@@ -12,6 +12,8 @@ mod dsl;
 mod features;
 mod files;
 mod names;
+#[cfg(test)]
+mod tests;
 mod tree;
 
 use std::fmt;
