@@ -4,11 +4,15 @@ use std::time::{Duration, Instant};
 
 use tree::{Kind, Timestamp, Tree};
 use zfs_image::{ImageFile, PoolSpec, Resources, Summary};
+use zfs_ondisk::property::{Assignment, StoredValue};
 
 use crate::destination::Destination;
 use crate::failure::Failure;
 use crate::progress::Bar;
 use crate::sources::{self, Source};
+
+/// The value `posix` of the property `acltype` (`ZFS_ACLTYPE_POSIX`).
+const ACL_POSIX: u64 = 1;
 
 /// An image to be built.
 pub(crate) struct Job {
@@ -53,15 +57,24 @@ impl Job {
         let summary = sources::merge(&sources, options, &spec).and_then(|tree| {
             spec.creation_time = creation_time.unwrap_or_else(|| newest(&tree));
             let file = image.file().map_err(|error| Failure::work(path.display(), error))?;
-            let summary =
-                zfs_image::build(&tree, &spec, resources, &ImageFile::new(file, &path), &progress)?;
-            Ok((summary, tree.warnings().iter().map(ToString::to_string).collect()))
+            let summary = zfs_image::build(&tree, &spec, resources, &ImageFile::new(file, &path), &progress)?;
+            let warnings: Vec<String> = tree.warnings().iter().map(ToString::to_string).collect();
+            Ok((summary, warnings.into_iter().chain(lost_acls(&tree, &spec)).collect()))
         });
         progress.clear();
         let (summary, warnings) = summary?;
         image.finish()?;
         Ok(Built { image: path, pool: spec.name, summary, warnings, elapsed: began.elapsed() })
     }
+}
+
+/// Says that POSIX ACLs are left out, if there are some and no dataset can have them.
+fn lost_acls(tree: &Tree, spec: &PoolSpec) -> Option<String> {
+    let of_posix =
+        |property: &Assignment| property.key == "acltype" && property.value == StoredValue::Number(ACL_POSIX);
+    let kept = spec.datasets.iter().flat_map(|dataset| &dataset.properties).any(of_posix);
+    let acls = tree.posix_acls();
+    (acls > 0 && !kept).then(|| format!("{acls} POSIX ACLs are left out; datasets with acltype=posix keep them"))
 }
 
 /// When the newest file was modified, in seconds since 1970. Directories do not count:

@@ -188,10 +188,8 @@ impl Makefs {
     fn sources(&self) -> Result<Vec<Source>, Failure> {
         let extra = self.extra.iter().map(|path| directory(path));
         if self.source.as_os_str() != "-" && self.source.is_dir() {
-            let manifest = self.specfile.as_ref().map(|path| Source::Manifest {
-                path: path.clone(),
-                root: self.source.clone(),
-            });
+            let manifest =
+                self.specfile.as_ref().map(|path| Source::Manifest { path: path.clone(), root: self.source.clone() });
             if self.only_specfile {
                 if let Some(path) = self.extra.first() {
                     return Err(usage(format_args!(
@@ -263,9 +261,11 @@ impl PoolOptions {
                 return Err("it needs a value".to_owned());
             }
             _ => {
-                return Err("there is no such option; poolname, fs, bootfs, rootpath, ashift, mssize, poolguid, path, \
+                return Err(
+                    "there is no such option; poolname, fs, bootfs, rootpath, ashift, mssize, poolguid, path, \
                             verify-txgs and nowarn are there"
-                    .to_owned());
+                        .to_owned(),
+                );
             }
         }
         Ok(())
@@ -344,9 +344,8 @@ fn timestamp(text: &str) -> Result<Timestamp, Failure> {
     if let Ok(time) = Path::new(text).metadata().and_then(|metadata| metadata.modified()) {
         return Ok(time.into());
     }
-    values::time(text).map_err(|_| {
-        usage(format_args!("-T {text}: seconds since 1970 were expected, or a file that has the time"))
-    })
+    values::time(text)
+        .map_err(|_| usage(format_args!("-T {text}: seconds since 1970 were expected, or a file that has the time")))
 }
 
 fn usage(what: impl std::fmt::Display) -> Failure {

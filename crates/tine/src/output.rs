@@ -121,7 +121,7 @@ impl<'a> Report<'a> {
     pub(crate) fn text(&self, verbose: bool) -> String {
         let snapshots: usize = self.datasets.iter().map(|dataset| dataset.snapshots.len()).sum();
         let mut text = format!(
-            "{}: pool {}, guid {}\n  {}, {} allocated, compressed {:.2}x\n  {} in {}{}, {:.1} s\n",
+            "{}: pool {}, guid {}\n  {}, {} allocated, compressed {:.2}x\n  {} in {}{}, {:.2} s\n",
             self.image,
             self.pool,
             self.pool_guid,
@@ -213,7 +213,7 @@ mod tests {
             Report::new(&built).text(true),
             "zroot.img: pool zroot, guid 18446744073709551615\n  \
              1G, 3M allocated, compressed 1.50x\n  \
-             20 files in 2 datasets, 1 snapshot, 1.2 s\n  \
+             20 files in 2 datasets, 1 snapshot, 1.23 s\n  \
              NAME           FILES     REFER   RATIO  SNAPSHOTS\n  \
              zroot             10        1M   1.50x\n  \
              zroot/home        10        1M   1.50x  install\n"

@@ -163,6 +163,11 @@ fn space_maps(
         writer.put_data(object, ObjectType::SPACE_MAP, SPACE_MAP_BLOCK_SIZE, &entries, |dnode| {
             dnode.bonus_type = ObjectType::SPACE_MAP_HEADER;
             dnode.bonus = spacemap::header(object.0, words, used, [room - units].into_iter(), histogram);
+            if !histogram {
+                // OpenZFS tells whether there is a histogram by the room for a bonus:
+                // three pointers leave too little for one.
+                dnode.pointers.resize(3, BlockPointer::HOLE);
+            }
         })?;
         array.put_u64(index * 8, object.0);
     }

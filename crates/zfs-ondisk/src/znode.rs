@@ -103,9 +103,16 @@ pub fn parse_dirent(value: u64) -> (u8, ObjectId) {
     ((value >> 60) as u8, ObjectId(value & ((1 << 48) - 1)))
 }
 
-/// The value of `ZPL_RDEV` (`zfs_expldev`).
+/// The value of `ZPL_RDEV`.
+///
+/// Linux stores its own `dev_t`, major number above 20 bits of minor number,
+/// and every other system major above 32 bits of minor (`zfs_expldev`). We write
+/// what Linux understands, as long as the numbers fit: FreeBSD's device nodes
+/// come from devfs(4), and one on ZFS opens nothing there.
 pub fn device_number(major: u32, minor: u32) -> u64 {
-    u64::from(major) << 32 | u64::from(minor)
+    const LINUX_MINOR_BITS: u32 = 20;
+    let fits = major < 1 << 12 && minor < 1 << LINUX_MINOR_BITS;
+    u64::from(major) << if fits { LINUX_MINOR_BITS } else { 32 } | u64::from(minor)
 }
 
 #[cfg(test)]
@@ -116,6 +123,12 @@ mod tests {
     fn a_directory_entry_gives_type_and_object_back() {
         assert_eq!(parse_dirent(dirent(0o100644, ObjectId(0xffff_ffff_ffff))), (8, ObjectId(0xffff_ffff_ffff)));
         assert_eq!(parse_dirent(dirent(0o040755, ObjectId(34))), (4, ObjectId(34)));
+    }
+
+    #[test]
+    fn a_device_number_is_one_that_linux_understands_if_it_can_be() {
+        assert_eq!(device_number(8, 1), 0x80_0001);
+        assert_eq!(device_number(8, 1 << 20), 0x8_0010_0000);
     }
 
     #[test]

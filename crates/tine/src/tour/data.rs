@@ -5,9 +5,8 @@ use std::io;
 use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
 use std::path::Path;
 
-const WORDS: [&str; 12] = [
-    "pool", "vdev", "label", "uberblock", "dataset", "snapshot", "clone", "dnode", "object", "block", "space", "map",
-];
+const WORDS: [&str; 12] =
+    ["pool", "vdev", "label", "uberblock", "dataset", "snapshot", "clone", "dnode", "object", "block", "space", "map"];
 
 /// Writes the tree; always the same, whatever the umask.
 pub(super) fn write(root: &Path) -> io::Result<()> {

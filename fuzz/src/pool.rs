@@ -1,0 +1,269 @@
+//! A small pool whose blocks are neither compressed nor protected by checksums: whatever is changed in it is
+//! believed, so that damage gets past the checksums to the code that reads structures.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::io;
+use std::sync::{Arc, LazyLock, Mutex};
+
+use tree::Tree;
+use zfs_image::{DatasetSpec, PoolSpec, Resources, Silent, SnapshotSpec, build};
+use zfs_ondisk::blkptr::{self, BlockPointer, Dva, Fields, Kind};
+use zfs_ondisk::bytes::{ByteOrder, View};
+use zfs_ondisk::checksum::Checksum;
+use zfs_ondisk::compress::Function;
+use zfs_ondisk::object::ObjectType;
+use zfs_ondisk::{dnode, label};
+use zfs_pool::fs::{File, FileType};
+use zfs_pool::{Device, FileSystem, Pool, ReadAt};
+
+/// The binary logarithm of the sector size.
+const ASHIFT: u32 = 9;
+/// Datasets, files and entries beyond these are not looked at.
+const MOST: usize = 200;
+
+static SOUND: LazyLock<Image> = LazyLock::new(|| flatten(&original()));
+
+/// A device with a pool on it: the first of its labels, the blocks, and what has been changed in them.
+#[derive(Clone)]
+pub struct Image {
+    label: Arc<Vec<u8>>,
+    blocks: Arc<Vec<u8>>,
+    patches: BTreeMap<usize, [u8; 8]>,
+    /// Offsets of the words in `blocks` that are not zero.
+    words: Arc<Vec<usize>>,
+    size: u64,
+}
+
+impl Image {
+    /// The pool as it was built.
+    pub fn sound() -> &'static Image {
+        &SOUND
+    }
+
+    /// Word `number` of those that are not zero, counted round and round: its offset in the blocks, and its bytes.
+    pub fn word(&self, number: usize) -> (usize, [u8; 8]) {
+        let at = self.words[number % self.words.len()];
+        (at, self.blocks.as_chunks().0[at / 8])
+    }
+
+    /// Replaces the word at an offset in the blocks.
+    pub fn patch(&mut self, at: usize, word: [u8; 8]) {
+        self.patches.insert(at, word);
+    }
+
+    /// The configuration in the label, packed.
+    pub fn config(&self) -> Vec<u8> {
+        let pool = self.open().expect("the pool is sound");
+        pool.labels()[0].config.to_xdr().expect("it was packed before")
+    }
+
+    /// The uberblock in the label.
+    pub fn uberblock(&self) -> Vec<u8> {
+        let mut bytes = vec![0; 512];
+        self.open().expect("the pool is sound").uberblock().write(&mut bytes);
+        bytes
+    }
+
+    /// The pool with another label.
+    pub fn with_label(&self, config: &[u8], uberblock: &[u8]) -> Image {
+        let room = config.len().min(label::CONFIG_SIZE - 40);
+        let write = |slot: &mut [u8]| slot[..uberblock.len()].copy_from_slice(uberblock);
+        let label = label::build(0, &config[..room], ASHIFT, 0, write).expect("the configuration fits");
+        Image { label: label.into(), ..self.clone() }
+    }
+
+    /// Opens the pool.
+    ///
+    /// # Errors
+    /// If it is damaged too much.
+    pub fn open(&self) -> Result<Pool, zfs_pool::Error> {
+        Pool::open(vec![Device::new("image", self.clone())])
+    }
+}
+
+impl ReadAt for Image {
+    fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        if offset.checked_add(buf.len() as u64).is_none_or(|end| end > self.size) {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        buf.fill(0);
+        copy(buf, offset, 0, &self.label);
+        copy(buf, offset, label::START_SIZE, &self.blocks);
+        for (&at, word) in &self.patches {
+            copy(buf, offset, label::START_SIZE + at as u64, word);
+        }
+        Ok(())
+    }
+
+    fn size(&self) -> u64 {
+        self.size
+    }
+}
+
+/// Copies into `buf`, which begins at `offset`, what it has in common with `part`, which begins at `start`.
+fn copy(buf: &mut [u8], offset: u64, start: u64, part: &[u8]) {
+    let from = offset.max(start);
+    let to = (offset + buf.len() as u64).min(start + part.len() as u64);
+    if from < to {
+        let part = &part[(from - start) as usize..(to - start) as usize];
+        buf[(from - offset) as usize..][..part.len()].copy_from_slice(part);
+    }
+}
+
+/// Reads all that can be read of a pool, and a little of each file.
+pub fn walk(pool: &Pool) {
+    let _ = zfs_pool::space::allocated(pool);
+    let Ok(datasets) = pool.datasets() else { return };
+    for dataset in datasets.iter().take(MOST) {
+        let _ = (dataset.properties(), pool.dataset(&dataset.name));
+        let Ok(fs) = FileSystem::open(dataset) else { continue };
+        let Ok(root) = fs.root() else { continue };
+        let _ = (fs.lookup(b"d/text"), fs.lookup(b"d/../symlink/x"));
+        let mut seen = HashSet::new();
+        let mut queue = vec![root];
+        while let Some(file) = queue.pop() {
+            if seen.len() < MOST && seen.insert(file.object().id()) {
+                look(&file);
+                queue.extend(children(&file));
+            }
+        }
+    }
+}
+
+fn look(file: &File) {
+    let mut buf = [0; 4096];
+    let _ = (file.xattrs(), file.acl(), file.extents().take(MOST).last());
+    if file.attributes().file_type() == Some(FileType::Symlink) {
+        let _ = file.link_target();
+    }
+    let size = file.attributes().size;
+    for offset in [0, size / 2, size.saturating_sub(100)] {
+        let _ = file.read_at(offset, &mut buf);
+    }
+}
+
+fn children(file: &File) -> Vec<File> {
+    let Ok(mut directory) = file.directory() else { return Vec::new() };
+    let _ = directory.lookup(b"no such name");
+    let entries: Vec<_> = directory.entries().take(MOST).flatten().collect();
+    entries.iter().filter_map(|entry| file.file_system().file(entry.object).ok()).collect()
+}
+
+/// The pool as it comes from the builder.
+fn original() -> Pool {
+    let tree: Tree = crate::trees::tree();
+    let mut spec = PoolSpec::new("pool");
+    spec.ashift = ASHIFT;
+    spec.size = Some(label::MIN_DEVICE_SIZE);
+    let datasets = ["pool;mountpoint=/", "pool/d;mountpoint=/d;compression=lz4;org.example:key=value"];
+    spec.datasets = datasets.iter().map(|text| DatasetSpec::parse(text).expect("it is valid")).collect();
+    spec.snapshots = vec![SnapshotSpec::parse("@snapshot").expect("it is valid")];
+    let memory = Memory(Mutex::new(vec![0; label::MIN_DEVICE_SIZE as usize]));
+    let resources = Resources { threads: 1, memory: 256 << 20 };
+    build(&tree, &spec, resources, &memory, &Silent).expect("the pool can be built");
+    let bytes = memory.0.into_inner().expect("no thread panicked");
+    Pool::open(vec![Device::new("original", bytes)]).expect("the pool is sound")
+}
+
+struct Memory(Mutex<Vec<u8>>);
+
+impl zfs_image::Device for Memory {
+    fn write_at(&self, bytes: &[u8], offset: u64) -> Result<(), zfs_image::Error> {
+        self.0.lock().expect("no thread panicked")[offset as usize..][..bytes.len()].copy_from_slice(bytes);
+        Ok(())
+    }
+
+    fn set_size(&self, _size: u64) -> Result<(), zfs_image::Error> {
+        Ok(())
+    }
+}
+
+fn flatten(pool: &Pool) -> Image {
+    let mut uberblock = pool.uberblock().clone();
+    let mut flat = Flat { pool, blocks: Vec::new(), done: HashMap::new() };
+    uberblock.root = flat.block(&uberblock.root);
+    let blocks = flat.blocks;
+    let words = blocks.as_chunks::<8>().0;
+    let words = words.iter().enumerate().filter(|(_, word)| **word != [0; 8]).map(|(number, _)| number * 8);
+    let config = pool.labels()[0].config.to_xdr().expect("it was packed before");
+    let label = label::build(0, &config, ASHIFT, uberblock.txg, |slot| uberblock.write(slot)).expect("it fits");
+    Image {
+        label: label.into(),
+        patches: BTreeMap::new(),
+        words: words.collect::<Vec<_>>().into(),
+        blocks: blocks.into(),
+        size: label::MIN_DEVICE_SIZE,
+    }
+}
+
+/// A pool being copied, block by block from the leaves up.
+struct Flat<'a> {
+    pool: &'a Pool,
+    blocks: Vec<u8>,
+    done: HashMap<BlockPointer, BlockPointer>,
+}
+
+impl Flat<'_> {
+    fn block(&mut self, pointer: &BlockPointer) -> BlockPointer {
+        let small = pointer.kind() == Kind::Embedded && !pointer.object_type().is_metadata();
+        if pointer.is_hole() || small {
+            return *pointer;
+        }
+        if let Some(&copy) = self.done.get(pointer) {
+            return copy;
+        }
+        let mut contents = self.pool.read_block(pointer).expect("the pool is sound");
+        match pointer.object_type() {
+            _ if pointer.level() > 0 => {
+                (0..contents.len()).step_by(blkptr::SIZE).for_each(|at| self.pointer(&mut contents, at));
+            }
+            ObjectType::DNODE => self.dnodes(&mut contents),
+            ObjectType::OBJSET => [0, 1024, 1536, 2048].into_iter().for_each(|at| self.dnode(&mut contents, at)),
+            _ => {}
+        }
+        let size = contents.len();
+        let dva = Dva { vdev: 0, offset: self.blocks.len() as u64, asize: size as u64, gang: false };
+        self.blocks.append(&mut contents);
+        let copy = BlockPointer::data(&Fields {
+            dvas: [dva, Dva::default(), Dva::default()],
+            level: pointer.level(),
+            object_type: pointer.object_type(),
+            logical_size: size,
+            physical_size: size,
+            compression: Function::Off.number(),
+            checksum: Checksum::Off.number(),
+            birth: pointer.birth(),
+            fill: pointer.fill(),
+            digest: [0; 4],
+        });
+        self.done.insert(*pointer, copy);
+        copy
+    }
+
+    fn pointer(&mut self, contents: &mut [u8], at: usize) {
+        let pointer = BlockPointer::read(&View::new(contents, ByteOrder::Little), at).expect("it is there");
+        self.block(&pointer).write(contents, at);
+    }
+
+    fn dnodes(&mut self, contents: &mut [u8]) {
+        let mut at = 0;
+        while at < contents.len() {
+            self.dnode(contents, at);
+            at += (1 + usize::from(contents[at + 12])) * dnode::SLOT_SIZE;
+        }
+    }
+
+    /// The pointers of the dnode at `at`, if there is one.
+    fn dnode(&mut self, contents: &mut [u8], at: usize) {
+        let Some(&[1.., _, _, pointers, bonus, _, _, flags, _, _, _, _, extra, ..]) = contents.get(at..) else { return };
+        let end = at + (1 + usize::from(extra)) * dnode::SLOT_SIZE;
+        let bonus_at = at + 64 + usize::from(pointers) * blkptr::SIZE;
+        (at + 64..bonus_at).step_by(blkptr::SIZE).for_each(|at| self.pointer(contents, at));
+        if flags & dnode::FLAG_SPILL_BLKPTR != 0 {
+            self.pointer(contents, end - blkptr::SIZE);
+        }
+        if ObjectType(bonus) == ObjectType::DSL_DATASET {
+            self.pointer(contents, bonus_at + 128);
+        }
+    }
+}
