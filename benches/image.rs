@@ -1,0 +1,176 @@
+//! `tine image build` beside its peers, in one run, source and output in memory.
+//!
+//! ```text
+//! cargo bench -p tine --bench image [-- TREE [RUNS]]
+//! ```
+//!
+//! `TREE` is a directory in a tmpfs; without one, files of `/usr` are copied to
+//! `/dev/shm` until they are at least 1.5 GB in 50,000 names. Prints a table in
+//! Markdown: the best of several runs, taken in turn, and the ratios.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio, exit};
+
+/// What is copied when no tree is given.
+const COPIED: [&str; 4] = ["/usr/share", "/usr/bin", "/usr/include", "/usr/lib/x86_64-linux-gnu"];
+const LEAST_BYTES: u64 = 1_500_000_000;
+const LEAST_NAMES: u64 = 50_000;
+
+/// The best of the runs of one job.
+#[derive(Clone, Copy)]
+struct Best {
+    wall: f64,
+    cpu: f64,
+    peak_kib: u64,
+    output: u64,
+}
+
+struct Job {
+    name: &'static str,
+    command: String,
+    best: Option<Best>,
+}
+
+fn main() {
+    let mut arguments = std::env::args().skip(1).filter(|argument| argument != "--bench");
+    if !Path::new("/usr/bin/time").exists() {
+        println!("skipped: GNU time is not installed");
+        return;
+    }
+    let work = PathBuf::from("/dev/shm/tine-bench");
+    let tree = arguments.next().map_or_else(|| copy_tree(&work), PathBuf::from);
+    let runs: u32 = arguments.next().map_or(3, |runs| runs.parse().unwrap_or(3));
+    fs::create_dir_all(&work).unwrap_or_else(|error| fail(&work, &error));
+    let output = work.join("output");
+    let (bytes, names) = measure(&tree);
+
+    let tine = env!("CARGO_BIN_EXE_tine");
+    let (from, to) = (tree.display(), output.display());
+    let build = |options: &str| format!("{tine} image build -q --force {options} {from} -o {to}");
+    let mut jobs = vec![
+        Job::new("tar to a pipe", format!("tar -cf - {from} | cat > /dev/null")),
+        Job::new("tine, uncompressed", build("--compression off")),
+        Job::new("tine, lz4", build("--compression lz4")),
+        Job::new("tine, zstd-3", build("--compression zstd-3")),
+        Job::new(
+            "tine, zstd-3, 1 MiB records, 512-byte sectors",
+            build("--ashift 9 --dataset 'zroot;compression=zstd-3;recordsize=1m'"),
+        ),
+    ];
+    if Command::new("mksquashfs").arg("-version").stdout(Stdio::null()).status().is_ok() {
+        let options = "-comp zstd -Xcompression-level 3 -noappend -quiet -no-progress";
+        jobs.push(Job::new("mksquashfs, zstd 3", format!("mksquashfs {from} {to} {options}")));
+    } else {
+        println!("skipped: mksquashfs is not installed");
+    }
+    for _ in 0..runs {
+        for job in &mut jobs {
+            job.run(&output);
+        }
+    }
+    report(&jobs, bytes, names, runs);
+}
+
+impl Job {
+    fn new(name: &'static str, command: String) -> Self {
+        Self { name, command, best: None }
+    }
+
+    fn run(&mut self, output: &Path) {
+        let _ = fs::remove_file(output);
+        let result = Command::new("/usr/bin/time")
+            .args(["-f", "%e %U %S %M", "sh", "-c", &self.command])
+            .stdout(Stdio::null())
+            .output()
+            .unwrap_or_else(|error| fail(Path::new("/usr/bin/time"), &error));
+        let message = String::from_utf8_lossy(&result.stderr);
+        let numbers: Vec<f64> = message
+            .lines()
+            .last()
+            .unwrap_or_default()
+            .split_whitespace()
+            .filter_map(|number| number.parse().ok())
+            .collect();
+        let [wall, user, system, peak] = numbers[..] else {
+            eprintln!("{}: {message}", self.command);
+            exit(1);
+        };
+        let now = Best { wall, cpu: user + system, peak_kib: peak as u64, output: allocated(output) };
+        self.best = Some(match self.best {
+            Some(best) => Best {
+                wall: best.wall.min(now.wall),
+                cpu: best.cpu.min(now.cpu),
+                peak_kib: best.peak_kib.max(now.peak_kib),
+                ..now
+            },
+            None => now,
+        });
+    }
+}
+
+fn report(jobs: &[Job], bytes: u64, names: u64, runs: u32) {
+    println!("{names} names, {:.2} GB of files; best of {runs} runs each, taken in turn\n", bytes as f64 / 1e9);
+    println!("| job | wall s | CPU s | peak MiB | output MB |");
+    println!("| --- | --- | --- | --- | --- |");
+    for job in jobs {
+        let Some(Best { wall, cpu, peak_kib, output }) = job.best else { continue };
+        let output = if output == 0 { String::new() } else { (output / 1_000_000).to_string() };
+        println!("| {} | {wall:.2} | {cpu:.2} | {} | {output} |", job.name, peak_kib / 1024);
+    }
+    println!("\n| ratio | measured | bound |\n| --- | --- | --- |");
+    let find = |name: &str| jobs.iter().find(|job| job.name == name).and_then(|job| job.best);
+    let ratio = |name: &str, ours: &str, theirs: &str, bound: f64, of: fn(Best) -> f64| {
+        if let (Some(ours), Some(theirs)) = (find(ours), find(theirs)) {
+            println!("| {name} | {:.2} | {bound} |", of(ours) / of(theirs));
+        }
+    };
+    let squash = "mksquashfs, zstd 3";
+    let dense = "tine, zstd-3, 1 MiB records, 512-byte sectors";
+    ratio("uncompressed / tar", "tine, uncompressed", "tar to a pipe", 0.7, |best| best.wall);
+    ratio("lz4 / tar", "tine, lz4", "tar to a pipe", 1.0, |best| best.wall);
+    ratio("zstd-3 / mksquashfs", "tine, zstd-3", squash, 1.0, |best| best.wall);
+    ratio("zstd-3, dense / mksquashfs", dense, squash, 1.0, |best| best.wall);
+    ratio("size of zstd-3 / mksquashfs", "tine, zstd-3", squash, 1.1, |best| best.output as f64);
+    ratio("size of zstd-3, dense / mksquashfs", dense, squash, 1.1, |best| best.output as f64);
+}
+
+/// Copies files until there are enough; what is there already is used again.
+fn copy_tree(work: &Path) -> PathBuf {
+    let tree = work.join("tree");
+    fs::create_dir_all(&tree).unwrap_or_else(|error| fail(&tree, &error));
+    for source in COPIED {
+        let (bytes, names) = measure(&tree);
+        let target = tree.join(source.trim_start_matches('/').replace('/', "-"));
+        if (bytes >= LEAST_BYTES && names >= LEAST_NAMES) || target.exists() {
+            continue;
+        }
+        let status = Command::new("cp").arg("-a").args([Path::new(source), &target]).status();
+        if !status.is_ok_and(|status| status.success()) {
+            eprintln!("copying {source} failed");
+        }
+    }
+    tree
+}
+
+/// Bytes of regular files, and names, below a directory.
+fn measure(directory: &Path) -> (u64, u64) {
+    let Ok(entries) = fs::read_dir(directory) else { return (0, 0) };
+    entries.flatten().fold((0, 0), |(bytes, names), entry| {
+        let Ok(metadata) = entry.metadata() else { return (bytes, names) };
+        let (below_bytes, below_names) = if metadata.is_dir() { measure(&entry.path()) } else { (0, 0) };
+        let own = if metadata.is_file() { metadata.len() } else { 0 };
+        (bytes + own + below_bytes, names + 1 + below_names)
+    })
+}
+
+/// Bytes that a sparse file takes.
+fn allocated(path: &Path) -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    path.metadata().map_or(0, |metadata| metadata.blocks() * 512)
+}
+
+fn fail(path: &Path, error: &std::io::Error) -> ! {
+    eprintln!("{}: {error}", path.display());
+    exit(1)
+}
