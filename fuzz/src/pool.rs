@@ -255,7 +255,11 @@ impl Flat<'_> {
 
     /// The pointers of the dnode at `at`, if there is one.
     fn dnode(&mut self, contents: &mut [u8], at: usize) {
-        let Some(&[1.., _, _, pointers, bonus, _, _, flags, _, _, _, _, extra, ..]) = contents.get(at..) else { return };
+        let head = contents.get(at..).unwrap_or_default();
+        let &[kind, _, _, pointers, bonus, _, _, flags, _, _, _, _, extra, ..] = head else { return };
+        if ObjectType(kind) == ObjectType::NONE {
+            return;
+        }
         let end = at + (1 + usize::from(extra)) * dnode::SLOT_SIZE;
         let bonus_at = at + 64 + usize::from(pointers) * blkptr::SIZE;
         (at + 64..bonus_at).step_by(blkptr::SIZE).for_each(|at| self.pointer(contents, at));

@@ -59,12 +59,7 @@ pub struct Made {
 impl Recipe {
     /// Makes the tree at `root`, which must not exist.
     pub fn make(&self, root: &Path) -> io::Result<Made> {
-        let mut maker = Maker {
-            root: root.to_owned(),
-            random: Random(self.seed),
-            made: Made::default(),
-        };
-        fs::create_dir(root)?;
+        let mut maker = self.begin(root)?;
         maker.sizes(&self.block_sizes)?;
         maker.holes(self.block_sizes[0], self.largest_hole)?;
         maker.links()?;
@@ -78,6 +73,28 @@ impl Recipe {
         maker.xattrs()?;
         maker.times()?;
         Ok(maker.made)
+    }
+
+    /// Makes a smaller tree at `root`, of what the properties of a dataset bear upon. Its
+    /// names are ASCII, and differ even where the case of letters does not count.
+    pub fn make_small(&self, root: &Path) -> io::Result<Made> {
+        let mut maker = self.begin(root)?;
+        maker.sizes(&self.block_sizes)?;
+        maker.holes(self.block_sizes[0], self.largest_hole)?;
+        maker.links()?;
+        maker.many(self.many)?;
+        maker.xattrs()?;
+        maker.times()?;
+        Ok(maker.made)
+    }
+
+    fn begin(&self, root: &Path) -> io::Result<Maker> {
+        fs::create_dir(root)?;
+        Ok(Maker {
+            root: root.to_owned(),
+            random: Random(self.seed),
+            made: Made::default(),
+        })
     }
 }
 
@@ -213,15 +230,20 @@ impl Maker {
             fs::write(deep.join("file"), format!("level {level}\n"))?;
             deep.push("d");
         }
+        self.many(many)?;
+        fs::create_dir(self.at("subdirectories"))?;
+        for number in 0..70 {
+            fs::create_dir(self.at(&format!("subdirectories/{number}")))?;
+        }
+        Ok(())
+    }
+
+    fn many(&mut self, many: usize) -> io::Result<()> {
         fs::create_dir(self.at("many"))?;
         for number in 0..many {
             // Some names are too long for the small form of a directory.
             let tail = "x".repeat(if number % 7 == 0 { 60 } else { 0 });
             File::create(self.at(&format!("many/{number}{tail}")))?;
-        }
-        fs::create_dir(self.at("subdirectories"))?;
-        for number in 0..70 {
-            fs::create_dir(self.at(&format!("subdirectories/{number}")))?;
         }
         Ok(())
     }

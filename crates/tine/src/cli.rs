@@ -25,7 +25,7 @@ pub(crate) struct Cli {
 enum Command {
     #[command(subcommand)]
     Image(image::Command),
-    Makefs(makefs::Makefs),
+    Makefs(Box<makefs::Makefs>),
     Tour(tour::Tour),
     /// Print a script that completes the program's arguments in a shell
     Completions {

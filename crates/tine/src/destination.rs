@@ -92,7 +92,7 @@ impl Unfinished {
     }
 
     /// The final name, as it was given.
-    pub(crate) fn path(&self) -> &Path {
+    pub(crate) fn given_path(&self) -> &Path {
         &self.destination.given
     }
 

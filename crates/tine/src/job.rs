@@ -8,6 +8,7 @@ use zfs_ondisk::property::{Assignment, StoredValue};
 
 use crate::destination::Destination;
 use crate::failure::Failure;
+use crate::output::plural;
 use crate::progress::Bar;
 use crate::sources::{self, Source};
 
@@ -52,7 +53,7 @@ impl Job {
         let began = Instant::now();
         let Job { sources, options, mut spec, creation_time, resources, destination, quiet } = self;
         let image = destination.begin()?;
-        let path = image.path().to_owned();
+        let path = image.given_path().to_owned();
         let progress = Bar::new(quiet);
         let summary = sources::merge(&sources, options, &spec).and_then(|tree| {
             spec.creation_time = creation_time.unwrap_or_else(|| newest(&tree));
@@ -74,7 +75,8 @@ fn lost_acls(tree: &Tree, spec: &PoolSpec) -> Option<String> {
         |property: &Assignment| property.key == "acltype" && property.value == StoredValue::Number(ACL_POSIX);
     let kept = spec.datasets.iter().flat_map(|dataset| &dataset.properties).any(of_posix);
     let acls = tree.posix_acls();
-    (acls > 0 && !kept).then(|| format!("{acls} POSIX ACLs are left out; datasets with acltype=posix keep them"))
+    (acls > 0 && !kept)
+        .then(|| format!("{} left out: datasets with acltype=posix keep them", plural(acls as u64, "POSIX ACL")))
 }
 
 /// When the newest file was modified, in seconds since 1970. Directories do not count:

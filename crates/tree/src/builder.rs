@@ -34,23 +34,11 @@ impl Builder {
             ids.read_directory(directory, true)?;
         }
         let overrides = Overrides {
-            uid: options
-                .owner
-                .as_ref()
-                .map(|owner| ids.resolve_user(owner))
-                .transpose()?,
-            gid: options
-                .group
-                .as_ref()
-                .map(|group| ids.resolve_group(group))
-                .transpose()?,
+            uid: options.owner.as_ref().map(|owner| ids.resolve_user(owner)).transpose()?,
+            gid: options.group.as_ref().map(|group| ids.resolve_group(group)).transpose()?,
             mode: options.mode.clone(),
         };
-        Ok(Builder {
-            draft: Draft::new(overrides),
-            options,
-            ids,
-        })
+        Ok(Builder { draft: Draft::new(overrides), options, ids })
     }
 
     /// Adds all that lies below a directory, and the directory's own attributes to the root. Links are not followed;
@@ -60,12 +48,7 @@ impl Builder {
     ///
     /// When anything cannot be read, or a name or link is too long for a tree.
     pub fn add_directory(&mut self, path: &Path) -> Result<(), Error> {
-        directory::add(
-            &mut self.draft,
-            path,
-            &self.options.exclude,
-            self.options.xattrs,
-        )
+        directory::add(&mut self.draft, path, &self.options.exclude, self.options.xattrs)
     }
 
     /// Adds the entries of an mtree(5) manifest; `-` is standard input. Contents come from below `root`, or from where
@@ -87,12 +70,7 @@ impl Builder {
     /// # Errors
     ///
     /// The same.
-    pub fn add_mtree_from(
-        &mut self,
-        name: &Path,
-        manifest: impl BufRead,
-        root: &Path,
-    ) -> Result<(), Error> {
+    pub fn add_mtree_from(&mut self, name: &Path, manifest: impl BufRead, root: &Path) -> Result<(), Error> {
         let mut ids = Ids::freebsd();
         ids.read_directory(&root.join("etc"), false)?;
         if let Some(directory) = &self.options.ids {

@@ -18,9 +18,7 @@ use crate::places::Extent;
 use crate::source::{Archive, Root};
 
 /// Does not wait if the file has become a FIFO.
-const FLAGS: OFlags = OFlags::RDONLY
-    .union(OFlags::CLOEXEC)
-    .union(OFlags::NONBLOCK);
+const FLAGS: OFlags = OFlags::RDONLY.union(OFlags::CLOEXEC).union(OFlags::NONBLOCK);
 
 /// The open contents of a regular file.
 #[derive(Debug)]
@@ -35,11 +33,7 @@ enum Store {
     /// A file of its own. A dense one has no holes.
     Own { file: File, dense: bool },
     /// Bytes of an archive or spool file.
-    Shared {
-        file: Arc<File>,
-        offset: u64,
-        extents: Option<Arc<[Extent]>>,
-    },
+    Shared { file: Arc<File>, offset: u64, extents: Option<Arc<[Extent]>> },
 }
 
 impl Content {
@@ -55,29 +49,18 @@ impl Content {
     /// [`Error::ChangedSize`] if the file has become shorter, [`Error::ReadPastEnd`] if the range does not lie within
     /// [`size`](Self::size), [`Error::Io`] if reading fails.
     pub fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> Result<(), Error> {
-        if offset
-            .checked_add(buffer.len() as u64)
-            .is_none_or(|end| end > self.size)
-        {
+        if offset.checked_add(buffer.len() as u64).is_none_or(|end| end > self.size) {
             let path = PathBytes::new(&self.path);
-            return Err(Error::ReadPastEnd {
-                path,
-                offset,
-                length: buffer.len(),
-            });
+            return Err(Error::ReadPastEnd { path, offset, length: buffer.len() });
         }
         match &self.store {
             Store::Own { file, .. } => self.read(file, buffer, offset, offset),
-            Store::Shared {
-                file,
-                offset: base,
-                extents: None,
-            } => self.read(file, buffer, base.saturating_add(offset), offset),
-            Store::Shared {
-                file,
-                offset: base,
-                extents: Some(extents),
-            } => self.read_sparse(file, *base, extents, buffer, offset),
+            Store::Shared { file, offset: base, extents: None } => {
+                self.read(file, buffer, base.saturating_add(offset), offset)
+            }
+            Store::Shared { file, offset: base, extents: Some(extents) } => {
+                self.read_sparse(file, *base, extents, buffer, offset)
+            }
         }
     }
 
@@ -91,56 +74,29 @@ impl Content {
             return Ok(None);
         }
         match &self.store {
-            Store::Own { dense: true, .. } | Store::Shared { extents: None, .. } => {
-                Ok(Some(offset..self.size))
-            }
+            Store::Own { dense: true, .. } | Store::Shared { extents: None, .. } => Ok(Some(offset..self.size)),
             Store::Own { file, .. } => self.seek_data(file, offset),
-            Store::Shared {
-                extents: Some(extents),
-                ..
-            } => {
+            Store::Shared { extents: Some(extents), .. } => {
                 let next = extents.partition_point(|extent| extent.start + extent.length <= offset);
-                Ok(extents
-                    .get(next)
-                    .map(|extent| extent.start.max(offset)..extent.start + extent.length))
+                Ok(extents.get(next).map(|extent| extent.start.max(offset)..extent.start + extent.length))
             }
         }
     }
 
     /// A file below a directory, at its path in the tree.
-    pub(crate) fn in_directory(
-        root: &Root,
-        path: Vec<u8>,
-        size: u64,
-        mtime: Timestamp,
-    ) -> Result<Content, Error> {
-        let file = root.at(&path, |base, rest| {
-            rustix::fs::openat(base, rest, FLAGS | OFlags::NOFOLLOW, Mode::empty())
-        });
+    pub(crate) fn in_directory(root: &Root, path: Vec<u8>, size: u64, mtime: Timestamp) -> Result<Content, Error> {
+        let file = root.at(&path, |base, rest| rustix::fs::openat(base, rest, FLAGS | OFlags::NOFOLLOW, Mode::empty()));
         Content::opened(file, || root.join(&path), path.clone(), size, mtime)
     }
 
     /// A file that a manifest names, absolute or from a directory; links are followed.
-    pub(crate) fn named(
-        root: &Root,
-        path: Vec<u8>,
-        size: u64,
-        mtime: Timestamp,
-    ) -> Result<Content, Error> {
+    pub(crate) fn named(root: &Root, path: Vec<u8>, size: u64, mtime: Timestamp) -> Result<Content, Error> {
         let file = if path.starts_with(b"/") {
             rustix::fs::open(&path[..], FLAGS, Mode::empty())
         } else {
-            root.at(&path, |base, rest| {
-                rustix::fs::openat(base, rest, FLAGS, Mode::empty())
-            })
+            root.at(&path, |base, rest| rustix::fs::openat(base, rest, FLAGS, Mode::empty()))
         };
-        Content::opened(
-            file,
-            || root.join_or_absolute(&path),
-            path.clone(),
-            size,
-            mtime,
-        )
+        Content::opened(file, || root.join_or_absolute(&path), path.clone(), size, mtime)
     }
 
     /// Checks that the file is the one that was scanned.
@@ -156,30 +112,16 @@ impl Content {
         let stat = rustix::fs::fstat(&file).map_err(failed)?;
         let found = host::size(&stat);
         if !host::is_file(&stat) {
-            return Err(Error::Changed {
-                path: PathBytes::new(path),
-                why: "it is not a regular file any more",
-            });
+            return Err(Error::Changed { path: PathBytes::new(path), why: "it is not a regular file any more" });
         }
         if found != size {
-            return Err(Error::ChangedSize {
-                path: PathBytes::new(path),
-                expected: size,
-                found,
-            });
+            return Err(Error::ChangedSize { path: PathBytes::new(path), expected: size, found });
         }
         if host::mtime(&stat) != mtime {
-            return Err(Error::Changed {
-                path: PathBytes::new(path),
-                why: "its modification time is another",
-            });
+            return Err(Error::Changed { path: PathBytes::new(path), why: "its modification time is another" });
         }
         let dense = host::allocated(&stat) >= size;
-        Ok(Content {
-            path,
-            size,
-            store: Store::Own { file, dense },
-        })
+        Ok(Content { path, size, store: Store::Own { file, dense } })
     }
 
     pub(crate) fn in_archive(
@@ -190,44 +132,22 @@ impl Content {
         extents: Option<Arc<[Extent]>>,
     ) -> Result<Content, Error> {
         if let Some(stamp) = archive.stamp {
-            let stat = rustix::fs::fstat(&archive.file)
-                .map_err(|e| Error::io("examine", &archive.path, e))?;
+            let stat = rustix::fs::fstat(&archive.file).map_err(|e| Error::io("examine", &archive.path, e))?;
             if (host::size(&stat), host::mtime(&stat)) != stamp {
                 let path = PathBytes::new(archive.path.as_os_str().as_encoded_bytes());
-                return Err(Error::Changed {
-                    path,
-                    why: "the archive's size or modification time is another",
-                });
+                return Err(Error::Changed { path, why: "the archive's size or modification time is another" });
             }
         }
-        Ok(Content {
-            path,
-            size,
-            store: Store::Shared {
-                file: Arc::clone(&archive.file),
-                offset,
-                extents,
-            },
-        })
+        Ok(Content { path, size, store: Store::Shared { file: Arc::clone(&archive.file), offset, extents } })
     }
 
     /// Reads from `from` in the file that holds the contents; `offset` is the place in the contents, for the error.
-    fn read(
-        &self,
-        file: &File,
-        mut buffer: &mut [u8],
-        mut from: u64,
-        mut offset: u64,
-    ) -> Result<(), Error> {
+    fn read(&self, file: &File, mut buffer: &mut [u8], mut from: u64, mut offset: u64) -> Result<(), Error> {
         while !buffer.is_empty() {
             match file.read_at(buffer, from) {
                 Ok(0) => {
                     let path = PathBytes::new(&self.path);
-                    return Err(Error::ChangedSize {
-                        path,
-                        expected: self.size,
-                        found: offset,
-                    });
+                    return Err(Error::ChangedSize { path, expected: self.size, found: offset });
                 }
                 Ok(count) => {
                     buffer = &mut buffer[count..];
@@ -261,12 +181,7 @@ impl Content {
             let within = offset - extent.start;
             let length = (extent.length - within).min(rest.len() as u64) as usize;
             let (data, rest) = rest.split_at_mut(length);
-            self.read(
-                file,
-                data,
-                base.saturating_add(extent.stored).saturating_add(within),
-                offset,
-            )?;
+            self.read(file, data, base.saturating_add(extent.stored).saturating_add(within), offset)?;
             offset += length as u64;
             buffer = rest;
             if buffer.is_empty() {
@@ -280,11 +195,7 @@ impl Content {
     fn seek_data(&self, file: &File, offset: u64) -> Result<Option<Range<u64>>, Error> {
         match host::next_data(file, offset) {
             Ok(Some(range)) if range.start < self.size => {
-                let end = if range.end <= range.start {
-                    self.size
-                } else {
-                    range.end.min(self.size)
-                };
+                let end = if range.end <= range.start { self.size } else { range.end.min(self.size) };
                 Ok(Some(range.start.max(offset)..end))
             }
             Ok(_) => Ok(None),

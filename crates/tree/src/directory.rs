@@ -18,12 +18,7 @@ use crate::source::{Root, Source};
 use crate::xattr;
 
 /// Adds all that lies below `path`, and the attributes of `path` itself to the root.
-pub(crate) fn add(
-    draft: &mut Draft,
-    path: &Path,
-    exclude: &[Pattern],
-    xattrs: bool,
-) -> Result<(), Error> {
+pub(crate) fn add(draft: &mut Draft, path: &Path, exclude: &[Pattern], xattrs: bool) -> Result<(), Error> {
     let root = Root::open(path)?;
     let source = draft.begin_source()?;
     let mut walk = Walk {
@@ -75,8 +70,7 @@ struct Subdirectory {
 impl Walk<'_> {
     fn run(&mut self, root: &Root) -> Result<(), Error> {
         let stat = rustix::fs::fstat(root.fd()).map_err(|e| self.failed("examine", e))?;
-        self.draft
-            .set_root(self.inode(&stat, Data::Directory { first: 0, count: 0 }))?;
+        self.draft.set_root(self.inode(&stat, Data::Directory { first: 0, count: 0 }))?;
         self.add_xattrs(ROOT, &stat, None)?;
         let fresh = self.draft.entries.is_empty();
         let first = self.scan(self.open_again(root)?, ROOT, fresh)?;
@@ -106,11 +100,9 @@ impl Walk<'_> {
 
     fn open_again(&self, root: &Root) -> Result<Dir, Error> {
         let tree_path = &self.path[self.root_length..];
-        root.at(tree_path, |base, rest| {
-            rustix::fs::openat(base, rest, DIRECTORY_FLAGS, Mode::empty())
-        })
-        .and_then(Dir::new)
-        .map_err(|e| self.failed("open directory", e))
+        root.at(tree_path, |base, rest| rustix::fs::openat(base, rest, DIRECTORY_FLAGS, Mode::empty()))
+            .and_then(Dir::new)
+            .map_err(|e| self.failed("open directory", e))
     }
 
     fn open_below(&self, parent: &Dir, name: NameRef) -> Result<Dir, Error> {
@@ -138,17 +130,11 @@ impl Walk<'_> {
             if self.excluded() {
                 continue;
             }
-            let base = directory
-                .fd()
-                .map_err(|e| self.failed("read directory", e))?;
+            let base = directory.fd().map_err(|e| self.failed("read directory", e))?;
             pending.extend(self.add(base, name, parent, fresh)?);
         }
         self.path.truncate(path_length);
-        Ok(Frame {
-            directory: Some(directory),
-            path_length,
-            pending,
-        })
+        Ok(Frame { directory: Some(directory), path_length, pending })
     }
 
     /// Adds one name; tells of a directory, which is to be walked later.
@@ -159,64 +145,43 @@ impl Walk<'_> {
         parent: u32,
         fresh: bool,
     ) -> Result<Option<Subdirectory>, Error> {
-        let stat = rustix::fs::statat(base, name, AtFlags::SYMLINK_NOFOLLOW)
-            .map_err(|e| self.failed("examine", e))?;
+        let stat = rustix::fs::statat(base, name, AtFlags::SYMLINK_NOFOLLOW).map_err(|e| self.failed("examine", e))?;
         let kind = host::file_type(&stat);
         let linked = host::links(&stat) > 1 && kind != FileType::Directory;
         if linked && let Some(&inode) = self.linked.get(&host::identity(&stat)) {
             let path = &self.path[self.root_length..];
-            self.draft
-                .link(parent, name.to_bytes(), inode, path, fresh)?;
+            self.draft.link(parent, name.to_bytes(), inode, path, fresh)?;
             return Ok(None);
         }
         let data = match kind {
-            FileType::RegularFile => Data::File {
-                size: host::size(&stat),
-                place: NONE,
-            },
+            FileType::RegularFile => Data::File { size: host::size(&stat), place: NONE },
             FileType::Directory => Data::Directory { first: 0, count: 0 },
             FileType::Symlink => {
-                let target = rustix::fs::readlinkat(base, name, Vec::new())
-                    .map_err(|e| self.failed("read link", e))?;
-                self.draft
-                    .add_target(target.to_bytes(), &self.path[self.root_length..])?
+                let target = rustix::fs::readlinkat(base, name, Vec::new()).map_err(|e| self.failed("read link", e))?;
+                self.draft.add_target(target.to_bytes(), &self.path[self.root_length..])?
             }
             FileType::CharacterDevice | FileType::BlockDevice => {
                 let (major, minor) = host::device(&stat);
-                Data::Device {
-                    block: kind == FileType::BlockDevice,
-                    major,
-                    minor,
-                }
+                Data::Device { block: kind == FileType::BlockDevice, major, minor }
             }
             FileType::Fifo => Data::Fifo,
             FileType::Socket => {
-                self.draft.warnings.push(Warning::Socket {
-                    path: self.tree_path(),
-                });
+                self.draft.warnings.push(Warning::Socket { path: self.tree_path() });
                 return Ok(None);
             }
             FileType::Unknown => {
-                self.draft.warnings.push(Warning::UnknownType {
-                    path: self.tree_path(),
-                });
+                self.draft.warnings.push(Warning::UnknownType { path: self.tree_path() });
                 return Ok(None);
             }
         };
         let inode = self.inode(&stat, data);
         let path = &self.path[self.root_length..];
-        let put = self
-            .draft
-            .put(parent, name.to_bytes(), inode, path, fresh)?;
+        let put = self.draft.put(parent, name.to_bytes(), inode, path, fresh)?;
         if linked {
             self.linked.insert(host::identity(&stat), put.inode);
         }
         self.add_xattrs(put.inode, &stat, Some((base, name)))?;
-        let subdirectory = Subdirectory {
-            name: put.name,
-            inode: put.inode,
-            fresh: put.new,
-        };
+        let subdirectory = Subdirectory { name: put.name, inode: put.inode, fresh: put.new };
         Ok(inode.is_directory().then_some(subdirectory))
     }
 
@@ -235,12 +200,7 @@ impl Walk<'_> {
         }
     }
 
-    fn add_xattrs(
-        &mut self,
-        inode: u32,
-        stat: &Stat,
-        at: Option<(BorrowedFd<'_>, &CStr)>,
-    ) -> Result<(), Error> {
+    fn add_xattrs(&mut self, inode: u32, stat: &Stat, at: Option<(BorrowedFd<'_>, &CStr)>) -> Result<(), Error> {
         let Some(reader) = &mut self.xattrs else {
             return Ok(());
         };
@@ -278,7 +238,4 @@ impl Walk<'_> {
     }
 }
 
-const DIRECTORY_FLAGS: OFlags = OFlags::RDONLY
-    .union(OFlags::DIRECTORY)
-    .union(OFlags::NOFOLLOW)
-    .union(OFlags::CLOEXEC);
+const DIRECTORY_FLAGS: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);

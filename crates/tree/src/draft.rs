@@ -88,10 +88,7 @@ impl Inode {
     }
 
     pub(crate) fn mtime(&self) -> Timestamp {
-        Timestamp {
-            seconds: self.seconds,
-            nanoseconds: self.nanoseconds,
-        }
+        Timestamp { seconds: self.seconds, nanoseconds: self.nanoseconds }
     }
 
     pub(crate) fn set_mtime(&mut self, time: Timestamp) {
@@ -186,22 +183,14 @@ impl Draft {
     /// Stores a symbolic link's target. `path` names the link in an error.
     pub(crate) fn add_target(&mut self, target: &[u8], path: &[u8]) -> Result<Data, Error> {
         if target.len() > TARGET_MAX {
-            return Err(Error::TargetTooLong {
-                path: PathBytes::new(path),
-                length: target.len(),
-            });
+            return Err(Error::TargetTooLong { path: PathBytes::new(path), length: target.len() });
         }
         if target.is_empty() || target.contains(&0) {
-            return Err(Error::InvalidName {
-                path: PathBytes::new(path),
-            });
+            return Err(Error::InvalidName { path: PathBytes::new(path) });
         }
         let at = number(self.targets.len(), "bytes of symbolic links")?;
         self.targets.extend_from_slice(target);
-        Ok(Data::Symlink {
-            at,
-            length: target.len() as u32,
-        })
+        Ok(Data::Symlink { at, length: target.len() as u32 })
     }
 
     /// The attributes of the root are taken from `inode`.
@@ -242,43 +231,20 @@ impl Draft {
         let Some(entry) = found else {
             let new = self.add_inode(inode)?;
             let name = self.push_entry(parent, name, new, path)?;
-            return Ok(Put {
-                inode: new,
-                name,
-                new: true,
-            });
+            return Ok(Put { inode: new, name, new: true });
         };
-        let Dirent {
-            name,
-            inode: existing,
-            ..
-        } = self.entries[entry as usize];
+        let Dirent { name, inode: existing, .. } = self.entries[entry as usize];
         if inode.is_directory() && self.inodes[existing as usize].is_directory() {
             self.replace_attributes(existing, inode);
-            return Ok(Put {
-                inode: existing,
-                name,
-                new: false,
-            });
+            return Ok(Put { inode: existing, name, new: false });
         }
         let new = self.add_inode(inode)?;
         self.entries[entry as usize].inode = new;
-        Ok(Put {
-            inode: new,
-            name,
-            new: true,
-        })
+        Ok(Put { inode: new, name, new: true })
     }
 
     /// Adds another name for an inode, replacing what was at that name.
-    pub(crate) fn link(
-        &mut self,
-        parent: u32,
-        name: &[u8],
-        inode: u32,
-        path: &[u8],
-        fresh: bool,
-    ) -> Result<(), Error> {
+    pub(crate) fn link(&mut self, parent: u32, name: &[u8], inode: u32, path: &[u8], fresh: bool) -> Result<(), Error> {
         let found = if fresh { None } else { self.find(parent, name) };
         match found {
             Some(entry) => self.entries[entry as usize].inode = inode,
@@ -292,11 +258,7 @@ impl Draft {
     /// Notes that a file's contents are found at `path`, one of its names now, below its source's directory. Needed
     /// before it gets a name that its source does not know.
     pub(crate) fn pin_place(&mut self, inode: u32, path: &[u8]) -> Result<(), Error> {
-        let Inode {
-            data: Data::File { size, place },
-            ..
-        } = self.inodes[inode as usize]
-        else {
+        let Inode { data: Data::File { size, place }, .. } = self.inodes[inode as usize] else {
             return Ok(());
         };
         if place == NONE {
@@ -342,42 +304,20 @@ impl Draft {
         inode
     }
 
-    fn push_entry(
-        &mut self,
-        parent: u32,
-        name: &[u8],
-        inode: u32,
-        path: &[u8],
-    ) -> Result<NameRef, Error> {
+    fn push_entry(&mut self, parent: u32, name: &[u8], inode: u32, path: &[u8]) -> Result<NameRef, Error> {
         if name.len() > NAME_MAX {
-            return Err(Error::NameTooLong {
-                path: PathBytes::new(path),
-                length: name.len(),
-            });
+            return Err(Error::NameTooLong { path: PathBytes::new(path), length: name.len() });
         }
-        if name.is_empty()
-            || name == b"."
-            || name == b".."
-            || name.contains(&0)
-            || name.contains(&b'/')
-        {
-            return Err(Error::InvalidName {
-                path: PathBytes::new(path),
-            });
+        if name.is_empty() || name == b"." || name == b".." || name.contains(&0) || name.contains(&b'/') {
+            return Err(Error::InvalidName { path: PathBytes::new(path) });
         }
         let entry = number(self.entries.len(), "file names")?;
         let stored = self.names.push(name)?;
-        self.entries.push(Dirent {
-            parent,
-            name: stored,
-            inode,
-        });
+        self.entries.push(Dirent { parent, name: stored, inode });
         if let Some(index) = &mut self.index {
             let hash = self.hasher.hash_one((parent, name));
             let (hasher, entries, names) = (&self.hasher, &self.entries, &self.names);
-            index.insert_unique(hash, entry, |&entry| {
-                hash_entry(hasher, names, &entries[entry as usize])
-            });
+            index.insert_unique(hash, entry, |&entry| hash_entry(hasher, names, &entries[entry as usize]));
         }
         Ok(stored)
     }
@@ -418,8 +358,5 @@ fn hash_entry(hasher: &RandomState, names: &Names, entry: &Dirent) -> u64 {
 
 /// A table's next index, which must stay below `NONE`.
 pub(crate) fn number(length: usize, what: &'static str) -> Result<u32, Error> {
-    u32::try_from(length)
-        .ok()
-        .filter(|&number| number != NONE)
-        .ok_or(Error::TooMany { what })
+    u32::try_from(length).ok().filter(|&number| number != NONE).ok_or(Error::TooMany { what })
 }

@@ -101,9 +101,7 @@ pub enum Error {
         what: &'static str,
     },
     /// A user or group name that no table knows.
-    #[error(
-        "unknown {what} name {name}; give a number, or a directory that has master.passwd and group"
-    )]
+    #[error("unknown {what} name {name}; give a number, or a directory that has master.passwd and group")]
     UnknownName {
         /// "user" or "group".
         what: &'static str,
@@ -149,9 +147,7 @@ pub enum Error {
         why: &'static str,
     },
     /// A file turned out shorter than it was when it was scanned.
-    #[error(
-        "{path} changed size while it was read: {expected} bytes when scanned, end of file at {found}"
-    )]
+    #[error("{path} changed size while it was read: {expected} bytes when scanned, end of file at {found}")]
     ChangedSize {
         /// The file.
         path: PathBytes,
@@ -182,16 +178,8 @@ pub enum Error {
 }
 
 impl Error {
-    pub(crate) fn io(
-        action: &'static str,
-        path: impl Into<PathBuf>,
-        source: impl Into<io::Error>,
-    ) -> Error {
-        Error::Io {
-            action,
-            path: path.into(),
-            source: source.into(),
-        }
+    pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>, source: impl Into<io::Error>) -> Error {
+        Error::Io { action, path: path.into(), source: source.into() }
     }
 }
 
@@ -231,23 +219,14 @@ impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Warning::Socket { path } => write!(f, "{path}: socket skipped"),
-            Warning::UnknownType { path } => write!(
-                f,
-                "{path}: skipped: neither file, directory, link, device nor FIFO"
-            ),
+            Warning::UnknownType { path } => {
+                write!(f, "{path}: skipped: neither file, directory, link, device nor FIFO")
+            }
             Warning::UnknownFlag { path, flag } => {
                 write!(f, "{path}: unknown file flag {flag}; no flags set")
             }
-            Warning::UnknownKeyword {
-                manifest,
-                line,
-                keyword,
-            } => {
-                write!(
-                    f,
-                    "{}:{line}: unknown keyword {keyword} passed over",
-                    manifest.display()
-                )
+            Warning::UnknownKeyword { manifest, line, keyword } => {
+                write!(f, "{}:{line}: unknown keyword {keyword} passed over", manifest.display())
             }
         }
     }

@@ -44,10 +44,7 @@ pub(crate) fn parse(list: &[u8], mut flags: u32) -> Result<u32, &[u8]> {
     if list == b"none" {
         return Ok(0);
     }
-    for name in list
-        .split(|&byte| byte == b',')
-        .filter(|name| !name.is_empty())
-    {
+    for name in list.split(|&byte| byte == b',').filter(|name| !name.is_empty()) {
         if let Some(bit) = find(name) {
             flags |= bit;
         } else if name == b"dump" {
@@ -62,10 +59,7 @@ pub(crate) fn parse(list: &[u8], mut flags: u32) -> Result<u32, &[u8]> {
 }
 
 fn find(name: &[u8]) -> Option<u32> {
-    FLAGS
-        .iter()
-        .find(|(known, _)| known.as_bytes() == name)
-        .map(|(_, bit)| *bit)
+    FLAGS.iter().find(|(known, _)| known.as_bytes() == name).map(|(_, bit)| *bit)
 }
 
 #[cfg(test)]

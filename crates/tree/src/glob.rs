@@ -37,11 +37,7 @@ impl Pattern {
     ///
     /// [`Error::BadOption`] for an empty pattern, a `[` without `]`, or a lone backslash at the end.
     pub fn parse(pattern: &[u8]) -> Result<Pattern, Error> {
-        let bad = |why| Error::BadOption {
-            what: "pattern",
-            text: String::from_utf8_lossy(pattern).into_owned(),
-            why,
-        };
+        let bad = |why| Error::BadOption { what: "pattern", text: String::from_utf8_lossy(pattern).into_owned(), why };
         let trimmed = pattern.strip_suffix(b"/").unwrap_or(pattern);
         let whole_path = trimmed.contains(&b'/');
         let mut rest = trimmed.strip_prefix(b"/").unwrap_or(trimmed);
@@ -88,9 +84,7 @@ impl Pattern {
         if self.whole_path {
             self.matches_text(path)
         } else {
-            path.rsplit(|&byte| byte == b'/')
-                .next()
-                .is_some_and(|name| self.matches_text(name))
+            path.rsplit(|&byte| byte == b'/').next().is_some_and(|name| self.matches_text(name))
         }
     }
 
@@ -132,10 +126,7 @@ impl Pattern {
                 return false;
             };
             let skipped = match self.tokens[which] {
-                Token::DeepDirectories => text[begun..]
-                    .iter()
-                    .position(|&byte| byte == b'/')
-                    .map(|slash| slash + 1),
+                Token::DeepDirectories => text[begun..].iter().position(|&byte| byte == b'/').map(|slash| slash + 1),
                 _ => (begun < text.len()).then_some(1),
             };
             let Some(skipped) = skipped else { return false };
@@ -152,11 +143,7 @@ impl Token {
             Token::Byte(own) => *own == byte,
             Token::Any => byte != b'/',
             Token::Class { negated, ranges } => {
-                byte != b'/'
-                    && ranges
-                        .iter()
-                        .any(|&(low, high)| (low..=high).contains(&byte))
-                        != *negated
+                byte != b'/' && ranges.iter().any(|&(low, high)| (low..=high).contains(&byte)) != *negated
             }
             Token::Star | Token::Deep | Token::DeepDirectories => false,
         }
@@ -187,9 +174,7 @@ mod tests {
     use super::*;
 
     fn matches(pattern: &str, path: &str) -> bool {
-        Pattern::parse(pattern.as_bytes())
-            .unwrap()
-            .matches(path.as_bytes())
+        Pattern::parse(pattern.as_bytes()).unwrap().matches(path.as_bytes())
     }
 
     #[test]

@@ -22,9 +22,7 @@ pub(crate) fn size(stat: &Stat) -> u64 {
 
 /// Bytes allocated on the file system. `st_blocks` counts 512 bytes on every Unix.
 pub(crate) fn allocated(stat: &Stat) -> u64 {
-    u64::try_from(stat.st_blocks)
-        .unwrap_or(0)
-        .saturating_mul(512)
+    u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(512)
 }
 
 #[allow(clippy::unnecessary_cast)] // The fields' types differ between systems.
@@ -51,10 +49,7 @@ pub(crate) fn permissions(stat: &Stat) -> u16 {
 #[allow(clippy::unnecessary_cast, clippy::useless_conversion)] // As above.
 pub(crate) fn device(stat: &Stat) -> (u32, u32) {
     let device = stat.st_rdev;
-    (
-        rustix::fs::major(device as _) as u32,
-        rustix::fs::minor(device as _) as u32,
-    )
+    (rustix::fs::major(device as _) as u32, rustix::fs::minor(device as _) as u32)
 }
 
 /// FreeBSD's `st_flags`. Other systems number their flags otherwise or have none in `struct stat`.

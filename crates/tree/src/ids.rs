@@ -21,19 +21,12 @@ impl Principal {
     ///
     /// [`Error::BadOption`] for an empty text or a number above 2^32 - 1.
     pub fn parse(text: &str) -> Result<Principal, Error> {
-        let bad = |why| Error::BadOption {
-            what: "owner or group",
-            text: text.to_string(),
-            why,
-        };
+        let bad = |why| Error::BadOption { what: "owner or group", text: text.to_string(), why };
         if text.is_empty() {
             return Err(bad("it is empty"));
         }
         if text.bytes().all(|byte| byte.is_ascii_digit()) {
-            return text
-                .parse()
-                .map(Principal::Id)
-                .map_err(|_| bad("numbers go up to 4294967295"));
+            return text.parse().map(Principal::Id).map_err(|_| bad("numbers go up to 4294967295"));
         }
         Ok(Principal::Name(text.as_bytes().to_vec()))
     }
@@ -49,15 +42,8 @@ pub(crate) struct Ids {
 impl Ids {
     /// The users and groups that every FreeBSD system has.
     pub(crate) fn freebsd() -> Ids {
-        let table = |list: &[(&str, u32)]| {
-            list.iter()
-                .map(|(name, id)| (name.as_bytes().to_vec(), *id))
-                .collect()
-        };
-        Ids {
-            users: table(FREEBSD_USERS),
-            groups: table(FREEBSD_GROUPS),
-        }
+        let table = |list: &[(&str, u32)]| list.iter().map(|(name, id)| (name.as_bytes().to_vec(), *id)).collect();
+        Ids { users: table(FREEBSD_USERS), groups: table(FREEBSD_GROUPS) }
     }
 
     /// Adds what `master.passwd` (or else `passwd`) and `group` in a directory say. A missing file is no error unless
@@ -68,10 +54,7 @@ impl Ids {
             None => read_if_there(&directory.join("passwd"))?,
         };
         let group = read_if_there(&directory.join("group"))?;
-        for (text, name, table) in [
-            (passwd, "master.passwd", &mut self.users),
-            (group, "group", &mut self.groups),
-        ] {
+        for (text, name, table) in [(passwd, "master.passwd", &mut self.users), (group, "group", &mut self.groups)] {
             match text {
                 Some(text) => read_table(&text, table),
                 None if required => {
@@ -101,17 +84,10 @@ impl Ids {
     }
 }
 
-fn resolve(
-    who: &Principal,
-    what: &'static str,
-    find: impl Fn(&[u8]) -> Option<u32>,
-) -> Result<u32, Error> {
+fn resolve(who: &Principal, what: &'static str, find: impl Fn(&[u8]) -> Option<u32>) -> Result<u32, Error> {
     match who {
         Principal::Id(id) => Ok(*id),
-        Principal::Name(name) => find(name).ok_or_else(|| Error::UnknownName {
-            what,
-            name: PathBytes::new(name),
-        }),
+        Principal::Name(name) => find(name).ok_or_else(|| Error::UnknownName { what, name: PathBytes::new(name) }),
     }
 }
 
@@ -126,17 +102,12 @@ fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, Error> {
 /// Lines of `name:password:number:...`, in both files. The first of equal names counts, as in getpwnam(3).
 fn read_table(text: &[u8], table: &mut HashMap<Vec<u8>, u32>) {
     let mut found = HashMap::new();
-    for line in text
-        .split(|&byte| byte == b'\n')
-        .filter(|line| !line.starts_with(b"#"))
-    {
+    for line in text.split(|&byte| byte == b'\n').filter(|line| !line.starts_with(b"#")) {
         let mut fields = line.split(|&byte| byte == b':');
         let (Some(name), Some(id)) = (fields.next(), fields.nth(1)) else {
             continue;
         };
-        let id = std::str::from_utf8(id)
-            .ok()
-            .and_then(|id| id.parse::<u32>().ok());
+        let id = std::str::from_utf8(id).ok().and_then(|id| id.parse::<u32>().ok());
         if let (false, Some(id)) = (name.is_empty(), id) {
             found.entry(name.to_vec()).or_insert(id);
         }
@@ -233,21 +204,19 @@ mod tests {
     #[test]
     fn a_table_overrides_and_skips_what_it_cannot_read() {
         let mut table = HashMap::from([(b"www".to_vec(), 80)]);
-        read_table(b"# comment\nwww:*:8080:8080::0:0:W:/:/x\nbad line\nx:*:notanumber:1\nwww:*:9:9\n+:::\n", &mut table);
+        read_table(
+            b"# comment\nwww:*:8080:8080::0:0:W:/:/x\nbad line\nx:*:notanumber:1\nwww:*:9:9\n+:::\n",
+            &mut table,
+        );
         assert_eq!(table, HashMap::from([(b"www".to_vec(), 8080)]));
     }
 
     #[test]
     fn principals_are_numbers_or_names() {
         assert_eq!(Principal::parse("80").unwrap(), Principal::Id(80));
-        assert_eq!(
-            Principal::parse("www").unwrap(),
-            Principal::Name(b"www".to_vec())
-        );
+        assert_eq!(Principal::parse("www").unwrap(), Principal::Name(b"www".to_vec()));
         assert!(Principal::parse("4294967296").is_err());
-        let unknown = Ids::freebsd()
-            .resolve_user(&Principal::Name(b"alice".to_vec()))
-            .unwrap_err();
+        let unknown = Ids::freebsd().resolve_user(&Principal::Name(b"alice".to_vec())).unwrap_err();
         assert!(unknown.to_string().contains("unknown user name alice"));
     }
 }

@@ -44,28 +44,13 @@ impl ModeChange {
     ///
     /// [`Error::BadOption`] says what is not understood.
     pub fn parse(text: &str) -> Result<ModeChange, Error> {
-        let bad = |why| Error::BadOption {
-            what: "mode",
-            text: text.to_string(),
-            why,
-        };
+        let bad = |why| Error::BadOption { what: "mode", text: text.to_string(), why };
         if text.starts_with(|c: char| c.is_ascii_digit()) {
             let octal = text.bytes().all(|byte| (b'0'..=b'7').contains(&byte));
-            let mode = u16::from_str_radix(text, 8)
-                .ok()
-                .filter(|&mode| octal && mode <= ALL);
+            let mode = u16::from_str_radix(text, 8).ok().filter(|&mode| octal && mode <= ALL);
             let bits = mode.ok_or(bad("an octal mode is at most 7777"))?;
-            let permissions = Permissions::Bits {
-                bits,
-                search: false,
-            };
-            return Ok(ModeChange {
-                clauses: vec![Clause {
-                    who: ALL,
-                    operator: Operator::Set,
-                    permissions,
-                }],
-            });
+            let permissions = Permissions::Bits { bits, search: false };
+            return Ok(ModeChange { clauses: vec![Clause { who: ALL, operator: Operator::Set, permissions }] });
         }
         let mut clauses = Vec::new();
         for part in text.split(',') {
@@ -76,9 +61,7 @@ impl ModeChange {
 
     /// The mode that `mode` (within 07777) becomes.
     pub fn apply(&self, mode: u16, directory: bool) -> u16 {
-        self.clauses
-            .iter()
-            .fold(mode, |mode, clause| clause.apply(mode, directory))
+        self.clauses.iter().fold(mode, |mode, clause| clause.apply(mode, directory))
     }
 }
 
@@ -101,10 +84,7 @@ impl Clause {
 
 /// One part between commas: who, then one or more operators each with its permissions.
 fn parse_part(part: &[u8], clauses: &mut Vec<Clause>) -> Result<(), &'static str> {
-    let named = part
-        .iter()
-        .take_while(|byte| b"ugoa".contains(byte))
-        .count();
+    let named = part.iter().take_while(|byte| b"ugoa".contains(byte)).count();
     let who = part[..named].iter().fold(0, |who, byte| {
         who | match byte {
             b'u' => USER,
@@ -125,15 +105,8 @@ fn parse_part(part: &[u8], clauses: &mut Vec<Clause>) -> Result<(), &'static str
             b'=' => Operator::Set,
             _ => return Err("expected +, - or = after the letters u, g, o and a"),
         };
-        let length = after
-            .iter()
-            .take_while(|byte| !b"+-=".contains(byte))
-            .count();
-        clauses.push(Clause {
-            who,
-            operator,
-            permissions: parse_permissions(&after[..length])?,
-        });
+        let length = after.iter().take_while(|byte| !b"+-=".contains(byte)).count();
+        clauses.push(Clause { who, operator, permissions: parse_permissions(&after[..length])? });
         rest = &after[length..];
     }
     Ok(())
@@ -159,9 +132,7 @@ fn parse_permissions(letters: &[u8]) -> Result<Permissions, &'static str> {
                 0
             }
             _ => {
-                return Err(
-                    "permissions are the letters r, w, x, X, s and t, or one of u, g and o",
-                );
+                return Err("permissions are the letters r, w, x, X, s and t, or one of u, g and o");
             }
         };
     }

@@ -15,9 +15,7 @@ pub(crate) struct NameRef(u32);
 impl Names {
     /// Stores a name of at most 255 bytes, which the caller has checked; a longer one is cut.
     pub(crate) fn push(&mut self, name: &[u8]) -> Result<NameRef, Error> {
-        let at = u32::try_from(self.bytes.len()).map_err(|_| Error::TooMany {
-            what: "bytes of file names",
-        })?;
+        let at = u32::try_from(self.bytes.len()).map_err(|_| Error::TooMany { what: "bytes of file names" })?;
         let name = &name[..name.len().min(255)];
         self.bytes.push(name.len() as u8);
         self.bytes.extend_from_slice(name);

@@ -45,10 +45,7 @@ pub struct Timestamp {
 impl Timestamp {
     /// The timestamp of a `time_t` and nanoseconds as `stat(2)` gives them; nanoseconds out of range are cut to it.
     pub(crate) fn from_stat(seconds: i64, nanoseconds: i64) -> Timestamp {
-        Timestamp {
-            seconds,
-            nanoseconds: nanoseconds.clamp(0, 999_999_999) as u32,
-        }
+        Timestamp { seconds, nanoseconds: nanoseconds.clamp(0, 999_999_999) as u32 }
     }
 }
 
@@ -63,14 +60,8 @@ impl From<SystemTime> for Timestamp {
                 let before = before.duration();
                 let whole = i64::try_from(before.as_secs()).unwrap_or(i64::MAX);
                 match before.subsec_nanos() {
-                    0 => Timestamp {
-                        seconds: -whole,
-                        nanoseconds: 0,
-                    },
-                    nanoseconds => Timestamp {
-                        seconds: -whole - 1,
-                        nanoseconds: 1_000_000_000 - nanoseconds,
-                    },
+                    0 => Timestamp { seconds: -whole, nanoseconds: 0 },
+                    nanoseconds => Timestamp { seconds: -whole - 1, nanoseconds: 1_000_000_000 - nanoseconds },
                 }
             }
         }
@@ -129,14 +120,7 @@ impl Namespace {
     pub fn split(full: &[u8]) -> (Namespace, &[u8]) {
         if let Some(name) = full.strip_prefix(b"system.") {
             let acl = name == b"posix_acl_access" || name == b"posix_acl_default";
-            return (
-                if acl {
-                    Namespace::PosixAcl
-                } else {
-                    Namespace::System
-                },
-                name,
-            );
+            return (if acl { Namespace::PosixAcl } else { Namespace::System }, name);
         }
         for namespace in [Namespace::User, Namespace::Trusted, Namespace::Security] {
             if let Some(name) = full.strip_prefix(namespace.linux_prefix().as_bytes()) {

@@ -11,16 +11,12 @@ use crate::glob::Pattern;
 /// A `..` or a NUL byte.
 pub(crate) fn normal(path: &[u8]) -> Result<Vec<u8>, Error> {
     if path.contains(&0) {
-        return Err(Error::InvalidName {
-            path: PathBytes::new(path),
-        });
+        return Err(Error::InvalidName { path: PathBytes::new(path) });
     }
     let mut normal = Vec::with_capacity(path.len());
     for name in components(path) {
         if name == b".." {
-            return Err(Error::LeavesTree {
-                path: PathBytes::new(path),
-            });
+            return Err(Error::LeavesTree { path: PathBytes::new(path) });
         }
         if !normal.is_empty() {
             normal.push(b'/');
@@ -46,27 +42,13 @@ pub(crate) fn resolve<'p>(draft: &mut Draft, path: &'p [u8]) -> Result<Target<'p
         parent = match draft.lookup(parent, name) {
             Some(inode) if draft.inodes[inode as usize].is_directory() => inode,
             Some(_) => {
-                return Err(Error::NotDirectory {
-                    path: PathBytes::new(path),
-                    parent: PathBytes::new(upto),
-                });
+                return Err(Error::NotDirectory { path: PathBytes::new(path), parent: PathBytes::new(upto) });
             }
-            None => {
-                draft
-                    .put(parent, name, Inode::default_directory(), upto, true)?
-                    .inode
-            }
+            None => draft.put(parent, name, Inode::default_directory(), upto, true)?.inode,
         };
         begin += slash + 1;
     }
-    if path.is_empty() {
-        Ok(Target::Root)
-    } else {
-        Ok(Target::Name {
-            parent,
-            name: &path[begin..],
-        })
-    }
+    if path.is_empty() { Ok(Target::Root) } else { Ok(Target::Name { parent, name: &path[begin..] }) }
 }
 
 /// The inode at a normal path.
@@ -83,19 +65,12 @@ pub(crate) fn is_excluded(patterns: &[Pattern], path: &[u8]) -> bool {
     if patterns.is_empty() || path.is_empty() {
         return false;
     }
-    let ends = path
-        .iter()
-        .enumerate()
-        .filter(|(_, byte)| **byte == b'/')
-        .map(|(at, _)| at)
-        .chain([path.len()]);
-    ends.into_iter()
-        .any(|end| patterns.iter().any(|pattern| pattern.matches(&path[..end])))
+    let ends = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at).chain([path.len()]);
+    ends.into_iter().any(|end| patterns.iter().any(|pattern| pattern.matches(&path[..end])))
 }
 
 fn components(path: &[u8]) -> impl Iterator<Item = &[u8]> {
-    path.split(|&byte| byte == b'/')
-        .filter(|name| !name.is_empty() && *name != b".")
+    path.split(|&byte| byte == b'/').filter(|name| !name.is_empty() && *name != b".")
 }
 
 #[cfg(test)]

@@ -17,11 +17,7 @@ pub(crate) struct Places {
 #[derive(Debug)]
 enum Stored {
     /// `path` is an index, or `NONE`.
-    File {
-        path: u32,
-        nanoseconds: u32,
-        seconds: i64,
-    },
+    File { path: u32, nanoseconds: u32, seconds: i64 },
     /// `extents` is an index, or `NONE`.
     Archive { extents: u32, offset: u64 },
 }
@@ -38,10 +34,7 @@ pub(crate) enum Place<'p> {
         mtime: Timestamp,
     },
     /// In an archive, from this offset on; `extents` tells the data apart from the holes of a sparse file.
-    Archive {
-        offset: u64,
-        extents: Option<&'p Arc<[Extent]>>,
-    },
+    Archive { offset: u64, extents: Option<&'p Arc<[Extent]>> },
 }
 
 /// A range of a sparse file that holds data.
@@ -62,19 +55,11 @@ impl Places {
             Some(path) => self.add_path(path)?,
             None => NONE,
         };
-        self.add(Stored::File {
-            path,
-            nanoseconds: mtime.nanoseconds,
-            seconds: mtime.seconds,
-        })
+        self.add(Stored::File { path, nanoseconds: mtime.nanoseconds, seconds: mtime.seconds })
     }
 
     /// Notes bytes of an archive and gives the place's number.
-    pub(crate) fn add_archived(
-        &mut self,
-        offset: u64,
-        extents: Option<Vec<Extent>>,
-    ) -> Result<u32, Error> {
+    pub(crate) fn add_archived(&mut self, offset: u64, extents: Option<Vec<Extent>>) -> Result<u32, Error> {
         let extents = match extents {
             Some(extents) => {
                 let index = number(self.extents.len(), "sparse files")?;
@@ -99,32 +84,20 @@ impl Places {
 
     pub(crate) fn get(&self, place: u32) -> Option<Place<'_>> {
         Some(match *self.stored.get(place as usize)? {
-            Stored::File {
-                path,
-                nanoseconds,
-                seconds,
-            } => Place::File {
+            Stored::File { path, nanoseconds, seconds } => Place::File {
                 path: self.paths.get(path as usize).map(|path| &**path),
-                mtime: Timestamp {
-                    seconds,
-                    nanoseconds,
-                },
+                mtime: Timestamp { seconds, nanoseconds },
             },
-            Stored::Archive { extents, offset } => Place::Archive {
-                offset,
-                extents: self.extents.get(extents as usize),
-            },
+            Stored::Archive { extents, offset } => {
+                Place::Archive { offset, extents: self.extents.get(extents as usize) }
+            }
         })
     }
 
     /// Bytes of memory held, approximately.
     pub(crate) fn memory(&self) -> usize {
         let paths: usize = self.paths.iter().map(|path| path.len()).sum();
-        let extents: usize = self
-            .extents
-            .iter()
-            .map(|extents| size_of_val(&**extents))
-            .sum();
+        let extents: usize = self.extents.iter().map(|extents| size_of_val(&**extents)).sum();
         self.stored.capacity() * size_of::<Stored>()
             + self.paths.capacity() * size_of::<Box<[u8]>>()
             + self.extents.capacity() * size_of::<Arc<[Extent]>>()

@@ -45,12 +45,8 @@ impl Root {
     /// Opens the directory; a symbolic link to it is followed.
     pub(crate) fn open(path: &Path) -> Result<Root, Error> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let fd = rustix::fs::open(path, flags, Mode::empty())
-            .map_err(|e| Error::io("open directory", path, e))?;
-        Ok(Root {
-            path: path.to_path_buf(),
-            fd,
-        })
+        let fd = rustix::fs::open(path, flags, Mode::empty()).map_err(|e| Error::io("open directory", path, e))?;
+        Ok(Root { path: path.to_path_buf(), fd })
     }
 
     pub(crate) fn fd(&self) -> &OwnedFd {
@@ -64,11 +60,7 @@ impl Root {
 
     /// As [`join`](Self::join), but an absolute path stands for itself.
     pub(crate) fn join_or_absolute(&self, path: &[u8]) -> PathBuf {
-        if path.starts_with(b"/") {
-            PathBuf::from(OsStr::from_bytes(path))
-        } else {
-            self.join(path)
-        }
+        if path.starts_with(b"/") { PathBuf::from(OsStr::from_bytes(path)) } else { self.join(path) }
     }
 
     /// Does something at a path below the directory, whatever the path's length: `act` gets a directory and a short
@@ -86,18 +78,10 @@ impl Root {
             };
             let base = holder.as_ref().unwrap_or(&self.fd);
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            holder = Some(rustix::fs::openat(
-                base,
-                &path[..slash],
-                flags,
-                Mode::empty(),
-            )?);
+            holder = Some(rustix::fs::openat(base, &path[..slash], flags, Mode::empty())?);
             path = relative(&path[slash..]);
         }
-        act(
-            holder.as_ref().unwrap_or(&self.fd).as_fd(),
-            if path.is_empty() { b"." } else { path },
-        )
+        act(holder.as_ref().unwrap_or(&self.fd).as_fd(), if path.is_empty() { b"." } else { path })
     }
 }
 

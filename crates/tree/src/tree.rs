@@ -79,14 +79,10 @@ impl Tree {
     }
 
     /// The entries of a directory, sorted by the bytes of their names; none for anything else.
-    pub fn entries(
-        &self,
-        directory: NodeId,
-    ) -> impl ExactSizeIterator<Item = Entry<'_>> + DoubleEndedIterator + Clone {
-        self.dirents(directory).iter().map(|entry| Entry {
-            name: self.names.get(entry.name),
-            node: NodeId(entry.inode),
-        })
+    pub fn entries(&self, directory: NodeId) -> impl ExactSizeIterator<Item = Entry<'_>> + DoubleEndedIterator + Clone {
+        self.dirents(directory)
+            .iter()
+            .map(|entry| Entry { name: self.names.get(entry.name), node: NodeId(entry.inode) })
     }
 
     /// The directory that holds the node's first name; `None` for the root.
@@ -120,14 +116,9 @@ impl Tree {
     /// The node at a path from the root; leading, trailing and doubled slashes and `.` do not matter.
     pub fn lookup(&self, path: &[u8]) -> Option<NodeId> {
         let mut at = self.root();
-        for name in path
-            .split(|&byte| byte == b'/')
-            .filter(|name| !name.is_empty() && *name != b".")
-        {
+        for name in path.split(|&byte| byte == b'/').filter(|name| !name.is_empty() && *name != b".") {
             let entries = self.dirents(at);
-            let found = entries
-                .binary_search_by(|entry| self.names.get(entry.name).cmp(name))
-                .ok()?;
+            let found = entries.binary_search_by(|entry| self.names.get(entry.name).cmp(name)).ok()?;
             at = NodeId(entries[found].inode);
         }
         Some(at)
@@ -136,9 +127,7 @@ impl Tree {
     /// Where a symbolic link points to; empty for anything else.
     pub fn symlink_target(&self, id: NodeId) -> &[u8] {
         match self.inode(id).data {
-            Data::Symlink { at, length } => {
-                &self.targets[at as usize..at as usize + length as usize]
-            }
+            Data::Symlink { at, length } => &self.targets[at as usize..at as usize + length as usize],
             _ => &[],
         }
     }
@@ -164,8 +153,7 @@ impl Tree {
     /// The number of POSIX.1e ACLs among all extended attributes ([`Namespace::PosixAcl`]).
     pub fn posix_acls(&self) -> usize {
         let all = self.xattrs.iter().flat_map(|(_, xattrs)| xattrs.iter());
-        all.filter(|xattr| xattr.namespace == Namespace::PosixAcl)
-            .count()
+        all.filter(|xattr| xattr.namespace == Namespace::PosixAcl).count()
     }
 
     /// Opens a regular file for reading.
@@ -178,43 +166,26 @@ impl Tree {
         let inode = self.inode(id);
         let path = self.path(id);
         let Data::File { size, place } = inode.data else {
-            return Err(Error::NotRegular {
-                path: PathBytes::new(path),
-            });
+            return Err(Error::NotRegular { path: PathBytes::new(path) });
         };
-        match (
-            self.sources.get(usize::from(inode.source)),
-            self.places.get(place),
-        ) {
-            (Some(Source::Directory(root)), None) => {
-                Content::in_directory(root, path, size, inode.mtime())
-            }
+        match (self.sources.get(usize::from(inode.source)), self.places.get(place)) {
+            (Some(Source::Directory(root)), None) => Content::in_directory(root, path, size, inode.mtime()),
             (Some(Source::Directory(root)), Some(Place::File { path: None, mtime })) => {
                 Content::in_directory(root, path, size, mtime)
             }
-            (
-                Some(Source::Directory(root)),
-                Some(Place::File {
-                    path: Some(named),
-                    mtime,
-                }),
-            ) => Content::named(root, named.to_vec(), size, mtime),
+            (Some(Source::Directory(root)), Some(Place::File { path: Some(named), mtime })) => {
+                Content::named(root, named.to_vec(), size, mtime)
+            }
             (Some(Source::Archive(archive)), Some(Place::Archive { offset, extents })) => {
                 Content::in_archive(archive, path, size, offset, extents.cloned())
             }
-            _ => Err(Error::NotRegular {
-                path: PathBytes::new(path),
-            }),
+            _ => Err(Error::NotRegular { path: PathBytes::new(path) }),
         }
     }
 
     /// The bytes of memory that the tree holds, approximately.
     pub fn memory(&self) -> usize {
-        let xattrs: usize = self
-            .xattrs
-            .iter()
-            .map(|(_, list)| list.iter().map(xattr_memory).sum::<usize>())
-            .sum();
+        let xattrs: usize = self.xattrs.iter().map(|(_, list)| list.iter().map(xattr_memory).sum::<usize>()).sum();
         let acls: usize = self.acls.iter().map(|(_, list)| size_of_val(&**list)).sum();
         self.names.memory()
             + self.entries.capacity() * size_of::<Dirent>()
@@ -236,21 +207,9 @@ impl Tree {
     /// Orders a draft. What no path leads to is dropped.
     pub(crate) fn from_draft(mut draft: Draft, mtime: MtimeRule) -> Tree {
         draft.drop_index();
-        let Draft {
-            mut names,
-            mut entries,
-            mut inodes,
-            mut targets,
-            places,
-            sources,
-            warnings,
-            ..
-        } = draft;
+        let Draft { mut names, mut entries, mut inodes, mut targets, places, sources, warnings, .. } = draft;
         order_entries(&names, &mut entries, &mut inodes);
-        let Numbering {
-            number,
-            first_entry,
-        } = number_nodes(&entries, &mut inodes);
+        let Numbering { number, first_entry } = number_nodes(&entries, &mut inodes);
 
         for entry in &mut entries {
             entry.parent = number[entry.parent as usize];
@@ -266,19 +225,7 @@ impl Tree {
         entries.shrink_to_fit();
         inodes.shrink_to_fit();
         targets.shrink_to_fit();
-        Tree {
-            names,
-            entries,
-            inodes,
-            first_entry,
-            targets,
-            xattrs,
-            acls,
-            places,
-            sources,
-            warnings,
-            mtime,
-        }
+        Tree { names, entries, inodes, first_entry, targets, xattrs, acls, places, sources, warnings, mtime }
     }
 
     fn inode(&self, id: NodeId) -> &Inode {
@@ -287,9 +234,7 @@ impl Tree {
 
     fn dirents(&self, directory: NodeId) -> &[Dirent] {
         match self.inode(directory).data {
-            Data::Directory { first, count } => {
-                &self.entries[first as usize..first as usize + count as usize]
-            }
+            Data::Directory { first, count } => &self.entries[first as usize..first as usize + count as usize],
             _ => &[],
         }
     }
@@ -303,17 +248,10 @@ impl Tree {
 /// Sorts the entries by directory and name and tells each directory where its own are.
 fn order_entries(names: &Names, entries: &mut Vec<Dirent>, inodes: &mut [Inode]) {
     entries.retain(|entry| entry.inode != NONE);
-    entries.sort_unstable_by(|a, b| {
-        a.parent
-            .cmp(&b.parent)
-            .then_with(|| names.get(a.name).cmp(names.get(b.name)))
-    });
+    entries.sort_unstable_by(|a, b| a.parent.cmp(&b.parent).then_with(|| names.get(a.name).cmp(names.get(b.name))));
     let mut first = 0;
     for group in entries.chunk_by(|a, b| a.parent == b.parent) {
-        inodes[group[0].parent as usize].data = Data::Directory {
-            first,
-            count: group.len() as u32,
-        };
+        inodes[group[0].parent as usize].data = Data::Directory { first, count: group.len() as u32 };
         first += group.len() as u32;
     }
 }
@@ -329,25 +267,20 @@ fn number_nodes(entries: &[Dirent], inodes: &mut [Inode]) -> Numbering {
     let mut number = vec![NONE; inodes.len()];
     let mut first_entry = Vec::with_capacity(inodes.len());
     let mut stack = Vec::new();
-    let mut visit =
-        |inode: u32, entry: u32, inodes: &mut [Inode], stack: &mut Vec<(u32, u32, u32)>| {
-            let new = number[inode as usize] == NONE;
-            if new {
-                number[inode as usize] = first_entry.len() as u32;
-                first_entry.push(entry);
-            }
-            if let Data::Directory { first, count } = inodes[inode as usize].data {
-                inodes[inode as usize].links = 2;
-                stack.push((inode, first, first + count));
-                return true;
-            }
-            inodes[inode as usize].links = if new {
-                1
-            } else {
-                inodes[inode as usize].links + 1
-            };
-            false
-        };
+    let mut visit = |inode: u32, entry: u32, inodes: &mut [Inode], stack: &mut Vec<(u32, u32, u32)>| {
+        let new = number[inode as usize] == NONE;
+        if new {
+            number[inode as usize] = first_entry.len() as u32;
+            first_entry.push(entry);
+        }
+        if let Data::Directory { first, count } = inodes[inode as usize].data {
+            inodes[inode as usize].links = 2;
+            stack.push((inode, first, first + count));
+            return true;
+        }
+        inodes[inode as usize].links = if new { 1 } else { inodes[inode as usize].links + 1 };
+        false
+    };
     visit(ROOT, NONE, inodes, &mut stack);
     while let Some((directory, next, end)) = stack.last_mut() {
         if next == end {
@@ -365,10 +298,7 @@ fn number_nodes(entries: &[Dirent], inodes: &mut [Inode]) -> Numbering {
         *number = free;
     }
     first_entry.shrink_to_fit();
-    Numbering {
-        number,
-        first_entry,
-    }
+    Numbering { number, first_entry }
 }
 
 /// Moves each inode to its new number, in place: a second table would double the peak of memory.
@@ -382,11 +312,7 @@ fn permute(inodes: &mut [Inode], mut number: Vec<u32>) {
     }
 }
 
-fn renumbered<T>(
-    table: std::collections::HashMap<u32, T>,
-    number: &[u32],
-    count: usize,
-) -> Vec<(u32, T)> {
+fn renumbered<T>(table: std::collections::HashMap<u32, T>, number: &[u32], count: usize) -> Vec<(u32, T)> {
     let mut table: Vec<(u32, T)> = table
         .into_iter()
         .map(|(inode, value)| (number[inode as usize], value))
@@ -397,10 +323,7 @@ fn renumbered<T>(
 }
 
 fn side<T>(table: &[(u32, T)], id: NodeId) -> Option<&T> {
-    table
-        .binary_search_by_key(&id.0, |(node, _)| *node)
-        .ok()
-        .map(|at| &table[at].1)
+    table.binary_search_by_key(&id.0, |(node, _)| *node).ok().map(|at| &table[at].1)
 }
 
 fn xattr_memory(xattr: &Xattr) -> usize {

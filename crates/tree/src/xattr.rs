@@ -13,11 +13,7 @@ pub(crate) fn sorted(mut xattrs: Vec<Xattr>) -> Box<[Xattr]> {
 /// An attribute by its full name, as Linux lists it; `None` if nothing is left after the namespace.
 pub(crate) fn from_full_name(full: &[u8], value: &[u8]) -> Option<Xattr> {
     let (namespace, name) = Namespace::split(full);
-    (!name.is_empty() && !name.contains(&0)).then(|| Xattr {
-        namespace,
-        name: name.into(),
-        value: value.into(),
-    })
+    (!name.is_empty() && !name.contains(&0)).then(|| Xattr { namespace, name: name.into(), value: value.into() })
 }
 
 #[cfg(any(target_os = "linux", target_os = "android", target_os = "macos"))]
@@ -45,19 +41,11 @@ mod supported {
 
     impl Reader {
         pub(crate) fn new() -> Reader {
-            Reader {
-                list: vec![0; 1024],
-                value: vec![0; 1024],
-                without: None,
-            }
+            Reader { list: vec![0; 1024], value: vec![0; 1024], without: None }
         }
 
         /// The attributes of what lies at `path` on the file system `device`; a symbolic link is not followed.
-        pub(crate) fn read(
-            &mut self,
-            path: &[u8],
-            device: u64,
-        ) -> Result<Option<Box<[Xattr]>>, Errno> {
+        pub(crate) fn read(&mut self, path: &[u8], device: u64) -> Result<Option<Box<[Xattr]>>, Errno> {
             if self.without == Some(device) {
                 return Ok(None);
             }
@@ -71,10 +59,7 @@ mod supported {
                 Err(error) => return Err(error),
             };
             let mut found = Vec::new();
-            for name in self.list[..length]
-                .split(|&byte| byte == 0)
-                .filter(|name| !name.is_empty())
-            {
+            for name in self.list[..length].split(|&byte| byte == 0).filter(|name| !name.is_empty()) {
                 match grow(&mut self.value, |buffer| lgetxattr(path, name, buffer)) {
                     Ok(length) => found.extend(from_full_name(name, &self.value[..length])),
                     // Listed, but not for us to see, or just gone.
@@ -86,10 +71,7 @@ mod supported {
         }
     }
 
-    fn grow(
-        buffer: &mut Vec<u8>,
-        mut read: impl FnMut(&mut [u8]) -> Result<usize, Errno>,
-    ) -> Result<usize, Errno> {
+    fn grow(buffer: &mut Vec<u8>, mut read: impl FnMut(&mut [u8]) -> Result<usize, Errno>) -> Result<usize, Errno> {
         loop {
             match read(buffer) {
                 Err(Errno::RANGE) if buffer.len() < LARGEST => buffer.resize(buffer.len() * 8, 0),

@@ -3,9 +3,7 @@
 mod support;
 
 use support::{Item, header, pad, pax_record, read_all};
-use tree::{
-    Ace, AceKind, ArchiveError, Builder, Error, Kind, Namespace, Options, Tree, Warning, Who, acl,
-};
+use tree::{Ace, AceKind, ArchiveError, Builder, Error, Kind, Namespace, Options, Tree, Warning, Who, acl};
 
 /// An archive made piece by piece.
 #[derive(Default)]
@@ -13,13 +11,7 @@ struct Archive(Vec<u8>);
 
 impl Archive {
     fn entry(mut self, name: &str, kind: u8, data: &[u8], link: &str) -> Archive {
-        let block = header(
-            name.as_bytes(),
-            kind,
-            data.len() as u64,
-            &Item::file(b""),
-            link.as_bytes(),
-        );
+        let block = header(name.as_bytes(), kind, data.len() as u64, &Item::file(b""), link.as_bytes());
         self.0.extend_from_slice(&block);
         self.0.extend_from_slice(data);
         pad(&mut self.0);
@@ -58,46 +50,25 @@ fn content(tree: &Tree, path: &str) -> Vec<u8> {
 
 #[test]
 fn names_are_made_relative_and_missing_directories_are_made() {
-    let tree = Archive::default()
-        .entry("/abs//x", b'0', b"1", "")
-        .entry("./a/./b/c", b'0', b"2", "")
-        .read()
-        .unwrap();
-    assert_eq!(
-        (content(&tree, "abs/x"), content(&tree, "a/b/c")),
-        (b"1".to_vec(), b"2".to_vec())
-    );
+    let tree = Archive::default().entry("/abs//x", b'0', b"1", "").entry("./a/./b/c", b'0', b"2", "").read().unwrap();
+    assert_eq!((content(&tree, "abs/x"), content(&tree, "a/b/c")), (b"1".to_vec(), b"2".to_vec()));
     let made = tree.node(tree.lookup(b"a/b").unwrap());
-    assert_eq!(
-        (made.kind, made.mode, made.uid, made.mtime.seconds),
-        (Kind::Directory, 0o755, 0, 0)
-    );
+    assert_eq!((made.kind, made.mode, made.uid, made.mtime.seconds), (Kind::Directory, 0o755, 0, 0));
 }
 
 #[test]
 fn paths_that_leave_the_tree_are_refused() {
     for name in ["../x", "a/../../x", "..", "a/.."] {
-        let error = Archive::default()
-            .entry(name, b'0', b"", "")
-            .read()
-            .unwrap_err();
-        assert!(
-            error.to_string().contains("path leaves the tree"),
-            "{error}"
-        );
+        let error = Archive::default().entry(name, b'0', b"", "").read().unwrap_err();
+        assert!(error.to_string().contains("path leaves the tree"), "{error}");
     }
-    let error = Archive::default()
-        .entry("a", b'1', b"", "../x")
-        .read()
-        .unwrap_err();
+    let error = Archive::default().entry("a", b'1', b"", "../x").read().unwrap_err();
     assert!(matches!(error, Error::LeavesTree { .. }));
 }
 
 #[test]
 fn nothing_is_put_below_what_is_no_directory() {
-    let archive = Archive::default()
-        .entry("l", b'2', b"", "/etc")
-        .entry("l/passwd", b'0', b"x", "");
+    let archive = Archive::default().entry("l", b'2', b"", "/etc").entry("l/passwd", b'0', b"x", "");
     assert!(matches!(archive.read(), Err(Error::NotDirectory { .. })));
 }
 
@@ -117,16 +88,10 @@ fn hard_links_lead_to_what_was_there_before() {
 
 #[test]
 fn hard_links_to_nothing_and_to_directories_are_refused() {
-    let (offset, what) = Archive::default()
-        .entry("d", b'5', b"", "")
-        .entry("a", b'1', b"", "b")
-        .error();
+    let (offset, what) = Archive::default().entry("d", b'5', b"", "").entry("a", b'1', b"", "b").error();
     assert_eq!(offset, 512);
     assert!(matches!(what, ArchiveError::NoLinkTarget { .. }));
-    let (_, what) = Archive::default()
-        .entry("d", b'5', b"", "")
-        .entry("a", b'1', b"", "d")
-        .error();
+    let (_, what) = Archive::default().entry("d", b'5', b"", "").entry("a", b'1', b"", "d").error();
     assert!(matches!(what, ArchiveError::LinkToDirectory { .. }));
 }
 
@@ -139,10 +104,7 @@ fn contents_may_come_with_a_hard_link_in_a_pax_archive() {
         .entry("z", b'0', b"next", "")
         .read()
         .unwrap();
-    assert_eq!(
-        (content(&tree, "a"), content(&tree, "z")),
-        (b"late".to_vec(), b"next".to_vec())
-    );
+    assert_eq!((content(&tree, "a"), content(&tree, "z")), (b"late".to_vec(), b"next".to_vec()));
 }
 
 #[test]
@@ -156,10 +118,7 @@ fn global_headers_hold_for_all_and_own_ones_for_one() {
         .read()
         .unwrap();
     let node = |path: &[u8]| tree.node(tree.lookup(path).unwrap());
-    assert_eq!(
-        (node(b"a").uid, node(b"b").uid, node(b"c").uid),
-        (70_000, 3_000_000_000, 70_000)
-    );
+    assert_eq!((node(b"a").uid, node(b"b").uid, node(b"c").uid), (70_000, 3_000_000_000, 70_000));
     assert_eq!(node(b"b").mtime.nanoseconds, 500_000_000);
 }
 
@@ -182,35 +141,17 @@ fn attributes_flags_and_acls_are_kept() {
         .unwrap();
     let f = tree.lookup(b"f").unwrap();
     assert_eq!(tree.node(f).flags, 0x2_0800);
-    let [capability, posix] = tree.xattrs(f) else {
-        panic!("{:?}", tree.xattrs(f))
-    };
-    assert_eq!(
-        (capability.namespace, &capability.name[..]),
-        (Namespace::Security, &b"capability"[..])
-    );
+    let [capability, posix] = tree.xattrs(f) else { panic!("{:?}", tree.xattrs(f)) };
+    assert_eq!((capability.namespace, &capability.name[..]), (Namespace::Security, &b"capability"[..]));
     assert_eq!(
         (posix.namespace, &posix.name[..], posix.value.len()),
         (Namespace::PosixAcl, &b"posix_acl_access"[..], 44)
     );
     assert_eq!(tree.posix_acls(), 1);
     let execute = acl::READ_DATA | acl::WRITE_DATA | acl::EXECUTE;
-    let [first, second] = tree.acl(f).unwrap() else {
-        panic!("two entries")
-    };
-    assert_eq!(
-        *first,
-        Ace {
-            kind: AceKind::Allow,
-            flags: 0,
-            mask: execute,
-            who: Who::Owner
-        }
-    );
-    assert_eq!(
-        (second.kind, second.flags, second.who),
-        (AceKind::Deny, 3, Who::NamedGroup(0))
-    );
+    let [first, second] = tree.acl(f).unwrap() else { panic!("two entries") };
+    assert_eq!(*first, Ace { kind: AceKind::Allow, flags: 0, mask: execute, who: Who::Owner });
+    assert_eq!((second.kind, second.flags, second.who), (AceKind::Deny, 3, Who::NamedGroup(0)));
     assert_eq!(tree.acl(tree.lookup(b"g").unwrap()), None);
     assert!(matches!(tree.warnings(), [Warning::UnknownFlag { .. }]));
 }
@@ -218,13 +159,7 @@ fn attributes_flags_and_acls_are_kept() {
 #[test]
 fn a_later_entry_takes_the_attributes_of_the_earlier_one_away() {
     let tree = Archive::default()
-        .pax(
-            b'x',
-            &[
-                ("SCHILY.xattr.user.a", b"1"),
-                ("SCHILY.acl.ace", b"everyone@:r:-:allow"),
-            ],
-        )
+        .pax(b'x', &[("SCHILY.xattr.user.a", b"1"), ("SCHILY.acl.ace", b"everyone@:r:-:allow")])
         .entry("d", b'5', b"", "")
         .entry("d", b'5', b"", "")
         .read()
@@ -242,31 +177,19 @@ fn devices_take_their_numbers_from_the_header_or_its_extension() {
         support::finish_header(block)
     };
     let mut archive = Archive::default();
-    archive
-        .0
-        .extend_from_slice(&device(b'3', b"0000010\0", b"0000003\0"));
+    archive.0.extend_from_slice(&device(b'3', b"0000010\0", b"0000003\0"));
     let tree = archive.read().unwrap();
     assert_eq!(tree.device(tree.lookup(b"dev").unwrap()), (8, 3));
-    let mut archive = Archive::default().pax(
-        b'x',
-        &[("SCHILY.devmajor", b"300"), ("SCHILY.devminor", b"70000")],
-    );
+    let mut archive = Archive::default().pax(b'x', &[("SCHILY.devmajor", b"300"), ("SCHILY.devminor", b"70000")]);
     archive.0.extend_from_slice(&device(b'4', b"", b""));
     let tree = archive.read().unwrap();
     let id = tree.lookup(b"dev").unwrap();
-    assert_eq!(
-        (tree.node(id).kind, tree.device(id)),
-        (Kind::BlockDevice, (300, 70_000))
-    );
+    assert_eq!((tree.node(id).kind, tree.device(id)), (Kind::BlockDevice, (300, 70_000)));
 }
 
 #[test]
 fn a_file_whose_name_ends_in_a_slash_is_a_directory() {
-    let tree = Archive::default()
-        .entry("d/", 0, b"", "")
-        .entry("d/f", 0, b"1", "")
-        .read()
-        .unwrap();
+    let tree = Archive::default().entry("d/", 0, b"", "").entry("d/f", 0, b"1", "").read().unwrap();
     assert_eq!(tree.node(tree.lookup(b"d").unwrap()).kind, Kind::Directory);
 }
 
@@ -276,32 +199,15 @@ fn errors_tell_the_offset() {
     archive.0.extend_from_slice(&[b'x'; 512]);
     let (offset, what) = archive.error();
     assert_eq!(offset, 512 + 1024);
-    assert!(
-        matches!(
-            what,
-            ArchiveError::Number { .. } | ArchiveError::Checksum { .. }
-        ),
-        "{what}"
-    );
+    assert!(matches!(what, ArchiveError::Number { .. } | ArchiveError::Checksum { .. }), "{what}");
 
-    let (offset, what) = Archive::default()
-        .entry("a", b'5', b"", "")
-        .entry("b", b'M', b"", "")
-        .error();
+    let (offset, what) = Archive::default().entry("a", b'5', b"", "").entry("b", b'M', b"", "").error();
     assert_eq!(offset, 512);
-    assert!(
-        matches!(what, ArchiveError::Type { kind: b'M', .. }),
-        "{what}"
-    );
+    assert!(matches!(what, ArchiveError::Type { kind: b'M', .. }), "{what}");
 
     let mut archive = Archive::default();
-    archive
-        .0
-        .extend_from_slice(&header(b"h", b'x', 1 << 30, &Item::file(b""), b""));
-    assert!(matches!(
-        archive.error().1,
-        ArchiveError::HeaderTooLarge { .. }
-    ));
+    archive.0.extend_from_slice(&header(b"h", b'x', 1 << 30, &Item::file(b""), b""));
+    assert!(matches!(archive.error().1, ArchiveError::HeaderTooLarge { .. }));
 }
 
 #[test]
@@ -309,15 +215,5 @@ fn an_empty_file_is_no_archive() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let mut builder = Builder::new(Options::default()).unwrap();
     let error = builder.add_tar(file.path()).unwrap_err();
-    assert!(
-        matches!(
-            error,
-            Error::Archive {
-                offset: 0,
-                what: ArchiveError::Truncated,
-                ..
-            }
-        ),
-        "{error}"
-    );
+    assert!(matches!(error, Error::Archive { offset: 0, what: ArchiveError::Truncated, .. }), "{error}");
 }

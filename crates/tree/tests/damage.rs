@@ -7,10 +7,7 @@ use support::{Body, Form, Item, Sparse, Spec, write_mtree, write_tar};
 use tree::{Builder, Error, Kind, Options};
 
 fn sample() -> Spec {
-    let mut file = Item::new(Body::File {
-        data: vec![(600, vec![1; 700]), (5000, vec![2; 10])],
-        size: 9000,
-    });
+    let mut file = Item::new(Body::File { data: vec![(600, vec![1; 700]), (5000, vec![2; 10])], size: 9000 });
     file.xattrs = vec![(b"user.a".to_vec(), b"value".to_vec())];
     [
         ("d", Item::new(Body::Directory)),
@@ -28,10 +25,7 @@ fn read(bytes: &[u8], manifest: bool) -> Result<usize, Error> {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("input");
     std::fs::write(&path, bytes).unwrap();
-    let mut builder = Builder::new(Options {
-        spool: directory.path().to_path_buf(),
-        ..Options::default()
-    })?;
+    let mut builder = Builder::new(Options { spool: directory.path().to_path_buf(), ..Options::default() })?;
     if manifest {
         builder.add_mtree(&path, directory.path())?;
     } else {
@@ -61,9 +55,7 @@ fn every_truncation_of_an_archive_is_noticed() {
         assert_eq!(whole, 5);
         for length in (0..bytes.len() - 1024).step_by(128) {
             let error = read(&bytes[..length], false).unwrap_err();
-            let Error::Archive { offset, .. } = error else {
-                panic!("{error}")
-            };
+            let Error::Archive { offset, .. } = error else { panic!("{error}") };
             assert!(offset <= length as u64);
         }
     }

@@ -42,9 +42,7 @@ fn error(manifest: &str) -> (u64, String) {
 }
 
 fn paths(tree: &Tree) -> Vec<String> {
-    tree.nodes()
-        .map(|id| String::from_utf8(tree.path(id)).unwrap())
-        .collect()
+    tree.nodes().map(|id| String::from_utf8(tree.path(id)).unwrap()).collect()
 }
 
 #[test]
@@ -60,44 +58,14 @@ fn a_metalog() {
          ./www type=file uname=www contents=bin/cat\n",
     )
     .unwrap();
-    assert_eq!(
-        paths(&tree),
-        [
-            "/",
-            "/bin",
-            "/bin/cat",
-            "/bin/kitten",
-            "/dev",
-            "/dev/null",
-            "/www"
-        ]
-    );
+    assert_eq!(paths(&tree), ["/", "/bin", "/bin/cat", "/bin/kitten", "/dev", "/dev/null", "/www"]);
     let cat = tree.node(tree.lookup(b"bin/cat").unwrap());
-    assert_eq!(
-        (cat.uid, cat.gid, cat.mode, cat.flags, cat.size),
-        (0, 5, 0o555, 0x2_0800, 3)
-    );
-    assert_eq!(
-        cat.mtime,
-        Timestamp {
-            seconds: 12,
-            nanoseconds: 7
-        }
-    );
-    assert_eq!(
-        tree.symlink_target(tree.lookup(b"bin/kitten").unwrap()),
-        b"cat"
-    );
+    assert_eq!((cat.uid, cat.gid, cat.mode, cat.flags, cat.size), (0, 5, 0o555, 0x2_0800, 3));
+    assert_eq!(cat.mtime, Timestamp { seconds: 12, nanoseconds: 7 });
+    assert_eq!(tree.symlink_target(tree.lookup(b"bin/kitten").unwrap()), b"cat");
     let null = tree.lookup(b"dev/null").unwrap();
-    assert_eq!(
-        (tree.node(null).kind, tree.device(null)),
-        (Kind::CharDevice, (0, 13))
-    );
-    assert_eq!(
-        tree.node(tree.lookup(b"www").unwrap()).uid,
-        8080,
-        "the root's own table comes first"
-    );
+    assert_eq!((tree.node(null).kind, tree.device(null)), (Kind::CharDevice, (0, 13)));
+    assert_eq!(tree.node(tree.lookup(b"www").unwrap()).uid, 8080, "the root's own table comes first");
     assert_eq!(tree.warnings(), []);
 }
 
@@ -110,10 +78,7 @@ fn nested_entries_defaults_and_comments() {
     assert_eq!(paths(&tree), ["/", "/bin", "/bin/cat", "/var", "/var/tmp"]);
     let node = |path: &[u8]| tree.node(tree.lookup(path).unwrap());
     assert_eq!((node(b"bin").mode, node(b"bin").uid), (0o700, 1500));
-    assert_eq!(
-        (node(b"bin/cat").mode, node(b"bin/cat").kind),
-        (0o4555, Kind::File)
-    );
+    assert_eq!((node(b"bin/cat").mode, node(b"bin/cat").kind), (0o4555, Kind::File));
     assert_eq!((node(b"var").mode, node(b"var").uid), (0o750, 0));
     assert_eq!(node(b"var/tmp").mode, 0o1777);
 }
@@ -127,11 +92,7 @@ fn the_last_of_several_entries_counts_and_earlier_ones_fill_its_gaps() {
     .unwrap();
     let cat = tree.node(tree.lookup(b"bin/cat").unwrap());
     assert_eq!((cat.mode, cat.uid, cat.size), (0o555, 7, 3));
-    assert_eq!(
-        tree.node(tree.lookup(b"x").unwrap()).kind,
-        Kind::Symlink,
-        "that there is no file x does not matter"
-    );
+    assert_eq!(tree.node(tree.lookup(b"x").unwrap()).kind, Kind::Symlink, "that there is no file x does not matter");
     let d = tree.node(tree.lookup(b"d").unwrap());
     assert_eq!((d.mode, d.gid), (0o700, 3));
     assert!(tree.lookup(b"d/below").is_some());
@@ -139,30 +100,17 @@ fn the_last_of_several_entries_counts_and_earlier_ones_fill_its_gaps() {
 
 #[test]
 fn files_that_are_one_file_below_the_root_become_hard_links() {
-    let tree =
-        read("./bin/ls type=file mode=0555\n./bin/dir type=file mode=0111\n./bin/cat type=file\n")
-            .unwrap();
-    let (ls, dir) = (
-        tree.lookup(b"bin/ls").unwrap(),
-        tree.lookup(b"bin/dir").unwrap(),
-    );
+    let tree = read("./bin/ls type=file mode=0555\n./bin/dir type=file mode=0111\n./bin/cat type=file\n").unwrap();
+    let (ls, dir) = (tree.lookup(b"bin/ls").unwrap(), tree.lookup(b"bin/dir").unwrap());
     assert_eq!(ls, dir);
     assert_eq!((tree.node(ls).links, tree.node(ls).mode), (2, 0o555));
-    assert_eq!(
-        tree.path(ls),
-        b"/bin/dir",
-        "the first path in the order of the tree"
-    );
+    assert_eq!(tree.path(ls), b"/bin/dir", "the first path in the order of the tree");
 }
 
 #[test]
 fn one_of_several_names_may_be_elsewhere_in_the_tree() {
     let root = root();
-    let tree = read_below(
-        &root,
-        "./bin/ls type=file\n./a type=file contents=bin/dir\n",
-    )
-    .unwrap();
+    let tree = read_below(&root, "./bin/ls type=file\n./a type=file contents=bin/dir\n").unwrap();
     let id = tree.lookup(b"a").unwrap();
     assert_eq!(tree.lookup(b"bin/ls"), Some(id));
     let mut bytes = [0; 5];
@@ -177,15 +125,9 @@ fn what_is_not_said_comes_from_the_file() {
     let tree = read_below(&root, "./bin/cat\n./etc\n./etc/new\n").unwrap();
     let cat = tree.node(tree.lookup(b"bin/cat").unwrap());
     let stat = rustix::fs::stat(root.path().join("bin/cat")).unwrap();
-    assert_eq!(
-        (cat.kind, cat.uid, cat.mtime.seconds),
-        (Kind::File, 0, stat.st_mtime)
-    );
+    assert_eq!((cat.kind, cat.uid, cat.mtime.seconds), (Kind::File, 0, stat.st_mtime));
     assert_eq!(u32::from(cat.mode), stat.st_mode & 0o7777);
-    assert_eq!(
-        tree.node(tree.lookup(b"etc/new").unwrap()).kind,
-        Kind::Directory
-    );
+    assert_eq!(tree.node(tree.lookup(b"etc/new").unwrap()).kind, Kind::Directory);
 }
 
 #[test]
@@ -199,56 +141,28 @@ fn a_missing_file_is_an_error_unless_it_is_optional() {
 
 #[test]
 fn unknown_keywords_get_one_warning() {
-    let tree =
-        read("./bin type=dir colour=red\n./etc type=dir colour=blue nochange ignore\n").unwrap();
-    let [
-        Warning::UnknownKeyword {
-            line: 1, keyword, ..
-        },
-    ] = tree.warnings()
-    else {
-        panic!("{:?}", tree.warnings())
-    };
+    let tree = read("./bin type=dir colour=red\n./etc type=dir colour=blue nochange ignore\n").unwrap();
+    let [Warning::UnknownKeyword { line: 1, keyword, .. }] = tree.warnings() else { panic!("{:?}", tree.warnings()) };
     assert_eq!(keyword.to_string(), "colour");
 }
 
 #[test]
 fn errors_tell_the_line() {
     for (manifest, line, part) in [
-        (
-            "./bin/cat type=file size=4\n",
-            1,
-            "the manifest says 4 bytes, the file has 3",
-        ),
-        (
-            "\n./bin/cat type=file \\\nmode=9\n",
-            2,
-            "bad value: 'mode=9'",
-        ),
+        ("./bin/cat type=file size=4\n", 1, "the manifest says 4 bytes, the file has 3"),
+        ("\n./bin/cat type=file \\\nmode=9\n", 2, "bad value: 'mode=9'"),
         ("./a type=dir uname=nosuch\n", 1, "unknown user name nosuch"),
         ("./a type=link\n", 1, "needs the keyword link"),
         ("./a type=char\n", 1, "needs the keyword device"),
         ("./a type=file link=b\n", 1, "do not go together"),
         ("./a type=dir contents=bin/cat\n", 1, "do not go together"),
-        (
-            "./bin type=dir\n./bin/../../x type=dir\n",
-            2,
-            "path leaves the tree: ./bin/../../x",
-        ),
+        ("./bin type=dir\n./bin/../../x type=dir\n", 2, "path leaves the tree: ./bin/../../x"),
         ("\\056\\056 type=dir\n", 1, "path leaves the tree"),
         (".\n..\n..\n", 3, "path leaves the tree"),
         ("./a\\q type=dir\n", 1, "bad escape"),
         ("./a type=dir mode\n", 1, "mode needs a value"),
-        (
-            "./bin/cat type=file\n./bin/cat/x type=dir\n",
-            2,
-            "lies under bin/cat, which is not a directory",
-        ),
-        (
-            ". type=file contents=bin/cat\n",
-            1,
-            "root of the tree must be a directory",
-        ),
+        ("./bin/cat type=file\n./bin/cat/x type=dir\n", 2, "lies under bin/cat, which is not a directory"),
+        (". type=file contents=bin/cat\n", 1, "root of the tree must be a directory"),
         ("./etc type=file\n", 1, "is not a regular file"),
         ("./a\\0b type=dir\n", 1, "invalid name"),
     ] {
@@ -258,10 +172,6 @@ fn errors_tell_the_line() {
     }
     let long = format!("./{} type=dir\n", "n".repeat(256));
     assert!(error(&long).1.contains("256"));
-    assert!(
-        error(&format!("./a type=link link={}\n", "t".repeat(1024)))
-            .1
-            .contains("1024")
-    );
+    assert!(error(&format!("./a type=link link={}\n", "t".repeat(1024))).1.contains("1024"));
     assert!(error(&"x".repeat(2 << 20)).1.contains("longer than"));
 }

@@ -3,10 +3,7 @@
 mod support;
 
 use proptest::prelude::*;
-use support::{
-    Body, Form, Item, Sparse, Spec, describe, has_xattrs, me, write_directory, write_mtree,
-    write_tar,
-};
+use support::{Body, Form, Item, Sparse, Spec, describe, has_xattrs, me, write_directory, write_mtree, write_tar};
 use tree::{Builder, Options};
 
 fn from_directory(root: &std::path::Path) -> String {
@@ -19,11 +16,7 @@ fn from_tar(bytes: &[u8]) -> String {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("archive");
     std::fs::write(&path, bytes).unwrap();
-    let mut builder = Builder::new(Options {
-        spool: directory.path().to_path_buf(),
-        ..Options::default()
-    })
-    .unwrap();
+    let mut builder = Builder::new(Options { spool: directory.path().to_path_buf(), ..Options::default() }).unwrap();
     builder.add_tar(&path).unwrap();
     describe(&builder.finish().unwrap())
 }
@@ -40,20 +33,8 @@ fn from_mtree(manifest: &[u8], root: &std::path::Path) -> String {
 }
 
 fn name() -> impl Strategy<Value = Vec<u8>> {
-    let odd: Vec<&[u8]> = vec![
-        b"a b",
-        b"x\ny",
-        b"#h",
-        b"back\\slash",
-        b"\xff\xc3",
-        b"...",
-        b"k=v",
-        b"*",
-        b"-",
-        b"\t",
-        b"tail ",
-        b"\\",
-    ];
+    let odd: Vec<&[u8]> =
+        vec![b"a b", b"x\ny", b"#h", b"back\\slash", b"\xff\xc3", b"...", b"k=v", b"*", b"-", b"\t", b"tail ", b"\\"];
     prop_oneof![
         4 => proptest::collection::vec(prop_oneof![b'a'..=b'd', b'0'..=b'2'], 1..4),
         2 => proptest::sample::select(odd).prop_map(<[u8]>::to_vec),
@@ -81,19 +62,9 @@ fn body() -> impl Strategy<Value = Body> {
 }
 
 fn item() -> impl Strategy<Value = Item> {
-    let xattrs = proptest::collection::vec(
-        ("[a-z]{1,8}", proptest::collection::vec(any::<u8>(), 0..40)),
-        0..3,
-    );
-    (
-        body(),
-        0..0o7777u32,
-        0..70_000u32,
-        -2_000_000_000..4_000_000_000i64,
-        0..1_000_000_000u32,
-        xattrs,
-    )
-        .prop_map(|(body, mode, id, seconds, nanoseconds, xattrs)| {
+    let xattrs = proptest::collection::vec(("[a-z]{1,8}", proptest::collection::vec(any::<u8>(), 0..40)), 0..3);
+    (body(), 0..0o7777u32, 0..70_000u32, -2_000_000_000..4_000_000_000i64, 0..1_000_000_000u32, xattrs).prop_map(
+        |(body, mode, id, seconds, nanoseconds, xattrs)| {
             let mut item = Item::new(body);
             if !matches!(item.body, Body::Symlink(_)) {
                 item.mode = mode;
@@ -108,63 +79,50 @@ fn item() -> impl Strategy<Value = Item> {
             if matches!(item.body, Body::Directory | Body::File { .. }) {
                 let mut names = std::collections::BTreeMap::new();
                 names.extend(xattrs);
-                item.xattrs = names
-                    .into_iter()
-                    .map(|(name, value)| (format!("user.{name}").into_bytes(), value))
-                    .collect();
+                item.xattrs =
+                    names.into_iter().map(|(name, value)| (format!("user.{name}").into_bytes(), value)).collect();
             }
             item
-        })
+        },
+    )
 }
 
 /// Items at paths whose directories exist, and further names for some of them.
 fn spec() -> impl Strategy<Value = Spec> {
     let node = (any::<prop::sample::Index>(), name(), item());
-    let link = (
-        any::<prop::sample::Index>(),
-        any::<prop::sample::Index>(),
-        name(),
-    );
-    (
-        proptest::collection::vec(node, 0..25),
-        proptest::collection::vec(link, 0..4),
-    )
-        .prop_map(|(nodes, links)| {
-            let mut spec = Spec::new();
-            let mut directories = vec![Vec::new()];
-            let join = |directory: &Vec<u8>, name: Vec<u8>| {
-                if directory.is_empty() {
-                    name
-                } else {
-                    [directory, &b"/"[..], &name].concat()
+    let link = (any::<prop::sample::Index>(), any::<prop::sample::Index>(), name());
+    (proptest::collection::vec(node, 0..25), proptest::collection::vec(link, 0..4)).prop_map(|(nodes, links)| {
+        let mut spec = Spec::new();
+        let mut directories = vec![Vec::new()];
+        let join = |directory: &Vec<u8>, name: Vec<u8>| {
+            if directory.is_empty() { name } else { [directory, &b"/"[..], &name].concat() }
+        };
+        for (directory, name, item) in nodes {
+            let path = join(directory.get(&directories), name);
+            if path.len() < 3000 && !spec.contains_key(&path) {
+                if matches!(item.body, Body::Directory) {
+                    directories.push(path.clone());
                 }
-            };
-            for (directory, name, item) in nodes {
-                let path = join(directory.get(&directories), name);
-                if path.len() < 3000 && !spec.contains_key(&path) {
-                    if matches!(item.body, Body::Directory) {
-                        directories.push(path.clone());
-                    }
-                    spec.insert(path, item);
+                spec.insert(path, item);
+            }
+        }
+        for (to, directory, name) in links {
+            let files: Vec<Vec<u8>> = spec
+                .iter()
+                .filter(|(_, item)| matches!(item.body, Body::File { .. }))
+                .map(|(path, _)| path.clone())
+                .collect();
+            let path = join(directory.get(&directories), name);
+            if !files.is_empty() && path.len() < 3000 && !spec.contains_key(&path) {
+                let to = to.get(&files);
+                // A link must come after what it leads to.
+                if *to < path {
+                    spec.insert(path, Item::new(Body::Link(to.clone())));
                 }
             }
-            for (to, directory, name) in links {
-                let files: Vec<Vec<u8>> = spec
-                    .iter()
-                    .filter(|(_, item)| matches!(item.body, Body::File { .. }))
-                    .map(|(path, _)| path.clone())
-                    .collect();
-                let path = join(directory.get(&directories), name);
-                if !files.is_empty() && path.len() < 3000 && !spec.contains_key(&path) {
-                    let to = to.get(&files);
-                    // A link must come after what it leads to.
-                    if *to < path {
-                        spec.insert(path, Item::new(Body::Link(to.clone())));
-                    }
-                }
-            }
-            spec
-        })
+        }
+        spec
+    })
 }
 
 fn without_xattrs(mut spec: Spec) -> Spec {
@@ -241,8 +199,7 @@ fn compressed(plain: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
         (
             "gzip",
             both(&|part| {
-                let mut encoder =
-                    flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+                let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
                 encoder.write_all(part).unwrap();
                 encoder.finish().unwrap()
             }),
@@ -251,9 +208,7 @@ fn compressed(plain: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
             "bzip2",
             both(&|part| {
                 let mut out = Vec::new();
-                bzip2::read::BzEncoder::new(part, bzip2::Compression::fast())
-                    .read_to_end(&mut out)
-                    .unwrap();
+                bzip2::read::BzEncoder::new(part, bzip2::Compression::fast()).read_to_end(&mut out).unwrap();
                 out
             }),
         ),
@@ -261,9 +216,7 @@ fn compressed(plain: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
             "xz",
             both(&|part| {
                 let mut out = Vec::new();
-                liblzma::read::XzEncoder::new(part, 0)
-                    .read_to_end(&mut out)
-                    .unwrap();
+                liblzma::read::XzEncoder::new(part, 0).read_to_end(&mut out).unwrap();
                 out
             }),
         ),

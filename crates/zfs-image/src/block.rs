@@ -159,8 +159,7 @@ impl<'a> Encoder<'a> {
                 }
                 Stored::Plain => (size, Function::Off),
             };
-        let digest =
-            policy.checksum.compute(ByteOrder::Little, Some(&self.format.salt), &block[..physical_size])?;
+        let digest = policy.checksum.compute(ByteOrder::Little, Some(&self.format.salt), &block[..physical_size])?;
         let start = output.length;
         output.commit(physical_size, min_alloc);
         Ok(Encoded::Stored { start, physical_size, function, digest })

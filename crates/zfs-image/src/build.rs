@@ -88,11 +88,8 @@ pub fn build(
     progress.start(bytes, files);
 
     let seed = Seed::of_spec(spec);
-    let format = Format {
-        ashift: spec.ashift,
-        salt: seed.salt(),
-        embed: spec.features.contains(Feature::EmbeddedData),
-    };
+    let format =
+        Format { ashift: spec.ashift, salt: seed.salt(), embed: spec.features.contains(Feature::EmbeddedData) };
     let space = match spec.size {
         Some(size) => Geometry::of_device(size, 0).allocatable(),
         None => bytes + files * 1024,
@@ -106,13 +103,8 @@ pub fn build(
     let fixed = spec.size.map(|size| Geometry::of_device(size, metaslab_shift));
     let allocator = Allocator::new(spec.ashift, metaslab_shift, fixed.map(|geometry| geometry.metaslabs));
     let mut store = Store::new(&format, allocator, device);
-    let context = Context {
-        tree,
-        plan: &plan,
-        creation_time: spec.creation_time,
-        seed: seed.number("directories"),
-        progress,
-    };
+    let context =
+        Context { tree, plan: &plan, creation_time: spec.creation_time, seed: seed.number("directories"), progress };
     let written = std::thread::scope(|scope| {
         let mut pipeline = Pipeline::start(scope, resources.threads.max(1), buffers, tree, &format, device);
         let written = (0..plan.datasets.len())

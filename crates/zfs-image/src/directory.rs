@@ -7,8 +7,8 @@ use zfs_ondisk::object::ObjectId;
 use zfs_ondisk::zap::{Entries, FatZap, Params, Value, micro};
 use zfs_ondisk::znode;
 
-use crate::error::Error;
 use crate::attributes;
+use crate::error::Error;
 
 /// A directory and how its entries are laid out.
 pub(crate) struct Directory<'a> {
@@ -62,7 +62,12 @@ impl<'a> Directory<'a> {
     }
 
     /// Lays out entries that are in no directory of the tree.
-    pub(crate) fn of(path: Vec<u8>, names: Vec<Cow<'a, [u8]>>, values: Vec<u64>, params: Params) -> Result<Self, Error> {
+    pub(crate) fn of(
+        path: Vec<u8>,
+        names: Vec<Cow<'a, [u8]>>,
+        values: Vec<u64>,
+        params: Params,
+    ) -> Result<Self, Error> {
         let entries = DirectoryEntries { names, values };
         let layout = if micro::fits(&entries) {
             Layout::Micro(params)

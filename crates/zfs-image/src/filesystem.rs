@@ -148,11 +148,8 @@ impl<'a> Writer<'a> {
         let is_root = self.dataset.root == Some(node);
         let mountpoint = plan.is_mountpoint(self.index, node);
         let settings = self.settings();
-        let (object, links) = if mountpoint {
-            (plan.entry(tree, self.index, node), 2)
-        } else {
-            plan.file(tree, self.index, node)
-        };
+        let (object, links) =
+            if mountpoint { (plan.entry(tree, self.index, node), 2) } else { plan.file(tree, self.index, node) };
         let parent = match tree.parent(node) {
             Some(parent) if !is_root => self.parent_object(parent),
             _ => object,
@@ -275,13 +272,13 @@ impl<'a> Writer<'a> {
         let names = indexes.iter().map(|&index| attributes::xattr_name(&xattrs[index]).into()).collect();
         let values = (0..indexes.len()).map(|position| znode::dirent(0o100644, file(position))).collect();
         let directory = Directory::of(tree.path(owner), names, values, self.params(object))?;
-        let place =
-            Place { parent: owner_object, links: 2, size: 2 + indexes.len() as u64, xattr_directory: None };
+        let place = Place { parent: owner_object, links: 2, size: 2 + indexes.len() as u64, xattr_directory: None };
         self.add_directory(store, pipeline, object, Subject::Xattr { owner, directory: true }, place, directory)?;
         self.end_object();
         for (position, &index) in indexes.iter().enumerate() {
             let size = xattrs[index].value.len();
-            let block_size = size.next_multiple_of(dnode::SLOT_SIZE).clamp(dnode::SLOT_SIZE, self.settings().record_size);
+            let block_size =
+                size.next_multiple_of(dnode::SLOT_SIZE).clamp(dnode::SLOT_SIZE, self.settings().record_size);
             let place = Place { parent: object, links: 1, size: size as u64, xattr_directory: None };
             let subject = Subject::Xattr { owner, directory: false };
             self.queue(file(position), subject, place, block_size, ObjectType::PLAIN_FILE_CONTENTS);
@@ -292,14 +289,7 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    fn queue(
-        &mut self,
-        object: ObjectId,
-        subject: Subject,
-        place: Place,
-        block_size: usize,
-        object_type: ObjectType,
-    ) {
+    fn queue(&mut self, object: ObjectId, subject: Subject, place: Place, block_size: usize, object_type: ObjectType) {
         self.pending.push_back(Pending {
             object,
             subject,

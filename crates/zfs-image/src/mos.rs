@@ -141,11 +141,7 @@ pub(crate) fn write(store: &mut Store<'_>, input: Input<'_>, assumptions: &Assum
 }
 
 /// Writes the space maps and the array of their objects.
-fn space_maps(
-    writer: &mut MosWriter<'_, '_>,
-    assumptions: &Assumptions,
-    spec: &PoolSpec,
-) -> Result<ObjectId, Error> {
+fn space_maps(writer: &mut MosWriter<'_, '_>, assumptions: &Assumptions, spec: &PoolSpec) -> Result<ObjectId, Error> {
     let Geometry { metaslab_shift, metaslabs, .. } = assumptions.geometry;
     let histogram = spec.features.contains(Feature::SpacemapHistogram);
     let mut array = vec![0u8; (metaslabs * 8).next_power_of_two().max(512)];

@@ -189,45 +189,62 @@ fn write(device: &dyn Device, output: &Output, runs: Vec<Run>) -> Result<(), Err
     runs.into_iter().try_for_each(|run| device.write_at(&output.as_bytes()[run.bytes], run.offset))
 }
 
-fn encode(tree: &Tree, encoder: &mut Encoder<'_>, batch: &Batch<'_>, mut output: Output) -> Result<EncodedBatch, Error> {
+fn encode(
+    tree: &Tree,
+    encoder: &mut Encoder<'_>,
+    batch: &Batch<'_>,
+    mut output: Output,
+) -> Result<EncodedBatch, Error> {
     output.clear();
     let mut blocks = Vec::new();
     for Piece { source, identity, blocks: range } in &batch.pieces {
         let Identity { policy, object_type, level, logical_size, .. } = identity;
-        let mut encode = |fill: &dyn Fn(u64, &mut [u8]) -> Result<(), Error>| {
-            for block in range.clone() {
-                let encoded = encoder
-                    .encode(policy, *object_type, *level, *logical_size, &mut output, |to| fill(block, to))?;
-                blocks.push((*identity, encoded));
-            }
-            Ok::<(), Error>(())
-        };
-        match source {
-            Source::File(node) => {
-                let content = tree.open(*node)?;
-                let (size, block_size) = (content.size(), *logical_size as u64);
-                encode(&|block, to| {
-                    let offset = block * block_size;
-                    let length = size.saturating_sub(offset).min(block_size) as usize;
-                    to[length..].fill(0);
-                    Ok(content.read_exact_at(&mut to[..length], offset)?)
-                })
-            }
-            Source::Xattr(node, index) => {
-                let value = &tree.xattrs(*node)[*index].value;
-                encode(&|block, to| {
-                    let rest = &value[block as usize * to.len()..];
-                    let length = rest.len().min(to.len());
-                    to[..length].copy_from_slice(&rest[..length]);
-                    to[length..].fill(0);
-                    Ok(())
-                })
-            }
-            Source::Directory(directory) => encode(&|block, to| {
-                to.copy_from_slice(&directory.block(block)?);
-                Ok(())
-            }),
-        }?;
+        let contents = Contents::open(tree, source)?;
+        for block in range.clone() {
+            let encoded = encoder
+                .encode(policy, *object_type, *level, *logical_size, &mut output, |to| contents.read(block, to))?;
+            blocks.push((*identity, encoded));
+        }
     }
     Ok(EncodedBatch { output, blocks, cost: batch.bytes })
+}
+
+/// A source that is open.
+enum Contents<'a> {
+    File(tree::Content),
+    Directory(&'a Directory<'a>),
+    Bytes(&'a [u8]),
+}
+
+impl<'a> Contents<'a> {
+    fn open(tree: &'a Tree, source: &'a Source<'_>) -> Result<Self, Error> {
+        Ok(match source {
+            Source::File(node) => Self::File(tree.open(*node)?),
+            Source::Directory(directory) => Self::Directory(directory),
+            Source::Xattr(node, index) => Self::Bytes(&tree.xattrs(*node)[*index].value),
+        })
+    }
+
+    /// Reads a block.
+    fn read(&self, block: u64, to: &mut [u8]) -> Result<(), Error> {
+        let offset = block * to.len() as u64;
+        match self {
+            Self::File(content) => content.read_exact_at(within(content.size(), offset, to), offset)?,
+            Self::Directory(directory) => to.copy_from_slice(&directory.block(block)?),
+            Self::Bytes(bytes) => {
+                let to = within(bytes.len() as u64, offset, to);
+                to.copy_from_slice(&bytes[offset as usize..][..to.len()]);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The part of the block at `offset` that lies within `size` bytes; the rest of
+/// the block is cleared.
+fn within(size: u64, offset: u64, block: &mut [u8]) -> &mut [u8] {
+    let length = size.saturating_sub(offset).min(block.len() as u64) as usize;
+    let (data, rest) = block.split_at_mut(length);
+    rest.fill(0);
+    data
 }

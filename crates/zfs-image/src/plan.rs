@@ -252,9 +252,7 @@ fn mounts(spec: &PoolSpec, datasets: &[Dataset]) -> Result<HashMap<String, usize
             continue;
         };
         // Of several boot environments, the one that is booted gets the files.
-        let rank = |index: usize| {
-            (spec.bootfs.as_ref() == Some(&datasets[index].name), canmount(index) == CANMOUNT_ON)
-        };
+        let rank = |index: usize| (spec.bootfs.as_ref() == Some(&datasets[index].name), canmount(index) == CANMOUNT_ON);
         match rank(index).cmp(&rank(other)) {
             std::cmp::Ordering::Greater => drop(mounts.insert(inside, index)),
             std::cmp::Ordering::Less => {}
@@ -331,8 +329,7 @@ impl Walk<'_> {
             return Ok(true);
         }
         if self.spec.cross_links == CrossLinks::Refuse
-            && let Some(other) =
-                (0..self.index as u32).find(|other| self.objects.shared.contains_key(&(*other, node)))
+            && let Some(other) = (0..self.index as u32).find(|other| self.objects.shared.contains_key(&(*other, node)))
         {
             let names = |index: usize| datasets[index].name.clone();
             let paths = self.link_paths(node);

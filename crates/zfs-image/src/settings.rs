@@ -98,11 +98,7 @@ impl Settings {
         let copies = properties.number("copies") as usize;
         let policies = Policies {
             data: Policy { compression, checksum, copies },
-            metadata: Policy {
-                compression: Compression::On.resolve(lz4),
-                checksum: metadata_checksum,
-                copies,
-            },
+            metadata: Policy { compression: Compression::On.resolve(lz4), checksum: metadata_checksum, copies },
             redundancy: match properties.number("redundant_metadata") {
                 0 => Redundancy::All,
                 1 => Redundancy::Most,
@@ -145,8 +141,8 @@ impl Settings {
             }
         }
         // Systems without feature flags read extended attributes from directories only.
-        let system_xattrs = properties.number("xattr") == XATTR_SA
-            && (!features.is_empty() || properties.find("xattr").is_some());
+        let system_xattrs =
+            properties.number("xattr") == XATTR_SA && (!features.is_empty() || properties.find("xattr").is_some());
         let case_folded = properties.number("casesensitivity") != 0;
         Ok(Self {
             policies,

@@ -136,8 +136,7 @@ impl DatasetSpec {
     /// [`Error::Spec`] if it is unknown, cannot be set, or is set already.
     pub fn set(&mut self, name: &str, value: &str) -> Result<(), Error> {
         let failed = |what: String| Error::Spec(format!("dataset {}: {what}", self.name));
-        let assignment =
-            property::parse(name, value, Types::FILESYSTEM).map_err(|error| failed(error.to_string()))?;
+        let assignment = property::parse(name, value, Types::FILESYSTEM).map_err(|error| failed(error.to_string()))?;
         if self.properties.iter().any(|earlier| earlier.key == assignment.key) {
             return Err(failed(format!("{name} is given twice")));
         }
@@ -170,10 +169,7 @@ impl SnapshotSpec {
         if !dataset.is_empty() {
             check_dataset_name(dataset)?;
         }
-        Ok(Self {
-            dataset: (!dataset.is_empty()).then(|| dataset.to_owned()),
-            name: name.to_owned(),
-        })
+        Ok(Self { dataset: (!dataset.is_empty()).then(|| dataset.to_owned()), name: name.to_owned() })
     }
 }
 
@@ -272,7 +268,8 @@ mod tests {
 
     #[test]
     fn a_dataset_is_a_name_and_properties() {
-        let dataset = DatasetSpec::parse("zroot/ROOT/default;mountpoint=/;canmount=noauto;org.example:key=a b").unwrap();
+        let dataset =
+            DatasetSpec::parse("zroot/ROOT/default;mountpoint=/;canmount=noauto;org.example:key=a b").unwrap();
         assert_eq!(dataset.name, "zroot/ROOT/default");
         let keys: Vec<&str> = dataset.properties.iter().map(|property| property.key.as_str()).collect();
         assert_eq!(keys, ["mountpoint", "canmount", "org.example:key"]);

@@ -132,9 +132,8 @@ impl<'a> Store<'a> {
         })?;
         let identity = Identity { policy: *policy, object_type, level, fill, logical_size: block.len() };
         let (pointers, runs) = self.place([(identity, encoded)].into_iter());
-        let written = runs
-            .into_iter()
-            .try_for_each(|run| self.device.write_at(&output.as_bytes()[run.bytes], run.offset));
+        let written =
+            runs.into_iter().try_for_each(|run| self.device.write_at(&output.as_bytes()[run.bytes], run.offset));
         self.scratch = output;
         written?;
         Ok(pointers[0])
@@ -142,10 +141,7 @@ impl<'a> Store<'a> {
 
     /// Finds room for the blocks of an output, in their order: pointers to them,
     /// and what is to be written where.
-    pub(crate) fn place(
-        &mut self,
-        blocks: impl Iterator<Item = (Identity, Encoded)>,
-    ) -> (Vec<BlockPointer>, Vec<Run>) {
+    pub(crate) fn place(&mut self, blocks: impl Iterator<Item = (Identity, Encoded)>) -> (Vec<BlockPointer>, Vec<Run>) {
         let mut runs: [Vec<Run>; MAX_COPIES] = Default::default();
         let pointers = blocks.map(|(identity, encoded)| {
             let pointer = self.pointer(identity, encoded, &mut runs);

@@ -1,6 +1,5 @@
 //! Writes small tables as objects.
 
-
 use zfs_ondisk::dnode::Dnode;
 use zfs_ondisk::object::ObjectType;
 use zfs_ondisk::zap::{Params, ZapContents};
@@ -18,9 +17,7 @@ pub(crate) fn write(
     contents: &ZapContents,
     params: Params,
 ) -> Result<Dnode, Error> {
-    let table = contents
-        .blocks(params)
-        .map_err(|source| Error::Zap { object: object_type.to_string(), source })?;
+    let table = contents.blocks(params).map_err(|source| Error::Zap { object: object_type.to_string(), source })?;
     write_blocks(store, policies, object_type, table.block_size, table.blocks.iter().map(Vec::as_slice))
 }
 

@@ -119,8 +119,7 @@ fn options() -> impl Strategy<Value = PoolSpec> {
             let others = ["pool/empty;mountpoint=none;quota=1g", "pool/empty/below;org.example:key=value"];
             spec.datasets =
                 others.iter().chain([&own.as_str()]).map(|text| DatasetSpec::parse(text).unwrap()).collect();
-            spec.snapshots =
-                (0..snapshots).map(|number| SnapshotSpec::parse(&format!("@{number}")).unwrap()).collect();
+            spec.snapshots = (0..snapshots).map(|number| SnapshotSpec::parse(&format!("@{number}")).unwrap()).collect();
             spec
         })
 }
@@ -194,7 +193,7 @@ fn all_in_pool(file: &zfs_pool::fs::File, path: &[u8], seen: &mut BTreeMap<Vec<u
         mode: attributes.mode,
         owner: (attributes.uid, attributes.gid),
         seconds: attributes.modified.seconds,
-        nanoseconds: attributes.modified.nanoseconds.into(),
+        nanoseconds: attributes.modified.nanoseconds,
         links: attributes.links,
         contents,
     };

@@ -142,13 +142,7 @@ impl BlockPointer {
     ///
     /// # Panics
     /// If `payload` is empty or longer than [`EMBEDDED_CAPACITY`].
-    pub fn embedded(
-        object_type: ObjectType,
-        logical_size: usize,
-        compression: u8,
-        payload: &[u8],
-        birth: u64,
-    ) -> Self {
+    pub fn embedded(object_type: ObjectType, logical_size: usize, compression: u8, payload: &[u8], birth: u64) -> Self {
         assert!((1..=EMBEDDED_CAPACITY).contains(&payload.len()));
         let mut words = [0; 16];
         let mut padded = [0; EMBEDDED_CAPACITY];

@@ -77,10 +77,11 @@ impl<'a> View<'a> {
     /// # Errors
     /// [`Truncated`] if they are not all there; so do all functions below.
     pub fn bytes(&self, offset: usize, need: usize) -> Result<&'a [u8], Truncated> {
-        offset
-            .checked_add(need)
-            .and_then(|end| self.bytes.get(offset..end))
-            .ok_or(Truncated { offset, need, have: self.bytes.len() })
+        offset.checked_add(need).and_then(|end| self.bytes.get(offset..end)).ok_or(Truncated {
+            offset,
+            need,
+            have: self.bytes.len(),
+        })
     }
 
     /// A view of `need` bytes at `offset`, in the same byte order.

@@ -247,8 +247,7 @@ impl FeatureSet {
     /// What OpenZFS 2.1 knows on FreeBSD and on Linux: such pools are imported
     /// by FreeBSD 13.2 and by OpenZFS 2.1, and by their successors.
     pub fn portable() -> Self {
-        Compatibility::named("openzfs-2.1-freebsd,openzfs-2.1-linux")
-            .map_or(Self::EMPTY, |c| c.features)
+        Compatibility::named("openzfs-2.1-freebsd,openzfs-2.1-linux").map_or(Self::EMPTY, |c| c.features)
     }
 
     /// Adds a feature.
@@ -299,10 +298,7 @@ impl FeatureSet {
     pub fn closure(self) -> Self {
         let mut all = self;
         loop {
-            let needed = all
-                .iter()
-                .flat_map(|f| f.dependencies().iter().copied())
-                .collect();
+            let needed = all.iter().flat_map(|f| f.dependencies().iter().copied()).collect();
             let next = all.union(needed);
             if next == all {
                 return all;
@@ -315,9 +311,7 @@ impl FeatureSet {
     /// knows just this set can enable.
     #[must_use]
     pub fn satisfied(self) -> Self {
-        self.iter()
-            .filter(|&f| FeatureSet::from(f).closure().difference(self).is_empty())
-            .collect()
+        self.iter().filter(|&f| FeatureSet::from(f).closure().difference(self).is_empty()).collect()
     }
 
     /// The features in OpenZFS's order.
@@ -334,17 +328,13 @@ impl From<Feature> for FeatureSet {
 
 impl FromIterator<Feature> for FeatureSet {
     fn from_iter<I: IntoIterator<Item = Feature>>(features: I) -> Self {
-        features
-            .into_iter()
-            .fold(Self::EMPTY, |set, f| set.union(f.into()))
+        features.into_iter().fold(Self::EMPTY, |set, f| set.union(f.into()))
     }
 }
 
 impl std::fmt::Debug for FeatureSet {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_set()
-            .entries(self.iter().map(Feature::name))
-            .finish()
+        f.debug_set().entries(self.iter().map(Feature::name)).finish()
     }
 }
 

@@ -202,10 +202,7 @@ pub struct NvList {
 
 impl Default for NvList {
     fn default() -> Self {
-        NvList {
-            flags: UNIQUE_NAME,
-            pairs: Vec::new(),
-        }
+        NvList { flags: UNIQUE_NAME, pairs: Vec::new() }
     }
 }
 
@@ -255,11 +252,7 @@ impl NvList {
     /// The value of `name`; the last one, if the name was given twice.
     pub fn get(&self, name: impl AsRef<[u8]>) -> Option<&Value> {
         let name = name.as_ref();
-        self.pairs
-            .iter()
-            .rev()
-            .find(|(n, _)| n == name)
-            .map(|(_, v)| v)
+        self.pairs.iter().rev().find(|(n, _)| n == name).map(|(_, v)| v)
     }
 
     /// Whether `name` has a value.
@@ -352,28 +345,16 @@ impl NvList {
     /// What is wrong with the list, and at which byte of `packed`.
     pub fn decode(packed: &[u8]) -> Result<NvList, NvError> {
         let &[encoding, endian, _, _, ..] = packed else {
-            return Err(NvError::Truncated {
-                at: 0,
-                need: HEADER_LEN,
-                have: packed.len(),
-            });
+            return Err(NvError::Truncated { at: 0, need: HEADER_LEN, have: packed.len() });
         };
         match (encoding, endian) {
             (ENCODE_XDR, _) => xdr::decode(packed),
-            (ENCODE_NATIVE, LITTLE_ENDIAN) => {
-                native::decode(packed, crate::bytes::ByteOrder::Little)
-            }
+            (ENCODE_NATIVE, LITTLE_ENDIAN) => native::decode(packed, crate::bytes::ByteOrder::Little),
             (ENCODE_NATIVE, 0) => native::decode(packed, crate::bytes::ByteOrder::Big),
-            (ENCODE_NATIVE, other) => Err(NvError::Malformed {
-                at: 1,
-                expected: "a byte order, 0 or 1,",
-                found: other.into(),
-            }),
-            (other, _) => Err(NvError::Malformed {
-                at: 0,
-                expected: "an encoding, 0 or 1,",
-                found: other.into(),
-            }),
+            (ENCODE_NATIVE, other) => {
+                Err(NvError::Malformed { at: 1, expected: "a byte order, 0 or 1,", found: other.into() })
+            }
+            (other, _) => Err(NvError::Malformed { at: 0, expected: "an encoding, 0 or 1,", found: other.into() }),
         }
     }
 
@@ -383,14 +364,8 @@ impl NvList {
         expected: &'static str,
         pick: impl FnOnce(&'a Value) -> Option<T>,
     ) -> Result<T, NvError> {
-        let value = self
-            .get(name)
-            .ok_or_else(|| NvError::Missing(name.into()))?;
-        pick(value).ok_or_else(|| NvError::WrongType {
-            key: name.into(),
-            expected,
-            found: value.type_name(),
-        })
+        let value = self.get(name).ok_or_else(|| NvError::Missing(name.into()))?;
+        pick(value).ok_or_else(|| NvError::WrongType { key: name.into(), expected, found: value.type_name() })
     }
 }
 

@@ -223,9 +223,7 @@ impl Assignment {
             "recordsize" | "volblocksize" if n > LARGEST_OLD_BLOCK => Some(Feature::LargeBlocks),
             "dnodesize" if n != 0 => Some(Feature::LargeDnode),
             "longname" if n != 0 => Some(Feature::Longname),
-            "filesystem_limit" | "snapshot_limit" if n != u64::MAX => {
-                Some(Feature::FilesystemLimits)
-            }
+            "filesystem_limit" | "snapshot_limit" if n != u64::MAX => Some(Feature::FilesystemLimits),
             "encryption" if n != 2 => Some(Feature::Encryption),
             _ => None,
         }
@@ -263,9 +261,7 @@ pub enum PropertyError {
     #[error("{0} is set on a mounted file system: it is kept with the user's accounting")]
     PerUser(String),
     /// The name of a user property is not valid.
-    #[error(
-        "{0:?} cannot be a user property: up to {MAX_NAME} lower-case letters, digits and -_.: expected"
-    )]
+    #[error("{0:?} cannot be a user property: up to {MAX_NAME} lower-case letters, digits and -_.: expected")]
     UserName(String),
     /// A value is too long, or contains a NUL.
     #[error("{name}: a value has at most {MAX_TEXT} bytes and no NUL")]
@@ -289,9 +285,7 @@ fn did_you_mean(near: &[String]) -> String {
 /// The property is unknown, not for such datasets, or does not take the value.
 pub fn parse(name: &str, value: &str, on: Types) -> Result<Assignment, PropertyError> {
     if value.len() > MAX_TEXT || value.contains('\0') {
-        return Err(PropertyError::Text {
-            name: name.to_owned(),
-        });
+        return Err(PropertyError::Text { name: name.to_owned() });
     }
     let Some(property) = Property::find(name) else {
         return parse_user(name, value);
@@ -302,10 +296,7 @@ pub fn parse(name: &str, value: &str, on: Types) -> Result<Assignment, PropertyE
     if !property.types.contain(on) || on == Types::SNAPSHOT {
         return Err(PropertyError::WrongType(name.to_owned()));
     }
-    let stored = property
-        .kind
-        .parse(value)
-        .ok_or_else(|| property.kind.refuse(name, value))?;
+    let stored = property.kind.parse(value).ok_or_else(|| property.kind.refuse(name, value))?;
     // Only a volume has a size that "auto" could follow.
     if value == "auto" && matches!(property.kind, Kind::Number(_)) && on != Types::VOLUME {
         return Err(PropertyError::Value {
@@ -314,40 +305,21 @@ pub fn parse(name: &str, value: &str, on: Types) -> Result<Assignment, PropertyE
             accepted: "\"auto\" is for volumes only".to_owned(),
         });
     }
-    Ok(Assignment {
-        property: Some(property),
-        key: property.key().to_owned(),
-        value: stored,
-    })
+    Ok(Assignment { property: Some(property), key: property.key().to_owned(), value: stored })
 }
 
 fn parse_user(name: &str, value: &str) -> Result<Assignment, PropertyError> {
-    const PER_USER: [&str; 6] = [
-        "userquota@",
-        "groupquota@",
-        "projectquota@",
-        "userobjquota@",
-        "groupobjquota@",
-        "projectobjquota@",
-    ];
+    const PER_USER: [&str; 6] =
+        ["userquota@", "groupquota@", "projectquota@", "userobjquota@", "groupobjquota@", "projectobjquota@"];
     if PER_USER.iter().any(|prefix| name.starts_with(prefix)) {
         return Err(PropertyError::PerUser(name.to_owned()));
     }
     if !name.contains(':') {
-        let names = Property::all()
-            .filter(|p| p.setting != Setting::ReadOnly)
-            .map(|p| p.name);
-        return Err(PropertyError::Unknown {
-            name: name.to_owned(),
-            near: nearest(name, names),
-        });
+        let names = Property::all().filter(|p| p.setting != Setting::ReadOnly).map(|p| p.name);
+        return Err(PropertyError::Unknown { name: name.to_owned(), near: nearest(name, names) });
     }
     user_name(name)?;
-    Ok(Assignment {
-        property: None,
-        key: name.to_owned(),
-        value: StoredValue::Text(value.to_owned()),
-    })
+    Ok(Assignment { property: None, key: name.to_owned(), value: StoredValue::Text(value.to_owned()) })
 }
 
 /// Checks the name of a user property.
@@ -394,9 +366,7 @@ impl Kind {
             Kind::Index(words) => words.iter().find(|(word, _)| *word == text)?.1,
             Kind::Number(rule) => rule.parse(text)?,
             Kind::Text(rule) => {
-                return rule
-                    .accepts(text)
-                    .then(|| StoredValue::Text(text.to_owned()));
+                return rule.accepts(text).then(|| StoredValue::Text(text.to_owned()));
             }
         };
         Some(StoredValue::Number(number))
@@ -418,11 +388,7 @@ impl Kind {
     }
 
     fn refuse(self, name: &str, value: &str) -> PropertyError {
-        PropertyError::Value {
-            name: name.to_owned(),
-            value: value.to_owned(),
-            accepted: self.accepted(),
-        }
+        PropertyError::Value { name: name.to_owned(), value: value.to_owned(), accepted: self.accepted() }
     }
 
     /// What is accepted, as a clause.
@@ -435,12 +401,10 @@ impl Kind {
             Kind::Number(rule) => rule.accepted(),
             Kind::Text(Text::Any) => "any text is".to_owned(),
             Kind::Text(Text::Mountpoint) => {
-                "an absolute path with components of at most 255 bytes, none or legacy is"
-                    .to_owned()
+                "an absolute path with components of at most 255 bytes, none or legacy is".to_owned()
             }
             Kind::Text(Text::KeyLocation) => {
-                "prompt, none, or a URL that begins with file:///, http:// or https:// is"
-                    .to_owned()
+                "prompt, none, or a URL that begins with file:///, http:// or https:// is".to_owned()
             }
             Kind::Text(Text::Comment) => "at most 32 printable characters of ASCII are".to_owned(),
             Kind::Text(Text::Dataset) => "the name of a dataset is".to_owned(),
@@ -461,11 +425,9 @@ impl Number {
         }
         let number = parse_number(text)?;
         let accepted = match self {
-            Number::Size {
-                min,
-                max,
-                power_of_two,
-            } => (min..=max).contains(&number) && (!power_of_two || number.is_power_of_two()),
+            Number::Size { min, max, power_of_two } => {
+                (min..=max).contains(&number) && (!power_of_two || number.is_power_of_two())
+            }
             Number::Count { min } => number >= min,
             Number::UserOrNone => u32::try_from(number).is_ok(),
             Number::SizeOrNone => number != 0,
@@ -476,41 +438,24 @@ impl Number {
 
     fn format(self, number: u64) -> String {
         match (self, number) {
-            (Number::SizeOrNone | Number::SizeNoneOrAuto | Number::UserOrNone, 0) => {
-                "none".to_owned()
-            }
+            (Number::SizeOrNone | Number::SizeNoneOrAuto | Number::UserOrNone, 0) => "none".to_owned(),
             (Number::SizeNoneOrAuto, u64::MAX) => "auto".to_owned(),
             (Number::CountOrNone, u64::MAX) => "none".to_owned(),
-            (Number::Size { .. } | Number::SizeOrNone | Number::SizeNoneOrAuto, size) => match size
-            {
+            (Number::Size { .. } | Number::SizeOrNone | Number::SizeNoneOrAuto, size) => match size {
                 0 => "0".to_owned(),
                 _ => format_size(size),
             },
-            (Number::Count { .. } | Number::CountOrNone | Number::UserOrNone, count) => {
-                count.to_string()
-            }
+            (Number::Count { .. } | Number::CountOrNone | Number::UserOrNone, count) => count.to_string(),
         }
     }
 
     fn accepted(self) -> String {
         match self {
-            Number::Size {
-                min,
-                max,
-                power_of_two,
-            } => {
-                let what = if power_of_two {
-                    "a power of two"
-                } else {
-                    "a size"
-                };
+            Number::Size { min, max, power_of_two } => {
+                let what = if power_of_two { "a power of two" } else { "a size" };
                 match max {
                     u64::MAX => format!("{what} of at least {min} bytes is"),
-                    _ => format!(
-                        "{what} from {} to {} is",
-                        format_size(min),
-                        format_size(max)
-                    ),
+                    _ => format!("{what} from {} to {} is", format_size(min), format_size(max)),
                 }
             }
             Number::SizeOrNone => "a size greater than 0, such as 10G, or none is".to_owned(),

@@ -297,11 +297,8 @@ mod tests {
 
     #[test]
     fn attributes_are_read_as_they_were_packed() {
-        let attributes = vec![
-            (Attribute::Mode, vec![1; 8]),
-            (Attribute::DaclAces, vec![2; 24]),
-            (Attribute::Symlink, vec![3; 13]),
-        ];
+        let attributes =
+            vec![(Attribute::Mode, vec![1; 8]), (Attribute::DaclAces, vec![2; 24]), (Attribute::Symlink, vec![3; 13])];
         let mut layouts = Layouts::default();
         let packed = pack(&attributes, 320, 192, &mut layouts).unwrap();
         assert_eq!(packed.spill, None);

@@ -153,8 +153,7 @@ mod tests {
         let mut decoder = Decoder::default();
         let entries: Vec<Entry> = allocations(7, MAX_RUN + 3).filter_map(|word| decoder.word(word)).collect();
         let expected = [(7, MAX_RUN), (7 + MAX_RUN, 3)];
-        let expected =
-            expected.map(|(offset, length)| Entry { change: Change::Allocated, vdev: None, offset, length });
+        let expected = expected.map(|(offset, length)| Entry { change: Change::Allocated, vdev: None, offset, length });
         assert_eq!(entries, expected);
     }
 

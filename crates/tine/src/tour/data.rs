@@ -26,7 +26,7 @@ pub(super) fn write(root: &Path) -> io::Result<()> {
     let mut words = String::new();
     while words.len() < 1 << 20 {
         words.push_str(WORDS[random.next() as usize % WORDS.len()]);
-        words.push(if words.len() % 7 == 0 { '\n' } else { ' ' });
+        words.push(if words.len().is_multiple_of(7) { '\n' } else { ' ' });
     }
     text("usr/share/words", &words)?;
     let noise: Vec<u8> = (0..300_000).map(|_| random.next() as u8).collect();

@@ -86,7 +86,7 @@ fn build(tree: &Path, image: &Path, more: &[&str]) -> Result<(), Failure> {
     command.push("-o".into());
     command.push(image.into());
     let options = "--force --layout bsdinstall --compression zstd-3 --snapshot @install \
-                   --owner root --group wheel --mtime 1767225600";
+                   --vdev-type file --owner root --group wheel --mtime 1767225600";
     command.extend(options.split_whitespace().chain(more.iter().copied()).map(OsString::from));
     let shown: Vec<_> = command.iter().map(|word| word.to_string_lossy()).collect();
     say(&format!("   $ {}", shown.join(" ")))?;

@@ -34,9 +34,7 @@ pub enum ManifestError {
         keyword: PathBytes,
     },
     /// A user or group name that no table knows, without a number on the same line.
-    #[error(
-        "unknown {what} name {name}; the tables are FreeBSD's own, etc/master.passwd and etc/group below the root"
-    )]
+    #[error("unknown {what} name {name}; the tables are FreeBSD's own, etc/master.passwd and etc/group below the root")]
     UnknownName {
         /// "user" or "group".
         what: &'static str,

@@ -71,12 +71,8 @@ impl Keywords {
         ) {
             return Ok(Understood::No);
         }
-        let bad = || ManifestError::Value {
-            word: PathBytes::new(word),
-        };
-        let value = value.ok_or(ManifestError::NoValue {
-            keyword: PathBytes::new(keyword),
-        })?;
+        let bad = || ManifestError::Value { word: PathBytes::new(word) };
+        let value = value.ok_or(ManifestError::NoValue { keyword: PathBytes::new(keyword) })?;
         match keyword {
             b"type" => self.kind = Some(entry_type(value).ok_or_else(bad)?),
             b"uid" => {
@@ -102,14 +98,10 @@ impl Keywords {
                 }
             }
             b"mode" => {
-                let change = std::str::from_utf8(value)
-                    .ok()
-                    .and_then(|text| ModeChange::parse(text).ok());
+                let change = std::str::from_utf8(value).ok().and_then(|text| ModeChange::parse(text).ok());
                 self.mode = Some(change.ok_or_else(bad)?.apply(0, false));
             }
-            b"flags" => {
-                self.flags = Some(flags::parse(value, self.flags.unwrap_or(0)).map_err(|_| bad())?)
-            }
+            b"flags" => self.flags = Some(flags::parse(value, self.flags.unwrap_or(0)).map_err(|_| bad())?),
             b"time" => self.mtime = Some(time(value).ok_or_else(bad)?),
             b"size" => self.size = Some(decimal(value).ok_or_else(bad)?),
             b"link" => self.link = Some(unescape(value)?),
@@ -121,22 +113,11 @@ impl Keywords {
 
     /// Ends a line: names that were not known must have had a number beside them.
     pub(super) fn end_line(&mut self) -> Result<(), ManifestError> {
-        let users = (
-            self.unknown_user.take(),
-            std::mem::take(&mut self.numbered_user),
-            "user",
-        );
-        let groups = (
-            self.unknown_group.take(),
-            std::mem::take(&mut self.numbered_group),
-            "group",
-        );
+        let users = (self.unknown_user.take(), std::mem::take(&mut self.numbered_user), "user");
+        let groups = (self.unknown_group.take(), std::mem::take(&mut self.numbered_group), "group");
         for (unknown, numbered, what) in [users, groups] {
             if let (Some(name), false) = (unknown, numbered) {
-                return Err(ManifestError::UnknownName {
-                    what,
-                    name: PathBytes::new(name),
-                });
+                return Err(ManifestError::UnknownName { what, name: PathBytes::new(name) });
             }
         }
         Ok(())
@@ -213,11 +194,7 @@ fn entry_type(value: &[u8]) -> Option<EntryType> {
 }
 
 fn decimal<T: std::str::FromStr>(value: &[u8]) -> Option<T> {
-    if value.first() == Some(&b'+') {
-        None
-    } else {
-        std::str::from_utf8(value).ok()?.parse().ok()
-    }
+    if value.first() == Some(&b'+') { None } else { std::str::from_utf8(value).ok()?.parse().ok() }
 }
 
 /// `SECONDS.NANOSECONDS`: the second is a number, not a fraction, so that `1.5` is five nanoseconds past one second.
@@ -226,16 +203,9 @@ fn time(value: &[u8]) -> Option<Timestamp> {
         Some(point) => (&value[..point], &value[point + 1..]),
         None => (value, &b"0"[..]),
     };
-    let nanoseconds = if nanoseconds.is_empty() {
-        0
-    } else {
-        decimal(nanoseconds)?
-    };
+    let nanoseconds = if nanoseconds.is_empty() { 0 } else { decimal(nanoseconds)? };
     let seconds = decimal(seconds)?;
-    (nanoseconds < 1_000_000_000).then_some(Timestamp {
-        seconds,
-        nanoseconds,
-    })
+    (nanoseconds < 1_000_000_000).then_some(Timestamp { seconds, nanoseconds })
 }
 
 /// `FORMAT,MAJOR,MINOR`, or a number as FreeBSD packs it (`dev_t`, `sys/types.h` since FreeBSD 12).
@@ -249,29 +219,18 @@ fn device(value: &[u8]) -> Option<(u32, u32)> {
             Some((major as u32, minor as u32))
         }
         // All of mtree's formats take a major and a minor number; how they pack them does not matter here.
-        [_, major, minor] => Some((
-            u32::try_from(any_base(major)?).ok()?,
-            u32::try_from(any_base(minor)?).ok()?,
-        )),
+        [_, major, minor] => Some((u32::try_from(any_base(major)?).ok()?, u32::try_from(any_base(minor)?).ok()?)),
         _ => None,
     }
 }
 
 /// A number as strtoul(3) reads it: hexadecimal after `0x`, octal after `0`.
 fn any_base(text: &[u8]) -> Option<u64> {
-    let text = std::str::from_utf8(text)
-        .ok()
-        .filter(|text| text.starts_with(|c: char| c.is_ascii_digit()))?;
+    let text = std::str::from_utf8(text).ok().filter(|text| text.starts_with(|c: char| c.is_ascii_digit()))?;
     if let Some(digits) = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
-        return u64::from_str_radix(digits, 16)
-            .ok()
-            .filter(|_| !digits.starts_with('+'));
+        return u64::from_str_radix(digits, 16).ok().filter(|_| !digits.starts_with('+'));
     }
-    if text.len() > 1 && text.starts_with('0') {
-        u64::from_str_radix(text, 8).ok()
-    } else {
-        text.parse().ok()
-    }
+    if text.len() > 1 && text.starts_with('0') { u64::from_str_radix(text, 8).ok() } else { text.parse().ok() }
 }
 
 #[cfg(test)]
@@ -290,34 +249,10 @@ mod tests {
     #[test]
     fn the_part_after_the_point_of_a_time_counts_nanoseconds() {
         let at = |text: &str| read(text).unwrap().mtime.unwrap();
-        assert_eq!(
-            at("time=1.5"),
-            Timestamp {
-                seconds: 1,
-                nanoseconds: 5
-            }
-        );
-        assert_eq!(
-            at("time=1234.000000005"),
-            Timestamp {
-                seconds: 1234,
-                nanoseconds: 5
-            }
-        );
-        assert_eq!(
-            at("time=7"),
-            Timestamp {
-                seconds: 7,
-                nanoseconds: 0
-            }
-        );
-        assert_eq!(
-            at("time=-7.999999999"),
-            Timestamp {
-                seconds: -7,
-                nanoseconds: 999_999_999
-            }
-        );
+        assert_eq!(at("time=1.5"), Timestamp { seconds: 1, nanoseconds: 5 });
+        assert_eq!(at("time=1234.000000005"), Timestamp { seconds: 1234, nanoseconds: 5 });
+        assert_eq!(at("time=7"), Timestamp { seconds: 7, nanoseconds: 0 });
+        assert_eq!(at("time=-7.999999999"), Timestamp { seconds: -7, nanoseconds: 999_999_999 });
         assert!(read("time=1.1000000000").is_err());
     }
 
@@ -340,39 +275,19 @@ mod tests {
     #[test]
     fn names_become_numbers() {
         let keywords = read("uname=www gname=operator flags=schg,uarch").unwrap();
-        assert_eq!(
-            (keywords.uid, keywords.gid, keywords.flags),
-            (Some(80), Some(5), Some(0x2_0800))
-        );
-        assert!(matches!(
-            read("uname=alice"),
-            Err(ManifestError::UnknownName { .. })
-        ));
+        assert_eq!((keywords.uid, keywords.gid, keywords.flags), (Some(80), Some(5), Some(0x2_0800)));
+        assert!(matches!(read("uname=alice"), Err(ManifestError::UnknownName { .. })));
         assert_eq!(read("uname=alice uid=7").unwrap().uid, Some(7));
         assert_eq!(read("gid=8 gname=root").unwrap().gid, Some(8));
     }
 
     #[test]
     fn bad_values_are_refused_and_unknown_keywords_reported() {
-        for word in [
-            "type=thing",
-            "uid=-1",
-            "mode=9",
-            "size=x",
-            "flags=shiny",
-            "uid",
-            "device=1,2,3,4",
-        ] {
+        for word in ["type=thing", "uid=-1", "mode=9", "size=x", "flags=shiny", "uid", "device=1,2,3,4"] {
             assert!(read(word).is_err(), "{word}");
         }
         let mut keywords = Keywords::default();
-        assert_eq!(
-            keywords.set(b"colour=red", &Ids::freebsd()).unwrap(),
-            Understood::No
-        );
-        assert_eq!(
-            keywords.set(b"sha256digest=00", &Ids::freebsd()).unwrap(),
-            Understood::Yes
-        );
+        assert_eq!(keywords.set(b"colour=red", &Ids::freebsd()).unwrap(), Understood::No);
+        assert_eq!(keywords.set(b"sha256digest=00", &Ids::freebsd()).unwrap(), Understood::Yes);
     }
 }

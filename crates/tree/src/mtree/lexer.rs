@@ -19,11 +19,7 @@ pub(super) struct Lines<R> {
 
 impl<R: BufRead> Lines<R> {
     pub(super) fn new(reader: R) -> Lines<R> {
-        Lines {
-            reader,
-            number: 0,
-            text: Vec::new(),
-        }
+        Lines { reader, number: 0, text: Vec::new() }
     }
 
     /// The next line and its number (of the first of joined lines), counted from 1; `None` at the end.
@@ -38,10 +34,7 @@ impl<R: BufRead> Lines<R> {
             }
             self.number += 1;
             if self.text.len() > LINE_LIMIT {
-                return Ok(Some((
-                    first,
-                    Err(ManifestError::LineTooLong { limit: LINE_LIMIT }),
-                )));
+                return Ok(Some((first, Err(ManifestError::LineTooLong { limit: LINE_LIMIT }))));
             }
             let ended = self.text.last() == Some(&b'\n');
             if ended {
@@ -50,12 +43,7 @@ impl<R: BufRead> Lines<R> {
                     self.text.pop();
                 }
             }
-            let backslashes = self
-                .text
-                .iter()
-                .rev()
-                .take_while(|&&byte| byte == b'\\')
-                .count();
+            let backslashes = self.text.iter().rev().take_while(|&&byte| byte == b'\\').count();
             if !ended || backslashes % 2 == 0 {
                 return Ok(Some((first, Ok(&self.text))));
             }
@@ -69,9 +57,7 @@ impl<R: BufRead> Lines<R> {
 /// The words of a line; a word that begins with `#` ends it.
 pub(super) fn words(line: &[u8]) -> impl Iterator<Item = &[u8]> {
     let blank = |byte: &u8| matches!(byte, b' ' | b'\t');
-    line.split(blank)
-        .filter(|word| !word.is_empty())
-        .take_while(|word| word[0] != b'#')
+    line.split(blank).filter(|word| !word.is_empty()).take_while(|word| word[0] != b'#')
 }
 
 /// Undoes vis(3): octal (`\040`), C-like (`\s`, `\t`, `\n`), meta and control (`\M-c`, `\M^c`, `\^c`) forms; a
@@ -85,13 +71,10 @@ pub(super) fn unescape(word: &[u8]) -> Result<Vec<u8>, ManifestError> {
             plain.push(byte);
             continue;
         }
-        let bad = || ManifestError::Escape {
-            word: crate::PathBytes::new(word),
-        };
+        let bad = || ManifestError::Escape { word: crate::PathBytes::new(word) };
         let (value, length) = match *rest {
             [a @ b'0'..=b'7', b @ b'0'..=b'7', c @ b'0'..=b'7', ..] => {
-                let value =
-                    u32::from(a - b'0') << 6 | u32::from(b - b'0') << 3 | u32::from(c - b'0');
+                let value = u32::from(a - b'0') << 6 | u32::from(b - b'0') << 3 | u32::from(c - b'0');
                 (Some(u8::try_from(value).map_err(|_| bad())?), 3)
             }
             [a @ b'0'..=b'7', b @ b'0'..=b'7', ..] => (Some((a - b'0') << 3 | (b - b'0')), 2),
@@ -137,12 +120,7 @@ mod tests {
         }
         assert_eq!(
             found,
-            [
-                (1, b"one two    three".to_vec()),
-                (3, b"last\\\\".to_vec()),
-                (4, vec![]),
-                (5, b"no newline\\".to_vec())
-            ]
+            [(1, b"one two    three".to_vec()), (3, b"last\\\\".to_vec()), (4, vec![]), (5, b"no newline\\".to_vec())]
         );
     }
 

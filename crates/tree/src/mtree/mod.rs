@@ -93,26 +93,16 @@ struct Reading<'a> {
 impl Reading<'_> {
     fn run(&mut self, reader: impl BufRead) -> Result<(), Error> {
         let mut lines = Lines::new(reader);
-        while let Some((line, text)) = lines
-            .next()
-            .map_err(|e| Error::io("read", self.manifest, e))?
-        {
+        while let Some((line, text)) = lines.next().map_err(|e| Error::io("read", self.manifest, e))? {
             self.line = line;
-            text.and_then(|text| self.read_line(text))
-                .map_err(|what| self.error(line, what))?;
+            text.and_then(|text| self.read_line(text)).map_err(|what| self.error(line, what))?;
         }
-        let first = std::mem::take(&mut self.problems)
-            .into_values()
-            .min_by_key(|(line, _)| *line);
+        let first = std::mem::take(&mut self.problems).into_values().min_by_key(|(line, _)| *line);
         first.map_or(Ok(()), |(line, what)| Err(self.error(line, what)))
     }
 
     fn error(&self, line: u64, what: ManifestError) -> Error {
-        Error::Manifest {
-            path: self.manifest.to_path_buf(),
-            line,
-            what,
-        }
+        Error::Manifest { path: self.manifest.to_path_buf(), line, what }
     }
 
     fn read_line(&mut self, text: &[u8]) -> Result<(), ManifestError> {
@@ -170,17 +160,11 @@ impl Reading<'_> {
     fn leave_directory(&mut self) -> Result<(), ManifestError> {
         if self.directory.is_empty() {
             if std::mem::replace(&mut self.closed, true) {
-                return Err(ManifestError::LeavesTree {
-                    path: PathBytes::new(b".."),
-                });
+                return Err(ManifestError::LeavesTree { path: PathBytes::new(b"..") });
             }
             return Ok(());
         }
-        let end = self
-            .directory
-            .iter()
-            .rposition(|&byte| byte == b'/')
-            .unwrap_or(0);
+        let end = self.directory.iter().rposition(|&byte| byte == b'/').unwrap_or(0);
         self.directory.truncate(end);
         Ok(())
     }
@@ -215,18 +199,12 @@ impl Reading<'_> {
                 return Ok(());
             }
         };
-        if (keywords.contents.is_some() && kind != Kind::File)
-            || (keywords.link.is_some() && kind != Kind::Symlink)
-        {
+        if (keywords.contents.is_some() && kind != Kind::File) || (keywords.link.is_some() && kind != Kind::Symlink) {
             return Err(ManifestError::Contradiction { path: shown() });
         }
         // Entries that follow go below a directory, or beside anything else.
         let parent = path.iter().rposition(|&byte| byte == b'/').unwrap_or(0);
-        self.directory = if kind == Kind::Directory {
-            path.clone()
-        } else {
-            path[..parent].to_vec()
-        };
+        self.directory = if kind == Kind::Directory { path.clone() } else { path[..parent].to_vec() };
         let missing = matches!(found, Err(Errno::NOENT | Errno::NOTDIR));
         let excluded = is_excluded(&self.options.exclude, &path);
         if excluded || (keywords.optional && missing && kind == Kind::File) {
@@ -242,32 +220,20 @@ impl Reading<'_> {
                 (Some(link), _) => self.draft.add_target(link, &path)?,
                 (None, Some(earlier)) => earlier.data,
                 (None, None) => {
-                    return Err(ManifestError::Missing {
-                        path: shown(),
-                        keyword: "link",
-                    });
+                    return Err(ManifestError::Missing { path: shown(), keyword: "link" });
                 }
             },
             Kind::CharDevice | Kind::BlockDevice => match (keywords.device, earlier) {
-                (Some((major, minor)), _) => Data::Device {
-                    block: kind == Kind::BlockDevice,
-                    major,
-                    minor,
-                },
+                (Some((major, minor)), _) => Data::Device { block: kind == Kind::BlockDevice, major, minor },
                 (None, Some(earlier)) => earlier.data,
                 (None, None) => {
-                    return Err(ManifestError::Missing {
-                        path: shown(),
-                        keyword: "device",
-                    });
+                    return Err(ManifestError::Missing { path: shown(), keyword: "device" });
                 }
             },
             Kind::Fifo => Data::Fifo,
         };
         // What lies below the root says something about the entry only if it is of the same type.
-        let found = found
-            .ok()
-            .filter(|stat| same_type(kind, host::file_type(stat)));
+        let found = found.ok().filter(|stat| same_type(kind, host::file_type(stat)));
         let inode = self.inode(keywords, data, earlier.as_ref(), found.as_ref());
         self.put(&path, inode, existing)?;
         Ok(())
@@ -282,47 +248,28 @@ impl Reading<'_> {
         found: Result<Stat, Errno>,
     ) -> Result<(), ManifestError> {
         let shown = || PathBytes::new(path);
-        let file = || {
-            self.root
-                .join_or_absolute(keywords.contents.as_deref().unwrap_or(path))
-        };
+        let file = || self.root.join_or_absolute(keywords.contents.as_deref().unwrap_or(path));
         let mut problem = None;
         match &found {
             Err(error) => {
-                problem = Some(ManifestError::NoFile {
-                    path: shown(),
-                    file: file(),
-                    source: (*error).into(),
-                });
+                problem = Some(ManifestError::NoFile { path: shown(), file: file(), source: (*error).into() });
             }
             Ok(stat) if !host::is_file(stat) => {
-                problem = Some(ManifestError::NotRegular {
-                    path: shown(),
-                    file: file(),
-                });
+                problem = Some(ManifestError::NotRegular { path: shown(), file: file() });
             }
             Ok(stat) => {
                 if let Some(stated) = keywords.size.filter(|&size| size != host::size(stat)) {
-                    problem = Some(ManifestError::Size {
-                        path: shown(),
-                        stated,
-                        found: host::size(stat),
-                    });
+                    problem = Some(ManifestError::Size { path: shown(), stated, found: host::size(stat) });
                 }
             }
         }
         let stat = found.ok().filter(host::is_file);
-        let identity = stat
-            .as_ref()
-            .filter(|stat| host::links(stat) > 1)
-            .map(host::identity);
+        let identity = stat.as_ref().filter(|stat| host::links(stat) > 1).map(host::identity);
         // One of several names must not be taken for the others' place: theirs may be elsewhere.
         let named = keywords.contents.as_deref().or(identity.map(|_| path));
         let mtime = stat.as_ref().map_or(Timestamp::default(), host::mtime);
-        let data = Data::File {
-            size: stat.as_ref().map_or(0, host::size),
-            place: self.draft.places.add_file(named, mtime)?,
-        };
+        let data =
+            Data::File { size: stat.as_ref().map_or(0, host::size), place: self.draft.places.add_file(named, mtime)? };
         let inode = self.inode(keywords, data, earlier.as_ref(), stat.as_ref());
 
         let number = match identity.and_then(|identity| self.linked.get(&identity).copied()) {
@@ -338,9 +285,7 @@ impl Reading<'_> {
                 }
                 match resolve(self.draft, path)? {
                     Target::Root => return Err(Error::RootNotDirectory.into()),
-                    Target::Name { parent, name } => {
-                        self.draft.link(parent, name, linked, path, false)?
-                    }
+                    Target::Name { parent, name } => self.draft.link(parent, name, linked, path, false)?,
                 }
                 linked
             }
@@ -356,12 +301,7 @@ impl Reading<'_> {
         Ok(())
     }
 
-    fn put(
-        &mut self,
-        path: &[u8],
-        inode: Inode,
-        existing: Option<u32>,
-    ) -> Result<u32, ManifestError> {
+    fn put(&mut self, path: &[u8], inode: Inode, existing: Option<u32>) -> Result<u32, ManifestError> {
         if let Some(existing) = existing {
             self.problems.remove(&existing);
         }
@@ -370,52 +310,25 @@ impl Reading<'_> {
                 self.draft.set_root(inode)?;
                 Ok(crate::draft::ROOT)
             }
-            Target::Name { parent, name } => {
-                Ok(self.draft.put(parent, name, inode, path, false)?.inode)
-            }
+            Target::Name { parent, name } => Ok(self.draft.put(parent, name, inode, path, false)?.inode),
         }
     }
 
-    fn inode(
-        &self,
-        keywords: &Keywords,
-        data: Data,
-        earlier: Option<&Inode>,
-        found: Option<&Stat>,
-    ) -> Inode {
-        let default_mode = if matches!(data, Data::Directory { .. }) {
-            0o755
-        } else {
-            0o644
-        };
+    fn inode(&self, keywords: &Keywords, data: Data, earlier: Option<&Inode>, found: Option<&Stat>) -> Inode {
+        let default_mode = if matches!(data, Data::Directory { .. }) { 0o755 } else { 0o644 };
         let mode = found.map_or(default_mode, host::permissions);
         let mut inode = Inode {
             data,
             seconds: 0,
             nanoseconds: 0,
-            uid: keywords
-                .uid
-                .or(earlier.map(|earlier| earlier.uid))
-                .unwrap_or(0),
-            gid: keywords
-                .gid
-                .or(earlier.map(|earlier| earlier.gid))
-                .unwrap_or(0),
-            flags: keywords
-                .flags
-                .or(earlier.map(|earlier| earlier.flags))
-                .unwrap_or(0),
+            uid: keywords.uid.or(earlier.map(|earlier| earlier.uid)).unwrap_or(0),
+            gid: keywords.gid.or(earlier.map(|earlier| earlier.gid)).unwrap_or(0),
+            flags: keywords.flags.or(earlier.map(|earlier| earlier.flags)).unwrap_or(0),
             links: 0,
-            mode: keywords
-                .mode
-                .or(earlier.map(|earlier| earlier.mode))
-                .unwrap_or(mode),
+            mode: keywords.mode.or(earlier.map(|earlier| earlier.mode)).unwrap_or(mode),
             source: self.source,
         };
-        let mtime = keywords
-            .mtime
-            .or(earlier.map(Inode::mtime))
-            .or(found.map(host::mtime));
+        let mtime = keywords.mtime.or(earlier.map(Inode::mtime)).or(found.map(host::mtime));
         inode.set_mtime(mtime.unwrap_or_default());
         inode
     }
@@ -423,22 +336,13 @@ impl Reading<'_> {
     /// What lies at the path below the root, or at that of `contents`, where links are followed.
     fn stat(&self, path: &[u8], keywords: &Keywords) -> Result<Stat, Errno> {
         match &keywords.contents {
-            None => self.root.at(path, |base, rest| {
-                rustix::fs::statat(base, rest, AtFlags::SYMLINK_NOFOLLOW)
-            }),
+            None => self.root.at(path, |base, rest| rustix::fs::statat(base, rest, AtFlags::SYMLINK_NOFOLLOW)),
             Some(contents) if contents.starts_with(b"/") => rustix::fs::stat(&contents[..]),
-            Some(contents) => self.root.at(contents, |base, rest| {
-                rustix::fs::statat(base, rest, AtFlags::empty())
-            }),
+            Some(contents) => self.root.at(contents, |base, rest| rustix::fs::statat(base, rest, AtFlags::empty())),
         }
     }
 
-    fn kind(
-        &self,
-        keywords: &Keywords,
-        earlier: Option<&Inode>,
-        found: Option<&Stat>,
-    ) -> EntryType {
+    fn kind(&self, keywords: &Keywords, earlier: Option<&Inode>, found: Option<&Stat>) -> EntryType {
         if let Some(kind) = keywords.kind {
             return kind;
         }

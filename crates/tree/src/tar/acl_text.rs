@@ -34,19 +34,13 @@ const FLAGS: &[(u8, u16)] = &[
 
 /// An NFSv4 ACL: `owner@:rwxp--aARWcCos:-------:allow`, `user:NAME:...:allow:1001`.
 pub(super) fn nfs4(text: &[u8], ids: &Ids) -> Result<Vec<Ace>, ArchiveError> {
-    entries(text)
-        .map(|entry| nfs4_entry(entry, ids).ok_or_else(|| bad(entry)))
-        .collect()
+    entries(text).map(|entry| nfs4_entry(entry, ids).ok_or_else(|| bad(entry))).collect()
 }
 
 fn nfs4_entry(entry: &[u8], ids: &Ids) -> Option<Ace> {
     let mut fields = entry.split(|&byte| byte == b':').map(<[u8]>::trim_ascii);
     let tag = fields.next()?;
-    let qualifier = if matches!(tag, b"user" | b"group") {
-        Some(fields.next()?)
-    } else {
-        None
-    };
+    let qualifier = if matches!(tag, b"user" | b"group") { Some(fields.next()?) } else { None };
     let mask = letters(fields.next()?, PERMISSIONS)?;
     let flags = letters(fields.next()?, FLAGS)?;
     let kind = match fields.next()? {
@@ -65,12 +59,7 @@ fn nfs4_entry(entry: &[u8], ids: &Ids) -> Option<Ace> {
         (b"group", Some(name)) => Who::NamedGroup(number(name, id, |name| ids.group(name))?),
         _ => return None,
     };
-    Some(Ace {
-        kind,
-        flags,
-        mask,
-        who,
-    })
+    Some(Ace { kind, flags, mask, who })
 }
 
 /// A POSIX.1e ACL, `user::rwx,user:NAME:r-x:1001,mask::rwx`, in the binary form of Linux's attribute
@@ -119,28 +108,14 @@ fn posix_entry(entry: &[u8], ids: &Ids) -> Option<(u16, u32, u16)> {
 /// Entries between newlines or commas; what follows a `#` is a comment.
 fn entries(text: &[u8]) -> impl Iterator<Item = &[u8]> {
     text.split(|byte| matches!(byte, b'\n' | b','))
-        .map(|entry| {
-            entry
-                .split(|&byte| byte == b'#')
-                .next()
-                .unwrap_or(entry)
-                .trim_ascii()
-        })
+        .map(|entry| entry.split(|&byte| byte == b'#').next().unwrap_or(entry).trim_ascii())
         .filter(|entry| !entry.is_empty())
 }
 
-fn letters<T: Copy + Default + std::ops::BitOr<Output = T>>(
-    text: &[u8],
-    table: &[(u8, T)],
-) -> Option<T> {
-    text.iter()
-        .filter(|&&letter| letter != b'-')
-        .try_fold(T::default(), |bits, letter| {
-            table
-                .iter()
-                .find(|(known, _)| known == letter)
-                .map(|(_, bit)| bits | *bit)
-        })
+fn letters<T: Copy + Default + std::ops::BitOr<Output = T>>(text: &[u8], table: &[(u8, T)]) -> Option<T> {
+    text.iter().filter(|&&letter| letter != b'-').try_fold(T::default(), |bits, letter| {
+        table.iter().find(|(known, _)| known == letter).map(|(_, bit)| bits | *bit)
+    })
 }
 
 /// The number that is written last, or is written for a name, or that a name stands for.
@@ -153,9 +128,7 @@ fn number(name: &[u8], id: Option<&[u8]>, find: impl Fn(&[u8]) -> Option<u32>) -
 }
 
 fn bad(entry: &[u8]) -> ArchiveError {
-    ArchiveError::Acl {
-        entry: PathBytes::new(entry),
-    }
+    ArchiveError::Acl { entry: PathBytes::new(entry) }
 }
 
 #[cfg(test)]
@@ -177,15 +150,7 @@ mod tests {
             }
         );
         assert_eq!(acl[1].mask, 0x1e_01bf);
-        assert_eq!(
-            acl[2],
-            Ace {
-                kind: AceKind::Deny,
-                flags: 0x80,
-                mask: 2,
-                who: Who::NamedGroup(0)
-            }
-        );
+        assert_eq!(acl[2], Ace { kind: AceKind::Deny, flags: 0x80, mask: 2, who: Who::NamedGroup(0) });
         assert_eq!(acl[3].who, Who::Everyone);
     }
 
@@ -194,13 +159,9 @@ mod tests {
         let text = b"user::rwx\nuser:alice:r-x:1001\ngroup::r-x\nmask::r-x\nother::---\n";
         let value = posix(text, &Ids::freebsd()).unwrap();
         let mut expected = vec![2, 0, 0, 0];
-        for (tag, permissions, id) in [
-            (1u16, 7u16, u32::MAX),
-            (2, 5, 1001),
-            (4, 5, u32::MAX),
-            (16, 5, u32::MAX),
-            (32, 0, u32::MAX),
-        ] {
+        for (tag, permissions, id) in
+            [(1u16, 7u16, u32::MAX), (2, 5, 1001), (4, 5, u32::MAX), (16, 5, u32::MAX), (32, 0, u32::MAX)]
+        {
             expected.extend(tag.to_le_bytes());
             expected.extend(permissions.to_le_bytes());
             expected.extend(id.to_le_bytes());
@@ -211,13 +172,7 @@ mod tests {
     #[test]
     fn unknown_names_and_letters_are_refused() {
         let ids = Ids::freebsd();
-        for text in [
-            "user:alice:r:-:allow",
-            "owner@:q:-:allow",
-            "owner@:r:-:maybe",
-            "owner@:r",
-            "who@:r:-:allow",
-        ] {
+        for text in ["user:alice:r:-:allow", "owner@:q:-:allow", "owner@:r:-:maybe", "owner@:r", "who@:r:-:allow"] {
             assert!(nfs4(text.as_bytes(), &ids).is_err(), "{text}");
         }
         assert!(posix(b"user:alice:rwx", &ids).is_err());

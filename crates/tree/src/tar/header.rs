@@ -42,8 +42,7 @@ impl Header {
             if !device {
                 return Ok(0);
             }
-            number(&block[range], what)
-                .and_then(|n| u32::try_from(n).map_err(|_| ArchiveError::Number { field: what }))
+            number(&block[range], what).and_then(|n| u32::try_from(n).map_err(|_| ArchiveError::Number { field: what }))
         };
         Ok(Some(Header {
             kind,
@@ -70,20 +69,14 @@ fn check_sum(block: &[u8; BLOCK]) -> Result<(), ArchiveError> {
         signed += i64::from(byte as i8);
     }
     if stored != unsigned && stored != signed {
-        return Err(ArchiveError::Checksum {
-            stored,
-            computed: unsigned,
-        });
+        return Err(ArchiveError::Checksum { stored, computed: unsigned });
     }
     Ok(())
 }
 
 /// What stands before the first NUL.
 fn text(field: &[u8]) -> &[u8] {
-    let end = field
-        .iter()
-        .position(|&byte| byte == 0)
-        .unwrap_or(field.len());
+    let end = field.iter().position(|&byte| byte == 0).unwrap_or(field.len());
     &field[..end]
 }
 
@@ -99,33 +92,21 @@ pub(super) fn number(field: &[u8], what: &'static str) -> Result<i64, ArchiveErr
         && first & 0x80 != 0
     {
         // Bit 6 is the sign.
-        let mut value = if first & 0x40 != 0 {
-            i128::from(first) - 256
-        } else {
-            i128::from(first & 0x3f)
-        };
+        let mut value = if first & 0x40 != 0 { i128::from(first) - 256 } else { i128::from(first & 0x3f) };
         for &byte in rest {
             value = (value << 8) | i128::from(byte);
         }
         return i64::try_from(value).map_err(|_| bad());
     }
-    let digits = field
-        .iter()
-        .position(|byte| !matches!(byte, b' ' | 0))
-        .unwrap_or(field.len());
+    let digits = field.iter().position(|byte| !matches!(byte, b' ' | 0)).unwrap_or(field.len());
     let digits = &field[digits..];
-    let end = digits
-        .iter()
-        .position(|byte| matches!(byte, b' ' | 0))
-        .unwrap_or(digits.len());
+    let end = digits.iter().position(|byte| matches!(byte, b' ' | 0)).unwrap_or(digits.len());
     let mut value: i64 = 0;
     for &digit in &digits[..end] {
         if !(b'0'..=b'7').contains(&digit) {
             return Err(bad());
         }
-        let next = value
-            .checked_mul(8)
-            .and_then(|value| value.checked_add(i64::from(digit - b'0')));
+        let next = value.checked_mul(8).and_then(|value| value.checked_add(i64::from(digit - b'0')));
         value = next.ok_or_else(bad)?;
     }
     Ok(value)
@@ -141,23 +122,9 @@ mod tests {
         assert_eq!(number(b"  644 \0\0", "mode").unwrap(), 0o644);
         assert_eq!(number(b"\0\0\0\0\0\0\0\0", "mode").unwrap(), 0);
         assert_eq!(number(b"77777777", "mode").unwrap(), 0o77777777);
-        assert_eq!(
-            number(&[0x80, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0], "size").unwrap(),
-            2 << 32
-        );
-        assert_eq!(
-            number(&[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xfe], "mtime").unwrap(),
-            -2
-        );
-        assert!(
-            number(
-                &[
-                    0xbf, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff
-                ],
-                "size"
-            )
-            .is_err()
-        );
+        assert_eq!(number(&[0x80, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0], "size").unwrap(), 2 << 32);
+        assert_eq!(number(&[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xfe], "mtime").unwrap(), -2);
+        assert!(number(&[0xbf, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff], "size").is_err());
         assert!(number(b"12389\0\0\0", "mode").is_err());
     }
 
@@ -171,9 +138,6 @@ mod tests {
         let mut block = [0; BLOCK];
         block[0] = b'a';
         block[148..156].copy_from_slice(b"000001\0 ");
-        assert!(matches!(
-            Header::parse(&block),
-            Err(ArchiveError::Checksum { stored: 1, .. })
-        ));
+        assert!(matches!(Header::parse(&block), Err(ArchiveError::Checksum { stored: 1, .. })));
     }
 }

@@ -22,18 +22,9 @@ pub(crate) struct Input {
 
 enum Reader {
     /// A plain archive in a file: contents stay where they are.
-    InPlace {
-        file: Arc<File>,
-        reader: BufReader<ArcFile>,
-        length: u64,
-        stamp: (u64, crate::Timestamp),
-    },
+    InPlace { file: Arc<File>, reader: BufReader<ArcFile>, length: u64, stamp: (u64, crate::Timestamp) },
     /// Anything else: contents are copied to a temporary file.
-    Spooled {
-        stream: Box<dyn Read>,
-        spool: BufWriter<File>,
-        spooled: u64,
-    },
+    Spooled { stream: Box<dyn Read>, spool: BufWriter<File>, spooled: u64 },
 }
 
 const BUFFER: usize = 128 << 10;
@@ -45,11 +36,7 @@ impl Input {
     /// Opens an archive, `-` being standard input, and finds out how it is compressed.
     pub(crate) fn open(path: &Path, spool: &Path) -> Result<Input, Error> {
         if path.as_os_str() == "-" {
-            return Input::spooled(
-                PathBuf::from("standard input"),
-                Box::new(io::stdin()),
-                spool,
-            );
+            return Input::spooled(PathBuf::from("standard input"), Box::new(io::stdin()), spool);
         }
         let file = File::open(path).map_err(|e| Error::io("open", path, e))?;
         let stat = rustix::fs::fstat(&file).map_err(|e| Error::io("examine", path, e))?;
@@ -58,59 +45,25 @@ impl Input {
             let length = read_at_most(&file, &mut magic).map_err(|e| Error::io("read", path, e))?;
             if Compression::detect(&magic[..length]) == Compression::None {
                 let file = Arc::new(file);
-                let reader = BufReader::with_capacity(
-                    BUFFER,
-                    ArcFile {
-                        file: Arc::clone(&file),
-                        position: 0,
-                    },
-                );
+                let reader = BufReader::with_capacity(BUFFER, ArcFile { file: Arc::clone(&file), position: 0 });
                 let stamp = (host::size(&stat), host::mtime(&stat));
-                let reader = Reader::InPlace {
-                    file,
-                    reader,
-                    length: stamp.0,
-                    stamp,
-                };
-                return Ok(Input {
-                    path: path.to_path_buf(),
-                    position: 0,
-                    reader,
-                });
+                let reader = Reader::InPlace { file, reader, length: stamp.0, stamp };
+                return Ok(Input { path: path.to_path_buf(), position: 0, reader });
             }
         }
         Input::spooled(path.to_path_buf(), Box::new(file), spool)
     }
 
     /// Reads a stream, whose name is for messages.
-    pub(crate) fn spooled(
-        path: PathBuf,
-        mut stream: Box<dyn Read>,
-        spool: &Path,
-    ) -> Result<Input, Error> {
+    pub(crate) fn spooled(path: PathBuf, mut stream: Box<dyn Read>, spool: &Path) -> Result<Input, Error> {
         let mut magic = Vec::with_capacity(MAGIC);
-        stream
-            .by_ref()
-            .take(MAGIC as u64)
-            .read_to_end(&mut magic)
-            .map_err(|e| Error::io("read", &path, e))?;
+        stream.by_ref().take(MAGIC as u64).read_to_end(&mut magic).map_err(|e| Error::io("read", &path, e))?;
         let compression = Compression::detect(&magic);
         let stream = BufReader::with_capacity(BUFFER, io::Cursor::new(magic).chain(stream));
-        let stream = compression
-            .decoder(stream)
-            .map_err(|e| Error::io("decompress", &path, e))?;
-        let file = tempfile::tempfile_in(spool)
-            .map_err(|e| Error::io("make a temporary file in", spool, e))?;
+        let stream = compression.decoder(stream).map_err(|e| Error::io("decompress", &path, e))?;
+        let file = tempfile::tempfile_in(spool).map_err(|e| Error::io("make a temporary file in", spool, e))?;
         let spool = BufWriter::with_capacity(BUFFER, file);
-        Ok(Input {
-            path,
-            position: 0,
-            reader: Reader::Spooled {
-                stream,
-                spool,
-                spooled: 0,
-            },
-        })
+        Ok(Input { path, position: 0, reader: Reader::Spooled { stream, spool, spooled: 0 } })
     }
 
     pub(super) fn position(&self) -> u64 {
@@ -119,11 +72,7 @@ impl Input {
 
     /// An error at a byte offset of the (uncompressed) archive.
     pub(super) fn error(&self, offset: u64, what: ArchiveError) -> Error {
-        Error::Archive {
-            path: self.path.clone(),
-            offset,
-            what,
-        }
+        Error::Archive { path: self.path.clone(), offset, what }
     }
 
     /// Fills the buffer; `false` if the archive ends right here, an error if it ends within.
@@ -157,11 +106,7 @@ impl Input {
             return Ok(offset);
         }
         let copied = match &mut self.reader {
-            Reader::Spooled {
-                stream,
-                spool,
-                spooled,
-            } => {
+            Reader::Spooled { stream, spool, spooled } => {
                 let offset = *spooled;
                 let copied = copy(stream, spool, length);
                 if let Ok(count) = copied {
@@ -176,20 +121,14 @@ impl Input {
             Ok((offset, count)) if count == length => Ok(offset),
             Ok(_) => Err(self.error(self.position, ArchiveError::Truncated)),
             Err(Failure::Reading(error)) => Err(self.failed(error)),
-            Err(Failure::Writing(error)) => {
-                Err(Error::io("write the spool file of", &self.path, error))
-            }
+            Err(Failure::Writing(error)) => Err(Error::io("write the spool file of", &self.path, error)),
         }
     }
 
     /// Passes over bytes.
     pub(super) fn skip(&mut self, length: u64) -> Result<(), Error> {
         let passed = match &mut self.reader {
-            Reader::InPlace {
-                reader,
-                length: end,
-                ..
-            } => {
+            Reader::InPlace { reader, length: end, .. } => {
                 let inside = *end >= self.position && length <= *end - self.position;
                 match i64::try_from(length) {
                     Ok(distance) if inside => reader.seek_relative(distance).map(|()| length),
@@ -216,22 +155,10 @@ impl Input {
             return Err(self.failed(error));
         }
         match self.reader {
-            Reader::InPlace { file, stamp, .. } => Ok(Archive {
-                file,
-                path: self.path,
-                stamp: Some(stamp),
-            }),
+            Reader::InPlace { file, stamp, .. } => Ok(Archive { file, path: self.path, stamp: Some(stamp) }),
             Reader::Spooled { spool, .. } => match spool.into_inner() {
-                Ok(file) => Ok(Archive {
-                    file: Arc::new(file),
-                    path: self.path,
-                    stamp: None,
-                }),
-                Err(error) => Err(Error::io(
-                    "write the spool file of",
-                    &self.path,
-                    error.into_error(),
-                )),
+                Ok(file) => Ok(Archive { file: Arc::new(file), path: self.path, stamp: None }),
+                Err(error) => Err(Error::io("write the spool file of", &self.path, error.into_error())),
             },
         }
     }
@@ -340,10 +267,7 @@ impl Compression {
             Compression::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(stream)),
             Compression::Bzip2 => Box::new(bzip2::bufread::MultiBzDecoder::new(stream)),
             Compression::Xz => {
-                let decoder = liblzma::stream::Stream::new_stream_decoder(
-                    XZ_MEMORY,
-                    liblzma::stream::CONCATENATED,
-                )?;
+                let decoder = liblzma::stream::Stream::new_stream_decoder(XZ_MEMORY, liblzma::stream::CONCATENATED)?;
                 Box::new(liblzma::bufread::XzDecoder::new_stream(stream, decoder))
             }
             Compression::Zstd => Box::new(zstd::stream::read::Decoder::with_buffer(stream)?),

@@ -31,22 +31,9 @@ use sparse::{MapInData, OldSparse, SparseMap};
 const HEADER_LIMIT: u64 = 16 << 20;
 
 /// Adds all entries of an archive.
-pub(crate) fn add(
-    draft: &mut Draft,
-    input: Input,
-    options: &Options,
-    ids: &Ids,
-) -> Result<(), Error> {
+pub(crate) fn add(draft: &mut Draft, input: Input, options: &Options, ids: &Ids) -> Result<(), Error> {
     let source = draft.begin_source()?;
-    let mut reader = Reader {
-        input,
-        draft,
-        options,
-        ids,
-        source,
-        global: Extended::default(),
-        hidden: HashMap::new(),
-    };
+    let mut reader = Reader { input, draft, options, ids, source, global: Extended::default(), hidden: HashMap::new() };
     reader.run()?;
     let archive = reader.input.finish()?;
     draft.end_source(Source::Archive(archive));
@@ -93,24 +80,18 @@ impl Reader<'_> {
             if !self.input.read(&mut block)? {
                 return Err(self.input.error(at, ArchiveError::Truncated));
             }
-            let Some(mut header) =
-                Header::parse(&block).map_err(|what| self.input.error(at, what))?
-            else {
+            let Some(mut header) = Header::parse(&block).map_err(|what| self.input.error(at, what))? else {
                 return Ok(None);
             };
             match header.kind {
                 b'x' | b'X' => {
                     let records = self.read_header_data(header.size)?;
                     extended.own = true;
-                    extended
-                        .read(&records)
-                        .map_err(|what| self.input.error(at, what))?;
+                    extended.read(&records).map_err(|what| self.input.error(at, what))?;
                 }
                 b'g' => {
                     let records = self.read_header_data(header.size)?;
-                    self.global
-                        .read(&records)
-                        .map_err(|what| self.input.error(at, what))?;
+                    self.global.read(&records).map_err(|what| self.input.error(at, what))?;
                     extended = self.global.clone();
                 }
                 b'L' => long_name = Some(until_nul(self.read_header_data(header.size)?)),
@@ -120,12 +101,7 @@ impl Reader<'_> {
                 _ => {
                     header.name = extended.path.take().or(long_name).unwrap_or(header.name);
                     header.link = extended.link.take().or(long_link).unwrap_or(header.link);
-                    return Ok(Some(Entry {
-                        offset,
-                        header,
-                        block,
-                        extended,
-                    }));
+                    return Ok(Some(Entry { offset, header, block, extended }));
                 }
             }
         }
@@ -134,13 +110,7 @@ impl Reader<'_> {
     fn read_header_data(&mut self, size: u64) -> Result<Vec<u8>, Error> {
         let at = self.input.position();
         if size > HEADER_LIMIT {
-            return Err(self.input.error(
-                at,
-                ArchiveError::HeaderTooLarge {
-                    size,
-                    limit: HEADER_LIMIT,
-                },
-            ));
+            return Err(self.input.error(at, ArchiveError::HeaderTooLarge { size, limit: HEADER_LIMIT }));
         }
         // Block by block: a size that is a lie must not cost memory.
         let mut data = Vec::new();
@@ -155,11 +125,7 @@ impl Reader<'_> {
 
     fn read_block(&mut self, block: &mut [u8; BLOCK]) -> Result<(), Error> {
         let at = self.input.position();
-        if self.input.read(block)? {
-            Ok(())
-        } else {
-            Err(self.input.error(at, ArchiveError::Truncated))
-        }
+        if self.input.read(block)? { Ok(()) } else { Err(self.input.error(at, ArchiveError::Truncated)) }
     }
 
     fn add(&mut self, mut entry: Entry) -> Result<(), Error> {
@@ -182,11 +148,7 @@ impl Reader<'_> {
             b'3' | b'4' => {
                 let major = entry.extended.major.unwrap_or(entry.header.major);
                 let minor = entry.extended.minor.unwrap_or(entry.header.minor);
-                Data::Device {
-                    block: kind == b'4',
-                    major,
-                    minor,
-                }
+                Data::Device { block: kind == b'4', major, minor }
             }
             b'5' => Data::Directory { first: 0, count: 0 },
             // GNU tar's incremental archives list the names of a directory.
@@ -196,13 +158,7 @@ impl Reader<'_> {
             }
             b'6' => Data::Fifo,
             kind => {
-                return Err(self.input.error(
-                    offset,
-                    ArchiveError::Type {
-                        path: PathBytes::new(path),
-                        kind,
-                    },
-                ));
+                return Err(self.input.error(offset, ArchiveError::Type { path: PathBytes::new(path), kind }));
             }
         };
         let inode = self.inode(&entry, data, &path)?;
@@ -219,24 +175,16 @@ impl Reader<'_> {
                     self.draft.set_root(inode)?;
                     crate::draft::ROOT
                 }
-                Target::Name { parent, name } => {
-                    self.draft.put(parent, name, inode, &path, false)?.inode
-                }
+                Target::Name { parent, name } => self.draft.put(parent, name, inode, &path, false)?.inode,
             }
         };
         self.add_lists(entry, number)
     }
 
     fn inode(&mut self, entry: &Entry, data: Data, path: &[u8]) -> Result<Inode, Error> {
-        let Entry {
-            header,
-            extended,
-            offset,
-            ..
-        } = entry;
+        let Entry { header, extended, offset, .. } = entry;
         let id = |value: i64, field| {
-            u32::try_from(value)
-                .map_err(|_| self.input.error(*offset, ArchiveError::Number { field }))
+            u32::try_from(value).map_err(|_| self.input.error(*offset, ArchiveError::Number { field }))
         };
         let uid = id(extended.uid.unwrap_or(header.uid), "uid")?;
         let gid = id(extended.gid.unwrap_or(header.gid), "gid")?;
@@ -245,9 +193,7 @@ impl Reader<'_> {
             Some(Ok(flags)) => flags,
             Some(Err(name)) => {
                 let (path, flag) = (PathBytes::new(path), PathBytes::new(name));
-                self.draft
-                    .warnings
-                    .push(Warning::UnknownFlag { path, flag });
+                self.draft.warnings.push(Warning::UnknownFlag { path, flag });
                 0
             }
         };
@@ -272,11 +218,7 @@ impl Reader<'_> {
     /// says nothing.
     fn add_link(&mut self, entry: Entry, path: &[u8], size: u64) -> Result<(), Error> {
         let target_path = normal(&entry.header.link)?;
-        let data = if entry.extended.own && size > 0 {
-            Some(self.read_content(&entry, size)?)
-        } else {
-            None
-        };
+        let data = if entry.extended.own && size > 0 { Some(self.read_content(&entry, size)?) } else { None };
         let known = match self.hidden.get(&target_path) {
             Some(&hidden) => Some(hidden),
             None => crate::path::lookup(self.draft, &target_path),
@@ -284,17 +226,11 @@ impl Reader<'_> {
         let fail = |what| Err(self.input.error(entry.offset, what));
         let (shown, target_shown) = (PathBytes::new(path), PathBytes::new(&target_path));
         let Some(target) = known else {
-            return fail(ArchiveError::NoLinkTarget {
-                path: shown,
-                target: target_shown,
-            });
+            return fail(ArchiveError::NoLinkTarget { path: shown, target: target_shown });
         };
         let inode = &mut self.draft.inodes[target as usize];
         if inode.is_directory() {
-            return fail(ArchiveError::LinkToDirectory {
-                path: shown,
-                target: target_shown,
-            });
+            return fail(ArchiveError::LinkToDirectory { path: shown, target: target_shown });
         }
         if let (Data::File { .. }, Some(data)) = (inode.data, data) {
             inode.data = data;
@@ -317,13 +253,11 @@ impl Reader<'_> {
         let mut stored = size;
         let mut map: Option<SparseMap> = None;
         if entry.header.kind == b'S' {
-            let mut old = OldSparse::from_header(&entry.block)
-                .map_err(|what| self.input.error(offset, what))?;
+            let mut old = OldSparse::from_header(&entry.block).map_err(|what| self.input.error(offset, what))?;
             while old.extended {
                 let mut block = [0; BLOCK];
                 self.read_block(&mut block)?;
-                old.extend(&block)
-                    .map_err(|what| self.input.error(offset, what))?;
+                old.extend(&block).map_err(|what| self.input.error(offset, what))?;
             }
             map = Some(old.map);
         } else if entry.extended.sparse.map_in_data() {
@@ -332,9 +266,7 @@ impl Reader<'_> {
             while !map_in_data.complete() {
                 let mut block = [0; BLOCK];
                 self.read_block(&mut block)?;
-                map_in_data
-                    .read(&block)
-                    .map_err(|what| self.input.error(offset, what))?;
+                map_in_data.read(&block).map_err(|what| self.input.error(offset, what))?;
                 let Some(left) = stored.checked_sub(BLOCK as u64) else {
                     let why = "it is longer than what is stored";
                     return Err(self.input.error(offset, ArchiveError::Sparse { why }));
@@ -342,25 +274,16 @@ impl Reader<'_> {
                 stored = left;
             }
             map = Some(map_in_data.map);
-        } else if let Some(found) = entry
-            .extended
-            .sparse
-            .map()
-            .map_err(|what| self.input.error(offset, what))?
-        {
+        } else if let Some(found) = entry.extended.sparse.map().map_err(|what| self.input.error(offset, what))? {
             map = Some(found);
         }
         if let Some(map) = &map {
-            map.check(stored)
-                .map_err(|what| self.input.error(offset, what))?;
+            map.check(stored).map_err(|what| self.input.error(offset, what))?;
         }
         let at = self.input.keep(stored)?;
         self.input.skip(padding(stored))?;
         let size = map.as_ref().map_or(size, |map| map.size);
-        let place = self
-            .draft
-            .places
-            .add_archived(at, map.map(|map| map.extents))?;
+        let place = self.draft.places.add_archived(at, map.map(|map| map.extents))?;
         Ok(Data::File { size, place })
     }
 
@@ -379,20 +302,14 @@ impl Reader<'_> {
         ];
         for (name, text) in posix {
             let Some(text) = text else { continue };
-            let value =
-                acl_text::posix(&text, self.ids).map_err(|what| self.input.error(offset, what))?;
-            xattrs.push(Xattr {
-                namespace: Namespace::PosixAcl,
-                name: name.as_bytes().into(),
-                value: value.into(),
-            });
+            let value = acl_text::posix(&text, self.ids).map_err(|what| self.input.error(offset, what))?;
+            xattrs.push(Xattr { namespace: Namespace::PosixAcl, name: name.as_bytes().into(), value: value.into() });
         }
         if !xattrs.is_empty() {
             self.draft.xattrs.insert(inode, xattr::sorted(xattrs));
         }
         if let Some(text) = &entry.extended.nfs4_acl {
-            let acl =
-                acl_text::nfs4(text, self.ids).map_err(|what| self.input.error(offset, what))?;
+            let acl = acl_text::nfs4(text, self.ids).map_err(|what| self.input.error(offset, what))?;
             self.draft.acls.insert(inode, acl.into());
         }
         Ok(())
@@ -405,10 +322,7 @@ fn padding(size: u64) -> u64 {
 }
 
 fn until_nul(mut bytes: Vec<u8>) -> Vec<u8> {
-    let end = bytes
-        .iter()
-        .position(|&byte| byte == 0)
-        .unwrap_or(bytes.len());
+    let end = bytes.iter().position(|&byte| byte == 0).unwrap_or(bytes.len());
     bytes.truncate(end);
     bytes
 }

@@ -16,34 +16,22 @@ pub(super) struct SparseMap {
 
 impl SparseMap {
     pub(super) fn new(size: u64) -> SparseMap {
-        SparseMap {
-            size,
-            ..SparseMap::default()
-        }
+        SparseMap { size, ..SparseMap::default() }
     }
 
     /// Adds a range of data. Ranges come in ascending order and do not overlap.
     pub(super) fn push(&mut self, start: u64, length: u64) -> Result<(), ArchiveError> {
-        let floor = self
-            .extents
-            .last()
-            .map_or(0, |last| last.start + last.length);
+        let floor = self.extents.last().map_or(0, |last| last.start + last.length);
         let end = start.checked_add(length).filter(|&end| end <= self.size);
         if start < floor || end.is_none() {
-            return Err(ArchiveError::Sparse {
-                why: "ranges overlap or pass the end of the file",
-            });
+            return Err(ArchiveError::Sparse { why: "ranges overlap or pass the end of the file" });
         }
         if length == 0 {
             return Ok(());
         }
         match self.extents.last_mut() {
             Some(last) if last.start + last.length == start => last.length += length,
-            _ => self.extents.push(Extent {
-                start,
-                length,
-                stored: self.stored,
-            }),
+            _ => self.extents.push(Extent { start, length, stored: self.stored }),
         }
         self.stored += length;
         Ok(())
@@ -52,9 +40,7 @@ impl SparseMap {
     /// Checks that as many bytes are stored as the ranges have.
     pub(super) fn check(&self, stored: u64) -> Result<(), ArchiveError> {
         if self.stored != stored {
-            return Err(ArchiveError::Sparse {
-                why: "the ranges do not add up to what is stored",
-            });
+            return Err(ArchiveError::Sparse { why: "the ranges do not add up to what is stored" });
         }
         Ok(())
     }
@@ -70,33 +56,19 @@ pub(super) struct SparseRecords {
 }
 
 impl SparseRecords {
-    pub(super) fn set(
-        &mut self,
-        keyword: &[u8],
-        value: &[u8],
-        path: &mut Option<Vec<u8>>,
-    ) -> Result<(), ArchiveError> {
-        let number = |value| {
-            decimal(value).ok_or(ArchiveError::Sparse {
-                why: "a number is malformed",
-            })
-        };
+    pub(super) fn set(&mut self, keyword: &[u8], value: &[u8], path: &mut Option<Vec<u8>>) -> Result<(), ArchiveError> {
+        let number = |value| decimal(value).ok_or(ArchiveError::Sparse { why: "a number is malformed" });
         match keyword {
             b"name" => *path = Some(value.to_vec()),
             b"size" | b"realsize" => self.real_size = Some(number(value)?),
             b"offset" if self.numbers.len().is_multiple_of(2) => self.numbers.push(number(value)?),
             b"numbytes" if self.numbers.len() % 2 == 1 => self.numbers.push(number(value)?),
             b"offset" | b"numbytes" => {
-                return Err(ArchiveError::Sparse {
-                    why: "offsets and lengths do not alternate",
-                });
+                return Err(ArchiveError::Sparse { why: "offsets and lengths do not alternate" });
             }
             b"map" => {
                 self.numbers.clear();
-                for value in value
-                    .split(|&byte| byte == b',')
-                    .filter(|value| !value.is_empty())
-                {
+                for value in value.split(|&byte| byte == b',').filter(|value| !value.is_empty()) {
                     self.numbers.push(number(value)?);
                 }
             }
@@ -119,9 +91,7 @@ impl SparseRecords {
         let mut map = SparseMap::new(size);
         for pair in self.numbers.chunks(2) {
             let [start, length] = pair else {
-                return Err(ArchiveError::Sparse {
-                    why: "an offset has no length",
-                });
+                return Err(ArchiveError::Sparse { why: "an offset has no length" });
             };
             map.push(*start, *length)?;
         }
@@ -142,12 +112,7 @@ pub(super) struct MapInData {
 
 impl MapInData {
     pub(super) fn new(size: u64) -> MapInData {
-        MapInData {
-            map: SparseMap::new(size),
-            left: None,
-            number: None,
-            start: None,
-        }
+        MapInData { map: SparseMap::new(size), left: None, number: None, start: None }
     }
 
     pub(super) fn complete(&self) -> bool {
@@ -163,18 +128,14 @@ impl MapInData {
                 (b'0'..=b'9', number) => {
                     let tens = number.unwrap_or(0).checked_mul(10);
                     let next = tens.and_then(|tens| tens.checked_add(u64::from(byte - b'0')));
-                    self.number = Some(next.ok_or(ArchiveError::Sparse {
-                        why: "a number is too large",
-                    })?);
+                    self.number = Some(next.ok_or(ArchiveError::Sparse { why: "a number is too large" })?);
                 }
                 (b'\n', Some(number)) => {
                     self.number = None;
                     self.take(number)?;
                 }
                 _ => {
-                    return Err(ArchiveError::Sparse {
-                        why: "a number is malformed",
-                    });
+                    return Err(ArchiveError::Sparse { why: "a number is malformed" });
                 }
             }
         }
@@ -183,9 +144,7 @@ impl MapInData {
 
     fn take(&mut self, number: u64) -> Result<(), ArchiveError> {
         let Some(left) = self.left else {
-            let numbers = number.checked_mul(2).ok_or(ArchiveError::Sparse {
-                why: "it has too many ranges",
-            })?;
+            let numbers = number.checked_mul(2).ok_or(ArchiveError::Sparse { why: "it has too many ranges" })?;
             self.left = Some(numbers);
             return Ok(());
         };
@@ -208,10 +167,7 @@ pub(super) struct OldSparse {
 impl OldSparse {
     /// Offsets within the header: four ranges at 386, the flag at 482, the file's size at 483.
     pub(super) fn from_header(block: &[u8; BLOCK]) -> Result<OldSparse, ArchiveError> {
-        let mut old = OldSparse {
-            map: SparseMap::new(size(&block[483..495])?),
-            extended: block[482] != 0,
-        };
+        let mut old = OldSparse { map: SparseMap::new(size(&block[483..495])?), extended: block[482] != 0 };
         push_ranges(&mut old.map, &block[386..482])?;
         Ok(old)
     }
@@ -242,14 +198,7 @@ mod tests {
         map.push(50, 10).unwrap();
         map.push(100, 0).unwrap();
         assert_eq!(map.extents.len(), 2, "neighbours are joined");
-        assert_eq!(
-            map.extents[1],
-            Extent {
-                start: 50,
-                length: 10,
-                stored: 10
-            }
-        );
+        assert_eq!(map.extents[1], Extent { start: 50, length: 10, stored: 10 });
         map.check(20).unwrap();
         assert!(map.check(21).is_err());
         assert!(map.push(55, 1).is_err());
@@ -262,16 +211,10 @@ mod tests {
         let mut split = SparseRecords::default();
         let mut joined = SparseRecords::default();
         let mut path = None;
-        for (keyword, value) in [
-            ("size", "100"),
-            ("offset", "10"),
-            ("numbytes", "5"),
-            ("offset", "50"),
-            ("numbytes", "10"),
-        ] {
-            split
-                .set(keyword.as_bytes(), value.as_bytes(), &mut path)
-                .unwrap();
+        for (keyword, value) in
+            [("size", "100"), ("offset", "10"), ("numbytes", "5"), ("offset", "50"), ("numbytes", "10")]
+        {
+            split.set(keyword.as_bytes(), value.as_bytes(), &mut path).unwrap();
         }
         joined.set(b"size", b"100", &mut path).unwrap();
         joined.set(b"map", b"10,5,50,10", &mut path).unwrap();

@@ -48,24 +48,12 @@ impl Item {
             _ => 0o644,
         };
         let (uid, gid) = me();
-        Item {
-            body,
-            mode,
-            uid,
-            gid,
-            seconds: 1_700_000_000,
-            nanoseconds: 0,
-            xattrs: Vec::new(),
-        }
+        Item { body, mode, uid, gid, seconds: 1_700_000_000, nanoseconds: 0, xattrs: Vec::new() }
     }
 
     pub fn file(data: &[u8]) -> Item {
         let size = data.len() as u64;
-        let data = if data.is_empty() {
-            Vec::new()
-        } else {
-            vec![(0, data.to_vec())]
-        };
+        let data = if data.is_empty() { Vec::new() } else { vec![(0, data.to_vec())] };
         Item::new(Body::File { data, size })
     }
 }
@@ -113,13 +101,8 @@ pub fn write_directory(spec: &Spec, root: &Path) {
                     file.write_all_at(bytes, *offset).unwrap();
                 }
             }
-            Body::Symlink(target) => {
-                std::os::unix::fs::symlink(OsStr::from_bytes(target), &at).unwrap()
-            }
-            Body::Fifo => {
-                rustix::fs::mknodat(CWD, &at, FileType::Fifo, Mode::from_raw_mode(0o600), 0)
-                    .unwrap()
-            }
+            Body::Symlink(target) => std::os::unix::fs::symlink(OsStr::from_bytes(target), &at).unwrap(),
+            Body::Fifo => rustix::fs::mknodat(CWD, &at, FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap(),
             Body::Link(to) => std::fs::hard_link(host_path(root, to), &at).unwrap(),
         }
         for (name, value) in &item.xattrs {
@@ -144,14 +127,8 @@ fn set_attributes(at: &Path, item: &Item) {
     if !matches!(item.body, Body::Symlink(_)) {
         rustix::fs::chmodat(CWD, at, Mode::from_raw_mode(item.mode), AtFlags::empty()).unwrap();
     }
-    let time = Timespec {
-        tv_sec: item.seconds,
-        tv_nsec: i64::from(item.nanoseconds) as _,
-    };
-    let times = Timestamps {
-        last_access: time,
-        last_modification: time,
-    };
+    let time = Timespec { tv_sec: item.seconds, tv_nsec: i64::from(item.nanoseconds) as _ };
+    let times = Timestamps { last_access: time, last_modification: time };
     rustix::fs::utimensat(CWD, at, &times, AtFlags::SYMLINK_NOFOLLOW).unwrap();
 }
 
@@ -233,10 +210,7 @@ fn write_entry(out: &mut Vec<u8>, path: &[u8], item: &Item, sparse: Sparse) {
             }
         }
         Body::File { data, size } => {
-            let mut map: Vec<(u64, u64)> = data
-                .iter()
-                .map(|(at, bytes)| (*at, bytes.len() as u64))
-                .collect();
+            let mut map: Vec<(u64, u64)> = data.iter().map(|(at, bytes)| (*at, bytes.len() as u64)).collect();
             map.push((*size, 0));
             stored = data.iter().flat_map(|(_, bytes)| bytes.clone()).collect();
             let number = |number: u64| number.to_string().into_bytes();
@@ -250,10 +224,7 @@ fn write_entry(out: &mut Vec<u8>, path: &[u8], item: &Item, sparse: Sparse) {
                     }
                 }
                 Sparse::Pax01 => {
-                    let text: Vec<String> = map
-                        .iter()
-                        .map(|(offset, length)| format!("{offset},{length}"))
-                        .collect();
+                    let text: Vec<String> = map.iter().map(|(offset, length)| format!("{offset},{length}")).collect();
                     pax_record(&mut records, "GNU.sparse.size", &number(*size));
                     pax_record(&mut records, "GNU.sparse.name", path);
                     pax_record(&mut records, "GNU.sparse.map", text.join(",").as_bytes());
@@ -292,13 +263,7 @@ fn write_entry(out: &mut Vec<u8>, path: &[u8], item: &Item, sparse: Sparse) {
         let name = String::from_utf8(name.clone()).unwrap();
         pax_record(&mut records, &format!("SCHILY.xattr.{name}"), value);
     }
-    out.extend_from_slice(&header(
-        b"PaxHeader/x",
-        b'x',
-        records.len() as u64,
-        item,
-        b"",
-    ));
+    out.extend_from_slice(&header(b"PaxHeader/x", b'x', records.len() as u64, item, b""));
     out.append(&mut records);
     pad(out);
     out.extend_from_slice(&header(&name, kind, stored.len() as u64, item, &link));
@@ -307,27 +272,13 @@ fn write_entry(out: &mut Vec<u8>, path: &[u8], item: &Item, sparse: Sparse) {
 }
 
 /// GNU tar's old form, with long names in headers of their own.
-fn write_old_sparse(
-    out: &mut Vec<u8>,
-    path: &[u8],
-    item: &Item,
-    map: &[(u64, u64)],
-    size: u64,
-    stored: &[u8],
-) {
+fn write_old_sparse(out: &mut Vec<u8>, path: &[u8], item: &Item, map: &[(u64, u64)], size: u64, stored: &[u8]) {
     let mut name = path.to_vec();
     name.push(0);
-    out.extend_from_slice(&header(
-        b"././@LongLink",
-        b'L',
-        name.len() as u64,
-        item,
-        b"",
-    ));
+    out.extend_from_slice(&header(b"././@LongLink", b'L', name.len() as u64, item, b""));
     out.append(&mut name);
     pad(out);
-    let range =
-        |(offset, length): &(u64, u64)| format!("{offset:011o}\0{length:011o}\0").into_bytes();
+    let range = |(offset, length): &(u64, u64)| format!("{offset:011o}\0{length:011o}\0").into_bytes();
     let mut block = header(path, b'S', stored.len() as u64, item, b"");
     block[257..265].copy_from_slice(b"ustar  \0");
     // A base-256 time carries no nanoseconds, but times before 1970.
@@ -382,14 +333,8 @@ pub fn write_mtree(spec: &Spec, form: Form) -> Vec<u8> {
 }
 
 fn write_nested(out: &mut Vec<u8>, directory: &[u8], spec: &Spec) {
-    let prefix = if directory.is_empty() {
-        Vec::new()
-    } else {
-        [directory, b"/"].concat()
-    };
-    let below = spec
-        .iter()
-        .filter(|(path, _)| path.starts_with(&prefix) && !path[prefix.len()..].contains(&b'/'));
+    let prefix = if directory.is_empty() { Vec::new() } else { [directory, b"/"].concat() };
+    let below = spec.iter().filter(|(path, _)| path.starts_with(&prefix) && !path[prefix.len()..].contains(&b'/'));
     for (path, item) in below {
         write_line(out, &path[prefix.len()..], item, spec);
         if matches!(item.body, Body::Directory) {
@@ -400,11 +345,7 @@ fn write_nested(out: &mut Vec<u8>, directory: &[u8], spec: &Spec) {
 }
 
 fn write_line(out: &mut Vec<u8>, name: &[u8], item: &Item, spec: &Spec) {
-    let item = if let Body::Link(to) = &item.body {
-        &spec[to]
-    } else {
-        item
-    };
+    let item = if let Body::Link(to) = &item.body { &spec[to] } else { item };
     let mut line = escape(name);
     match &item.body {
         Body::Directory => line.push_str(" type=dir"),
@@ -427,9 +368,7 @@ fn escape(name: &[u8]) -> String {
     let mut text = String::new();
     for &byte in name {
         match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'.' | b'/' | b'_' | b'-' | b'=' => {
-                text.push(char::from(byte))
-            }
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'.' | b'/' | b'_' | b'-' | b'=' => text.push(char::from(byte)),
             b' ' => text.push_str("\\s"),
             b'#' => text.push_str("\\#"),
             b'\\' => text.push_str("\\\\"),
@@ -496,9 +435,7 @@ fn fingerprint(tree: &Tree, id: tree::NodeId) -> String {
     while let Some(range) = content.next_data(at).unwrap() {
         assert!(range.start >= at && range.start < range.end && range.end <= content.size());
         let (start, end) = (range.start as usize, range.end as usize);
-        content
-            .read_exact_at(&mut pieces[start..end], range.start)
-            .unwrap();
+        content.read_exact_at(&mut pieces[start..end], range.start).unwrap();
         at = range.end;
     }
     assert!(whole == pieces, "holes hold only zeros");

@@ -82,11 +82,10 @@ pub(super) fn write(
     let datasets = &input.plan.datasets;
     let dirs: Vec<ObjectId> = datasets.iter().map(|_| writer.allocate()).collect();
     let heads: Vec<ObjectId> = datasets.iter().map(|_| writer.allocate()).collect();
-    let snapshots: Vec<Vec<ObjectId>> = datasets
-        .iter()
-        .map(|dataset| dataset.snapshots.iter().map(|_| writer.allocate()).collect())
-        .collect();
-    let mut writer = Writer { input, dirs: &dirs, heads: &heads, snapshots: &snapshots, mos: writer, users: Vec::new() };
+    let snapshots: Vec<Vec<ObjectId>> =
+        datasets.iter().map(|dataset| dataset.snapshots.iter().map(|_| writer.allocate()).collect()).collect();
+    let mut writer =
+        Writer { input, dirs: &dirs, heads: &heads, snapshots: &snapshots, mos: writer, users: Vec::new() };
     let mut space = writer.space();
     space[0].add_child(&DirSpace { usage: assumptions.usage, ..DirSpace::default() });
     let origin = writer.origin()?;
@@ -170,9 +169,11 @@ impl Writer<'_, '_, '_, '_> {
     fn limited(&self) -> Vec<bool> {
         let mut limited: Vec<bool> = Vec::with_capacity(self.dirs.len());
         for dataset in self.datasets() {
-            let own = ["filesystem_limit", "snapshot_limit"]
-                .iter()
-                .any(|limit| Properties(vec![&dataset.properties]).own(limit).is_some_and(|value| *value != StoredValue::Number(u64::MAX)));
+            let own = ["filesystem_limit", "snapshot_limit"].iter().any(|limit| {
+                Properties(vec![&dataset.properties])
+                    .own(limit)
+                    .is_some_and(|value| *value != StoredValue::Number(u64::MAX))
+            });
             limited.push(own || dataset.parent.is_some_and(|parent| limited[parent]));
         }
         limited
@@ -284,7 +285,10 @@ impl Writer<'_, '_, '_, '_> {
             }
         }
         let own_mountpoint = Properties(vec![&dataset.properties]).own("mountpoint").is_some();
-        if index == 0 && !own_mountpoint && let Some(path) = &self.input.spec.root_path {
+        if index == 0
+            && !own_mountpoint
+            && let Some(path) = &self.input.spec.root_path
+        {
             props.set_text("mountpoint", path);
         }
         let props = self.mos.table(ObjectType::DSL_PROPS, &props)?;
@@ -317,7 +321,9 @@ impl Writer<'_, '_, '_, '_> {
         };
         let mut fields = ZapContents::new();
         if limited {
-            let below = |other: &&plan::Dataset| other.name.strip_prefix(&dataset.name).is_some_and(|rest| rest.starts_with('/'));
+            let below = |other: &&plan::Dataset| {
+                other.name.strip_prefix(&dataset.name).is_some_and(|rest| rest.starts_with('/'))
+            };
             let (mut file_systems, mut snapshots) = (0, dataset.snapshots.len());
             for other in self.input.plan.datasets.iter().filter(below) {
                 file_systems += 1;

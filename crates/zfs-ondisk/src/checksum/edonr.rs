@@ -46,11 +46,7 @@ fn hash(lead: Option<&[u8; BLOCK]>, data: &[u8]) -> [u8; HASH] {
     let mut tail = [0; 2 * BLOCK];
     tail[..rest.len()].copy_from_slice(rest);
     tail[rest.len()] = 0x80;
-    let end = if rest.len() + 1 + 8 <= BLOCK {
-        BLOCK
-    } else {
-        2 * BLOCK
-    };
+    let end = if rest.len() + 1 + 8 <= BLOCK { BLOCK } else { 2 * BLOCK };
     tail[end - 8..end].copy_from_slice(&(length as u64 * 8).to_le_bytes());
     let (blocks, _) = tail[..end].as_chunks::<BLOCK>();
     for block in blocks {
@@ -73,15 +69,9 @@ struct State {
 impl State {
     /// The bytes 0x80 to 0xff in order, as big-endian words.
     fn new() -> Self {
-        let from = |start: u8| {
-            std::array::from_fn(|i| {
-                u64::from_be_bytes(std::array::from_fn(|j| start + (8 * i + j) as u8))
-            })
-        };
-        Self {
-            low: from(0x80),
-            high: from(0xc0),
-        }
+        let from =
+            |start: u8| std::array::from_fn(|i| u64::from_be_bytes(std::array::from_fn(|j| start + (8 * i + j) as u8)));
+        Self { low: from(0x80), high: from(0xc0) }
     }
 
     fn absorb(&mut self, block: &[u8; BLOCK]) {
@@ -214,10 +204,7 @@ mod tests {
             ),
         ];
         for (message, digest) in cases {
-            assert_eq!(
-                hash(None, message),
-                *digest.map(u64::to_be_bytes).as_flattened()
-            );
+            assert_eq!(hash(None, message), *digest.map(u64::to_be_bytes).as_flattened());
         }
     }
 
@@ -230,9 +217,7 @@ mod tests {
 
     #[test]
     fn padding_that_does_not_fit_takes_a_block_of_its_own() {
-        let hashes: Vec<_> = (118..=129)
-            .map(|length| hash(None, &vec![0; length]))
-            .collect();
+        let hashes: Vec<_> = (118..=129).map(|length| hash(None, &vec![0; length])).collect();
         let distinct: std::collections::HashSet<_> = hashes.iter().collect();
         assert_eq!(distinct.len(), hashes.len());
     }

@@ -97,9 +97,7 @@ impl Verifier {
             Self::Zilog2(_) => CHAIN_TRAILER,
             _ => block.len().saturating_sub(TRAILER),
         };
-        View::new(block, ByteOrder::Little)
-            .bytes(at, TRAILER)
-            .map(|_| at)
+        View::new(block, ByteOrder::Little).bytes(at, TRAILER).map(|_| at)
     }
 
     /// How much of `block` is checksummed.
@@ -108,10 +106,7 @@ impl Verifier {
             return Ok(block.len());
         };
         let used = View::new(block, order).u64(CHAIN_USED)?;
-        let need = used
-            .checked_next_multiple_of(LOG_UNIT)
-            .and_then(|n| usize::try_from(n).ok())
-            .unwrap_or(usize::MAX);
+        let need = used.checked_next_multiple_of(LOG_UNIT).and_then(|n| usize::try_from(n).ok()).unwrap_or(usize::MAX);
         // The trailer is part of what is covered, whatever the header says.
         let need = need.max(CHAIN_TRAILER + TRAILER);
         View::new(block, order).bytes(0, need).map(|_| need)
@@ -128,9 +123,7 @@ pub fn seal(block: &mut [u8], verifier: &Verifier) -> Result<(), Error> {
     let covered = verifier.covered(ByteOrder::Little, block)?;
     block.put_u64(at, MAGIC);
     put_words(block, at + SUM, &verifier.words());
-    let sum = verifier
-        .checksum()
-        .compute(ByteOrder::Little, None, &block[..covered])?;
+    let sum = verifier.checksum().compute(ByteOrder::Little, None, &block[..covered])?;
     put_words(block, at + SUM, &sum);
     Ok(())
 }
@@ -160,11 +153,7 @@ pub fn verify(block: &[u8], verifier: &Verifier) -> Result<ByteOrder, Error> {
     };
     put_words(&mut copy, at + SUM, &words);
     let computed = verifier.checksum().compute(order, None, &copy)?;
-    if found == computed {
-        Ok(order)
-    } else {
-        Err(Error::Mismatch { found, computed })
-    }
+    if found == computed { Ok(order) } else { Err(Error::Mismatch { found, computed }) }
 }
 
 fn put_words(block: &mut [u8], at: usize, words: &Digest) {
@@ -194,19 +183,12 @@ mod tests {
         assert_eq!(verify(&block, &LABEL), Ok(ByteOrder::Little));
         assert_eq!(block[..984], [7; 984]);
         let elsewhere = Verifier::Label { offset: 0x44000 };
-        assert!(matches!(
-            verify(&block, &elsewhere),
-            Err(Error::Mismatch { .. })
-        ));
+        assert!(matches!(verify(&block, &elsewhere), Err(Error::Mismatch { .. })));
     }
 
     #[test]
     fn any_changed_byte_is_noticed() {
-        let gang = Verifier::Gang {
-            vdev: 1,
-            offset: 0x20_0000,
-            txg: 99,
-        };
+        let gang = Verifier::Gang { vdev: 1, offset: 0x20_0000, txg: 99 };
         let mut block = vec![7; 512];
         seal(&mut block, &gang).unwrap();
         for at in 0..block.len() {
@@ -238,10 +220,7 @@ mod tests {
         block[8192] ^= 1;
         assert_eq!(verify(&block, &chain), Ok(ByteOrder::Little));
         block[8191] ^= 1;
-        assert!(matches!(
-            verify(&block, &chain),
-            Err(Error::Mismatch { .. })
-        ));
+        assert!(matches!(verify(&block, &chain), Err(Error::Mismatch { .. })));
     }
 
     #[test]
@@ -256,16 +235,10 @@ mod tests {
     #[test]
     fn lengths_that_lie_are_refused() {
         for used in [16385, u64::MAX, u64::MAX - 4095] {
-            assert!(matches!(
-                seal(&mut log_block(used), &Verifier::Zilog2([0; 4])),
-                Err(Error::Truncated(_))
-            ));
+            assert!(matches!(seal(&mut log_block(used), &Verifier::Zilog2([0; 4])), Err(Error::Truncated(_))));
         }
         for length in [0, 39] {
-            assert!(matches!(
-                verify(&vec![0; length], &LABEL),
-                Err(Error::Truncated(_))
-            ));
+            assert!(matches!(verify(&vec![0; length], &LABEL), Err(Error::Truncated(_))));
         }
         assert_eq!(verify(&[0; 1024], &LABEL), Err(Error::Magic { found: 0 }));
     }

@@ -73,11 +73,7 @@ fn sum4(data: &[u8], load: impl Fn([u8; 4]) -> u32) -> Digest {
 // taken apart into scalars before the vectoriser sees them, and take three times
 // as long.
 #[inline(never)]
-fn sum_lanes(
-    groups: &[[[u8; 4]; LANES]],
-    load: &impl Fn([u8; 4]) -> u32,
-    sums: &mut [[u64; LANES]; 4],
-) {
+fn sum_lanes(groups: &[[[u8; 4]; LANES]], load: &impl Fn([u8; 4]) -> u32, sums: &mut [[u64; LANES]; 4]) {
     let add = |sum: &mut [u64; LANES], other: &[u64; LANES]| {
         for (sum, &other) in sum.iter_mut().zip(other) {
             *sum = sum.wrapping_add(other);
@@ -165,10 +161,7 @@ mod tests {
 
     #[test]
     fn fletcher2_of_a_few_words_is_what_it_is_by_hand() {
-        let data: Vec<u8> = [1u64, 10, 2, 20, 3, 30]
-            .iter()
-            .flat_map(|w| w.to_le_bytes())
-            .collect();
+        let data: Vec<u8> = [1u64, 10, 2, 20, 3, 30].iter().flat_map(|w| w.to_le_bytes()).collect();
         assert_eq!(fletcher2(ByteOrder::Little, &data), [6, 60, 10, 100]);
     }
 

@@ -91,10 +91,7 @@ pub enum Error {
 
 /// A value that the property `checksum` does not take.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "checksum '{value}' is unknown; expected one of {}",
-    Checksum::ACCEPTED
-)]
+#[error("checksum '{value}' is unknown; expected one of {}", Checksum::ACCEPTED)]
 pub struct UnknownChecksum {
     /// The value.
     pub value: String,
@@ -121,8 +118,7 @@ impl Checksum {
     ];
 
     /// The values the property takes, for messages and manuals.
-    pub const ACCEPTED: &str =
-        "on, off, fletcher2, fletcher4, sha256, noparity, sha512, skein, edonr, blake3";
+    pub const ACCEPTED: &str = "on, off, fletcher2, fletcher4, sha256, noparity, sha512, skein, edonr, blake3";
 
     /// The number in a block pointer, and of the property.
     pub fn number(self) -> u8 {
@@ -157,11 +153,7 @@ impl Checksum {
 
     /// The function with [`Checksum::On`] replaced by what it stands for.
     pub fn resolve(self) -> Self {
-        if self == Self::On {
-            Self::Fletcher4
-        } else {
-            self
-        }
+        if self == Self::On { Self::Fletcher4 } else { self }
     }
 
     /// Whether the function is keyed with the salt of the pool.
@@ -172,10 +164,7 @@ impl Checksum {
     /// Whether metadata may be checksummed with it; where not, fletcher4 takes
     /// its place (`ZCHECKSUM_FLAG_METADATA`).
     pub fn is_strong_enough_for_metadata(self) -> bool {
-        !matches!(
-            self,
-            Self::Off | Self::NoParity | Self::Fletcher2 | Self::Zilog | Self::Zilog2
-        )
+        !matches!(self, Self::Off | Self::NoParity | Self::Fletcher2 | Self::Zilog | Self::Zilog2)
     }
 
     /// The checksum of `data`, the physical bytes of a block.
@@ -187,19 +176,10 @@ impl Checksum {
     /// # Errors
     /// [`Error`] if the function is none, lacks its salt, or cannot take the
     /// length of `data`.
-    pub fn compute(
-        self,
-        order: ByteOrder,
-        salt: Option<&Salt>,
-        data: &[u8],
-    ) -> Result<Digest, Error> {
+    pub fn compute(self, order: ByteOrder, salt: Option<&Salt>, data: &[u8]) -> Result<Digest, Error> {
         let whole = |unit: usize| match data.len() % unit {
             0 => Ok(()),
-            _ => Err(Error::Length {
-                checksum: self,
-                unit,
-                length: data.len(),
-            }),
+            _ => Err(Error::Length { checksum: self, unit, length: data.len() }),
         };
         let salt = || salt.ok_or(Error::NoSalt(self));
         match self {
@@ -232,18 +212,13 @@ impl FromStr for Checksum {
         Self::ALL
             .into_iter()
             .find(|checksum| checksum.name() == text && checksum.is_property())
-            .ok_or_else(|| UnknownChecksum {
-                value: text.to_owned(),
-            })
+            .ok_or_else(|| UnknownChecksum { value: text.to_owned() })
     }
 }
 
 impl Checksum {
     fn is_property(self) -> bool {
-        !matches!(
-            self,
-            Self::Inherit | Self::Label | Self::GangHeader | Self::Zilog | Self::Zilog2
-        )
+        !matches!(self, Self::Inherit | Self::Label | Self::GangHeader | Self::Zilog | Self::Zilog2)
     }
 }
 

@@ -159,30 +159,13 @@ mod tests {
     fn without_a_key_it_is_skein_512_256() {
         let falling: Vec<u8> = (0x80..=0xff).rev().collect();
         let cases: [(&[u8], &str); 4] = [
-            (
-                b"",
-                "39ccc4554a8b31853b9de7a1fe638a24cce6b35a55f2431009e18780335d2621",
-            ),
-            (
-                b"abc",
-                "0977b339c3c85927071805584d5460d8f20da8389bbe97c59b1cfac291fe9527",
-            ),
-            (
-                &falling,
-                "1a6a5ba08e74a864b5cb052cfb9b2fa128203230a4d9923a329f5427c477a4db",
-            ),
-            (
-                &[0; 128],
-                "2d0e2e241972df39be822a8c682105c64747faf8a10ec032881de7dc67887cc2",
-            ),
+            (b"", "39ccc4554a8b31853b9de7a1fe638a24cce6b35a55f2431009e18780335d2621"),
+            (b"abc", "0977b339c3c85927071805584d5460d8f20da8389bbe97c59b1cfac291fe9527"),
+            (&falling, "1a6a5ba08e74a864b5cb052cfb9b2fa128203230a4d9923a329f5427c477a4db"),
+            (&[0; 128], "2d0e2e241972df39be822a8c682105c64747faf8a10ec032881de7dc67887cc2"),
         ];
         for (data, digest) in cases {
-            assert_eq!(
-                skein(&[], data).to_vec(),
-                hex(digest),
-                "{} bytes",
-                data.len()
-            );
+            assert_eq!(skein(&[], data).to_vec(), hex(digest), "{} bytes", data.len());
         }
     }
 
@@ -193,22 +176,10 @@ mod tests {
         let rising: Vec<u8> = (0..=255).chain(0..=255).collect();
         let odd: Vec<u8> = (0..1000).map(|i| (i % 251) as u8).collect();
         let cases: [(&[u8], &str); 4] = [
-            (
-                b"",
-                "2893854ca23662bd0f1e54e5dee5553b396750b0d75531a92eb3ff17009a864d",
-            ),
-            (
-                &[0; 64],
-                "e8b1dd576752f98d3e5e3c38d3e4e8cfcae76bb11f23de7e80164be63570b141",
-            ),
-            (
-                &rising,
-                "845251ad7bb106df5703f8806c4e07c18fe231f29c94640506a44851a6ef303b",
-            ),
-            (
-                &odd,
-                "cee5747b1c4470db7fcc7bfd124dd3e3ab72bbcf0dd1c219c7937cefbd10aad0",
-            ),
+            (b"", "2893854ca23662bd0f1e54e5dee5553b396750b0d75531a92eb3ff17009a864d"),
+            (&[0; 64], "e8b1dd576752f98d3e5e3c38d3e4e8cfcae76bb11f23de7e80164be63570b141"),
+            (&rising, "845251ad7bb106df5703f8806c4e07c18fe231f29c94640506a44851a6ef303b"),
+            (&odd, "cee5747b1c4470db7fcc7bfd124dd3e3ab72bbcf0dd1c219c7937cefbd10aad0"),
         ];
         for (data, code) in cases {
             assert_eq!(mac(&key, data).to_vec(), hex(code), "{} bytes", data.len());

@@ -49,10 +49,7 @@ impl Compressor {
             Compression::Lzjb => self.lzjb.compress(src, dst),
             Compression::Gzip(level) => self.gzip.compress(level, src, dst),
             Compression::Zle => zle::compress(src, dst),
-            Compression::Zstd(level) => {
-                self.zstd
-                    .compress(level.unwrap_or(ZstdLevel::DEFAULT), src, dst)
-            }
+            Compression::Zstd(level) => self.zstd.compress(level.unwrap_or(ZstdLevel::DEFAULT), src, dst),
         }
     }
 
@@ -66,13 +63,7 @@ impl Compressor {
     ///
     /// A block stays as it is unless an eighth of it is saved (`zio_write_compress`
     /// in OpenZFS).
-    pub fn compress_block(
-        &mut self,
-        setting: Compression,
-        min_alloc: usize,
-        embed: bool,
-        src: &[u8],
-    ) -> Stored<'_> {
+    pub fn compress_block(&mut self, setting: Compression, min_alloc: usize, embed: bool, src: &[u8]) -> Stored<'_> {
         let min_alloc = min_alloc.max(1);
         let limit = limit(setting, min_alloc, embed, src.len());
 
@@ -105,14 +96,6 @@ impl Compressor {
 fn limit(setting: Compression, min_alloc: usize, embed: bool, lsize: usize) -> usize {
     let limit = lsize - lsize / 8;
     // ZLE checks its space in steps, so it is not held to the exact sectors.
-    let sectors = if setting == Compression::Zle {
-        limit
-    } else {
-        limit - limit % min_alloc
-    };
-    if embed {
-        sectors.max(EMBEDDED_MAX.min(limit))
-    } else {
-        sectors
-    }
+    let sectors = if setting == Compression::Zle { limit } else { limit - limit % min_alloc };
+    if embed { sectors.max(EMBEDDED_MAX.min(limit)) } else { sectors }
 }

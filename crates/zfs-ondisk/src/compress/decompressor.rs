@@ -58,20 +58,12 @@ impl Decompressor {
     /// # Errors
     /// [`Error`] if `src` does not stand for exactly that many bytes; `dst` is
     /// then filled with whatever came out.
-    pub fn decompress(
-        &mut self,
-        function: Function,
-        src: &[u8],
-        dst: &mut [u8],
-    ) -> Result<(), Error> {
+    pub fn decompress(&mut self, function: Function, src: &[u8], dst: &mut [u8]) -> Result<(), Error> {
         match function {
             Function::Inherit | Function::On | Function::Empty => Err(Error::Function(function)),
             Function::Off => {
-                let bytes = src.get(..dst.len()).ok_or(Error::Truncated {
-                    function,
-                    need: dst.len(),
-                    have: src.len(),
-                })?;
+                let bytes =
+                    src.get(..dst.len()).ok_or(Error::Truncated { function, need: dst.len(), have: src.len() })?;
                 dst.copy_from_slice(bytes);
                 Ok(())
             }

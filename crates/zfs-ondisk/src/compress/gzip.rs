@@ -13,18 +13,8 @@ pub(super) struct Encoder {
 
 impl Encoder {
     /// Compresses into `dst`; `None` if the result does not fit.
-    pub(super) fn compress(
-        &mut self,
-        level: GzipLevel,
-        src: &[u8],
-        dst: &mut [u8],
-    ) -> Option<usize> {
-        let fresh = || {
-            (
-                level,
-                Compress::new(flate2::Compression::new(level.level().into()), true),
-            )
-        };
+    pub(super) fn compress(&mut self, level: GzipLevel, src: &[u8], dst: &mut [u8]) -> Option<usize> {
+        let fresh = || (level, Compress::new(flate2::Compression::new(level.level().into()), true));
         self.state.take_if(|(last, _)| *last != level);
         let (_, encoder) = self.state.get_or_insert_with(fresh);
         encoder.reset();
@@ -47,32 +37,17 @@ pub(super) struct Decoder {
 
 impl Decoder {
     /// Decompresses into the whole of `dst`.
-    pub(super) fn decompress(
-        &mut self,
-        function: Function,
-        src: &[u8],
-        dst: &mut [u8],
-    ) -> Result<(), Error> {
+    pub(super) fn decompress(&mut self, function: Function, src: &[u8], dst: &mut [u8]) -> Result<(), Error> {
         let decoder = self.state.get_or_insert_with(|| Decompress::new(true));
         decoder.reset(true);
         let status = decoder
             .decompress(src, dst, FlushDecompress::Finish)
-            .map_err(|_| Error::Corrupt {
-                function,
-                what: "it is no zlib stream",
-            })?;
+            .map_err(|_| Error::Corrupt { function, what: "it is no zlib stream" })?;
         let found = usize::try_from(decoder.total_out()).unwrap_or(usize::MAX);
         match status {
             Status::StreamEnd if found == dst.len() => Ok(()),
-            Status::StreamEnd => Err(Error::Length {
-                function,
-                found,
-                expected: dst.len(),
-            }),
-            _ => Err(Error::Corrupt {
-                function,
-                what: "the zlib stream does not end",
-            }),
+            Status::StreamEnd => Err(Error::Length { function, found, expected: dst.len() }),
+            _ => Err(Error::Corrupt { function, what: "the zlib stream does not end" }),
         }
     }
 }

@@ -19,30 +19,15 @@ pub(super) fn compress(src: &[u8], dst: &mut [u8]) -> Option<usize> {
 /// Decompresses into the whole of `dst`.
 pub(super) fn decompress(src: &[u8], dst: &mut [u8]) -> Result<(), Error> {
     let function = Function::Lz4;
-    let truncated = |need| Error::Truncated {
-        function,
-        need,
-        have: src.len(),
-    };
-    let (header, rest) = src
-        .split_first_chunk::<HEADER>()
-        .ok_or_else(|| truncated(HEADER))?;
+    let truncated = |need| Error::Truncated { function, need, have: src.len() };
+    let (header, rest) = src.split_first_chunk::<HEADER>().ok_or_else(|| truncated(HEADER))?;
     let length = u32::from_be_bytes(*header) as usize;
-    let bytes = rest
-        .get(..length)
-        .ok_or_else(|| truncated(length.saturating_add(HEADER)))?;
-    let corrupt = Error::Corrupt {
-        function,
-        what: "it is no LZ4 block of its length",
-    };
+    let bytes = rest.get(..length).ok_or_else(|| truncated(length.saturating_add(HEADER)))?;
+    let corrupt = Error::Corrupt { function, what: "it is no LZ4 block of its length" };
     let size = i32::try_from(dst.len()).map_err(|_| corrupt.clone())?;
     let found = block::decompress_to_buffer(bytes, Some(size), dst).map_err(|_| corrupt)?;
     if found != dst.len() {
-        return Err(Error::Length {
-            function,
-            found,
-            expected: dst.len(),
-        });
+        return Err(Error::Length { function, found, expected: dst.len() });
     }
     Ok(())
 }

@@ -33,8 +33,7 @@ impl Encoder {
                 let Some(&byte) = src.get(from) else { break };
                 if let Some((distance, length)) = self.find(src, from) {
                     let item = ((length - MATCH_MIN) << 10 | distance) as u16;
-                    dst.get_mut(to..to + 2)?
-                        .copy_from_slice(&item.to_be_bytes());
+                    dst.get_mut(to..to + 2)?.copy_from_slice(&item.to_be_bytes());
                     dst[map_at] |= 1 << bit;
                     to += 2;
                     from += length;
@@ -75,25 +74,14 @@ fn common(a: &[u8], b: &[u8]) -> usize {
         }
         length += 8;
     }
-    length
-        + a[length..]
-            .iter()
-            .zip(&b[length..])
-            .take_while(|(a, b)| a == b)
-            .count()
+    length + a[length..].iter().zip(&b[length..]).take_while(|(a, b)| a == b).count()
 }
 
 /// Decompresses into the whole of `dst`.
 pub(super) fn decompress(src: &[u8], dst: &mut [u8]) -> Result<(), Error> {
     let function = Function::Lzjb;
     let mut bytes = src.iter().copied();
-    let mut next = || {
-        bytes.next().ok_or(Error::Truncated {
-            function,
-            need: src.len() + 1,
-            have: src.len(),
-        })
-    };
+    let mut next = || bytes.next().ok_or(Error::Truncated { function, need: src.len() + 1, have: src.len() });
     let mut at = 0;
     while at < dst.len() {
         let map = next()?;
@@ -111,10 +99,7 @@ pub(super) fn decompress(src: &[u8], dst: &mut [u8]) -> Result<(), Error> {
             // The last match of a block may be cut by its end.
             let length = ((item >> 10) + MATCH_MIN).min(dst.len() - at);
             if distance == 0 || distance > at {
-                return Err(Error::Corrupt {
-                    function,
-                    what: "a match reaches back before the block",
-                });
+                return Err(Error::Corrupt { function, what: "a match reaches back before the block" });
             }
             // A match that overlaps what it makes repeats it.
             let made = &mut dst[at - distance..at + length];

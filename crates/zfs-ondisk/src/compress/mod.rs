@@ -33,8 +33,6 @@ pub fn is_zero(data: &[u8]) -> bool {
     // first one settles most blocks.
     let groups = data.chunks_exact(256);
     let rest = groups.remainder();
-    groups
-        .map(|group| group.iter().fold(0, |acc, byte| acc | byte))
-        .all(|acc| acc == 0)
+    groups.map(|group| group.iter().fold(0, |acc, byte| acc | byte)).all(|acc| acc == 0)
         && rest.iter().all(|&byte| byte == 0)
 }

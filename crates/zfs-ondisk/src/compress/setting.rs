@@ -39,10 +39,7 @@ pub struct ZstdLevel(pub(super) i16);
 
 /// A value that the property `compression` does not take.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "compression '{value}' is unknown; expected one of {}",
-    Compression::ACCEPTED
-)]
+#[error("compression '{value}' is unknown; expected one of {}", Compression::ACCEPTED)]
 pub struct UnknownCompression {
     /// The value, in text or as a number.
     pub value: String,
@@ -81,9 +78,7 @@ impl Compression {
     pub fn to_property(self) -> u64 {
         match self {
             Self::On => Function::On.number().into(),
-            Self::Zstd(Some(level)) => {
-                u64::from(Function::Zstd.number()) | u64::from(level.number()) << FUNCTION_BITS
-            }
+            Self::Zstd(Some(level)) => u64::from(Function::Zstd.number()) | u64::from(level.number()) << FUNCTION_BITS,
             other => other.function().number().into(),
         }
     }
@@ -93,17 +88,12 @@ impl Compression {
     /// # Errors
     /// [`UnknownCompression`] if there is none.
     pub fn from_property(value: u64) -> Result<Self, UnknownCompression> {
-        let unknown = || UnknownCompression {
-            value: value.to_string(),
-        };
+        let unknown = || UnknownCompression { value: value.to_string() };
         let level = u8::try_from(value >> FUNCTION_BITS).map_err(|_| unknown())?;
-        let function = Function::from_number((value & ((1 << FUNCTION_BITS) - 1)) as u8)
-            .ok_or_else(unknown)?;
+        let function = Function::from_number((value & ((1 << FUNCTION_BITS) - 1)) as u8).ok_or_else(unknown)?;
         match (function, level) {
             (Function::Zstd, 0) => Ok(Self::Zstd(None)),
-            (Function::Zstd, level) => ZstdLevel::from_number(level)
-                .map(|l| Self::Zstd(Some(l)))
-                .ok_or_else(unknown),
+            (Function::Zstd, level) => ZstdLevel::from_number(level).map(|l| Self::Zstd(Some(l))).ok_or_else(unknown),
             (Function::On, 0) => Ok(Self::On),
             (Function::Off, 0) => Ok(Self::Off),
             (Function::Lzjb, 0) => Ok(Self::Lzjb),
@@ -132,21 +122,15 @@ impl FromStr for Compression {
                 if let Some(level) = text.strip_prefix("gzip-") {
                     decimal(level).and_then(GzipLevel::new).map(Self::Gzip)
                 } else if let Some(level) = text.strip_prefix("zstd-fast-") {
-                    decimal(level)
-                        .and_then(|l: i16| ZstdLevel::new(-l))
-                        .map(|l| Self::Zstd(Some(l)))
+                    decimal(level).and_then(|l: i16| ZstdLevel::new(-l)).map(|l| Self::Zstd(Some(l)))
                 } else if let Some(level) = text.strip_prefix("zstd-") {
-                    decimal(level)
-                        .and_then(ZstdLevel::new)
-                        .map(|l| Self::Zstd(Some(l)))
+                    decimal(level).and_then(ZstdLevel::new).map(|l| Self::Zstd(Some(l)))
                 } else {
                     None
                 }
             }
         };
-        setting.ok_or_else(|| UnknownCompression {
-            value: text.to_owned(),
-        })
+        setting.ok_or_else(|| UnknownCompression { value: text.to_owned() })
     }
 }
 
@@ -180,10 +164,7 @@ impl GzipLevel {
     }
 
     fn of(function: Function) -> Option<Self> {
-        function
-            .number()
-            .checked_sub(Function::Gzip1.number() - 1)
-            .and_then(Self::new)
+        function.number().checked_sub(Function::Gzip1.number() - 1).and_then(Self::new)
     }
 
     fn function(self) -> Function {
@@ -200,16 +181,11 @@ impl ZstdLevel {
     const FAST_1: u8 = 103;
 
     /// The fast levels, in the order of their numbers.
-    const FAST: [i16; 21] = [
-        1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 20, 30, 40, 50, 60, 70, 80, 90, 100, 500, 1000,
-    ];
+    const FAST: [i16; 21] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 20, 30, 40, 50, 60, 70, 80, 90, 100, 500, 1000];
 
     /// The level, if it is one that ZFS knows; fast levels are negative.
     pub fn new(level: i16) -> Option<Self> {
-        let known = (1..=19).contains(&level)
-            || level
-                .checked_neg()
-                .is_some_and(|fast| Self::FAST.contains(&fast));
+        let known = (1..=19).contains(&level) || level.checked_neg().is_some_and(|fast| Self::FAST.contains(&fast));
         known.then_some(Self(level))
     }
 
@@ -290,38 +266,15 @@ mod tests {
 
     #[test]
     fn values_that_do_not_exist_are_refused_with_those_that_do() {
-        for text in [
-            "", "lz5", "gzip-0", "gzip-10", "gzip-06", "zstd-0", "zstd-20", "zstd-+3", "zstd--3",
-        ] {
+        for text in ["", "lz5", "gzip-0", "gzip-10", "gzip-06", "zstd-0", "zstd-20", "zstd-+3", "zstd--3"] {
             let error = text.parse::<Compression>().unwrap_err().to_string();
-            assert!(
-                error.contains(&format!("'{text}'")) && error.contains("zstd-fast-10"),
-                "{error}"
-            );
+            assert!(error.contains(&format!("'{text}'")) && error.contains("zstd-fast-10"), "{error}");
         }
-        for text in [
-            "zstd-fast-",
-            "zstd-fast-0",
-            "zstd-fast-11",
-            "zstd-fast-300",
-            "empty",
-            "inherit",
-            "LZ4",
-        ] {
+        for text in ["zstd-fast-", "zstd-fast-0", "zstd-fast-11", "zstd-fast-300", "empty", "inherit", "LZ4"] {
             assert!(text.parse::<Compression>().is_err(), "{text}");
         }
-        for number in [
-            0,
-            4,
-            17,
-            127,
-            15 | 1 << 7,
-            16 | 20 << 7,
-            16 | 102 << 7,
-            16 | 124 << 7,
-            16 | 256 << 7,
-            u64::MAX,
-        ] {
+        for number in [0, 4, 17, 127, 15 | 1 << 7, 16 | 20 << 7, 16 | 102 << 7, 16 | 124 << 7, 16 | 256 << 7, u64::MAX]
+        {
             assert!(Compression::from_property(number).is_err(), "{number}");
         }
     }

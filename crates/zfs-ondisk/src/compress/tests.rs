@@ -26,14 +26,8 @@ const SETTINGS: [&str; 18] = [
     "zstd-fast-1000",
 ];
 
-const FUNCTIONS: [Function; 6] = [
-    Function::Lzjb,
-    Function::Gzip1,
-    Function::Gzip9,
-    Function::Zle,
-    Function::Lz4,
-    Function::Zstd,
-];
+const FUNCTIONS: [Function; 6] =
+    [Function::Lzjb, Function::Gzip1, Function::Gzip9, Function::Zle, Function::Lz4, Function::Zstd];
 
 fn setting(name: &str) -> Compression {
     name.parse().unwrap()
@@ -53,20 +47,8 @@ fn noise(length: usize) -> Vec<u8> {
 
 /// Text of few words, with a run of zeros and some noise in it.
 fn mixture(length: usize) -> Vec<u8> {
-    let words = [
-        "pool",
-        "vdev",
-        "uberblock",
-        "txg",
-        "dnode",
-        "object set",
-        "space map",
-        "\n",
-    ];
-    let mut data: Vec<u8> = noise(length)
-        .iter()
-        .flat_map(|&n| words[usize::from(n) % words.len()].bytes())
-        .collect();
+    let words = ["pool", "vdev", "uberblock", "txg", "dnode", "object set", "space map", "\n"];
+    let mut data: Vec<u8> = noise(length).iter().flat_map(|&n| words[usize::from(n) % words.len()].bytes()).collect();
     data.truncate(length);
     let part = length / 8;
     data[3 * part..4 * part].fill(0);
@@ -81,11 +63,7 @@ fn round_trip<'a>(compressor: &'a mut Compressor, setting: Compression, data: &[
         assert_eq!(function, setting.function());
         let mut back = vec![0xAA; data.len()];
         decompress(function, out, &mut back).unwrap();
-        assert!(
-            back == data,
-            "{setting}: {} bytes came back different",
-            data.len()
-        );
+        assert!(back == data, "{setting}: {} bytes came back different", data.len());
     }
     stored
 }
@@ -94,9 +72,7 @@ fn round_trip<'a>(compressor: &'a mut Compressor, setting: Compression, data: &[
 fn blocks_of_every_size_come_back() {
     let mut compressor = Compressor::new();
     for name in SETTINGS {
-        for size in [
-            512, 1024, 1536, 4096, 65024, 65536, 66048, 131_072, 1_048_576,
-        ] {
+        for size in [512, 1024, 1536, 4096, 65024, 65536, 66048, 131_072, 1_048_576] {
             if size == 131_072 && !name.ends_with("1000") && name != "zle" {
                 let stored = round_trip(&mut compressor, setting(name), &mixture(size));
                 let Stored::Compressed(function, out) = stored else { panic!("{name}: {stored:?}") };
@@ -123,9 +99,8 @@ fn compressors_move_between_threads() {
     let mut stay = Compressor::new();
     let here = round_trip(&mut stay, setting("zstd"), &data);
     round_trip(&mut compressor, setting("zstd"), &data);
-    let there = std::thread::scope(|scope| {
-        scope.spawn(|| round_trip(&mut compressor, setting("zstd"), &data)).join().unwrap()
-    });
+    let there =
+        std::thread::scope(|scope| scope.spawn(|| round_trip(&mut compressor, setting("zstd"), &data)).join().unwrap());
     assert!(here == there);
 }
 
@@ -146,14 +121,7 @@ fn what_cannot_be_compressed_stays_as_it_is() {
 fn the_result_does_not_depend_on_what_was_compressed_before() {
     // Data that does not fit stops the encoders midway: zlib-rs 0.6.8 made
     // unreadable streams after that.
-    let blocks = [
-        noise(131_072),
-        mixture(131_072),
-        noise(4096),
-        mixture(8192),
-        noise(65536),
-        mixture(131_072),
-    ];
+    let blocks = [noise(131_072), mixture(131_072), noise(4096), mixture(8192), noise(65536), mixture(131_072)];
     for name in SETTINGS {
         let mut used = Compressor::new();
         for block in &blocks {
@@ -193,10 +161,7 @@ fn a_block_of_one_allocation_is_embedded_or_stays_as_it_is() {
     decompress(Function::Lz4, out, &mut back).unwrap();
     assert_eq!(back, small);
 
-    assert_eq!(
-        compressor.compress_block(Compression::Lz4, 4096, false, &small),
-        Stored::Plain
-    );
+    assert_eq!(compressor.compress_block(Compression::Lz4, 4096, false, &small), Stored::Plain);
 }
 
 #[test]
@@ -204,9 +169,7 @@ fn the_header_of_zstd_tells_length_level_and_version() {
     let data = mixture(131_072);
     for (name, number) in [("zstd", 3), ("zstd-19", 19), ("zstd-fast-500", 122)] {
         let mut out = vec![0; data.len()];
-        let length = Compressor::new()
-            .compress(setting(name), &data, &mut out)
-            .unwrap();
+        let length = Compressor::new().compress(setting(name), &data, &mut out).unwrap();
         assert_eq!(out[..4], u32::try_from(length - 8).unwrap().to_be_bytes());
         assert_eq!(out[4], number);
         assert_eq!(out[5], 0);
@@ -219,9 +182,7 @@ fn the_header_of_zstd_tells_length_level_and_version() {
 fn gzip_is_a_zlib_stream() {
     let data = mixture(4096);
     let mut out = vec![0; 4096];
-    Compressor::new()
-        .compress(setting("gzip-9"), &data, &mut out)
-        .unwrap();
+    Compressor::new().compress(setting("gzip-9"), &data, &mut out).unwrap();
     assert_eq!(out[0], 0x78);
     assert_eq!(u16::from_be_bytes([out[0], out[1]]) % 31, 0);
 }
@@ -240,9 +201,7 @@ fn zle_and_lzjb_blocks_are_read_as_they_are_defined() {
 #[test]
 fn errors_say_what_is_wrong() {
     let mut block = vec![0; 4096];
-    let message = |function, src: &[u8], dst: &mut [u8]| {
-        decompress(function, src, dst).unwrap_err().to_string()
-    };
+    let message = |function, src: &[u8], dst: &mut [u8]| decompress(function, src, dst).unwrap_err().to_string();
     assert_eq!(
         message(Function::Lz4, &[0, 0, 2, 0, 1], &mut block),
         "lz4 block of 5 bytes is cut short: at least 516 bytes expected"
@@ -255,18 +214,12 @@ fn errors_say_what_is_wrong() {
         message(Function::Zle, &[255; 4096], &mut block),
         "zle block is damaged: a run goes past the end of the block"
     );
-    assert_eq!(
-        message(Function::Gzip6, &[7; 512], &mut block),
-        "gzip-6 block is damaged: it is no zlib stream"
-    );
+    assert_eq!(message(Function::Gzip6, &[7; 512], &mut block), "gzip-6 block is damaged: it is no zlib stream");
     assert_eq!(
         message(Function::Off, &[0; 512], &mut block),
         "uncompressed block of 512 bytes is cut short: at least 4096 bytes expected"
     );
-    assert_eq!(
-        message(Function::On, &[0; 512], &mut block),
-        "a block cannot be stored with compression function 'on'"
-    );
+    assert_eq!(message(Function::On, &[0; 512], &mut block), "a block cannot be stored with compression function 'on'");
 }
 
 #[test]
@@ -274,26 +227,15 @@ fn a_block_of_another_length_is_refused() {
     let data = mixture(8192);
     for name in SETTINGS {
         let mut out = vec![0; 2 * data.len()];
-        let length = Compressor::new()
-            .compress(setting(name), &data, &mut out)
-            .unwrap();
+        let length = Compressor::new().compress(setting(name), &data, &mut out).unwrap();
         out.truncate(length);
         let function = setting(name).function();
-        assert!(
-            decompress(function, &out, &mut [0; 8192 + 512]).is_err(),
-            "{name}"
-        );
+        assert!(decompress(function, &out, &mut [0; 8192 + 512]).is_err(), "{name}");
         // Neither zle nor lzjb holds its length: what is left over may be padding.
         if !matches!(function, Function::Zle | Function::Lzjb) {
-            assert!(
-                decompress(function, &out, &mut [0; 8192 - 512]).is_err(),
-                "{name}"
-            );
+            assert!(decompress(function, &out, &mut [0; 8192 - 512]).is_err(), "{name}");
         }
-        assert!(
-            decompress(function, &out[..length / 2], &mut [0; 8192]).is_err(),
-            "{name}"
-        );
+        assert!(decompress(function, &out[..length / 2], &mut [0; 8192]).is_err(), "{name}");
         assert!(decompress(function, &[], &mut [0; 8192]).is_err(), "{name}");
     }
 }
@@ -315,13 +257,7 @@ fn zeros_are_found_at_any_length() {
 
 #[test]
 fn numbers_and_names_of_functions_are_those_of_openzfs() {
-    for (number, name) in [
-        (0, "inherit"),
-        (2, "uncompressed"),
-        (5, "gzip-1"),
-        (14, "zle"),
-        (16, "zstd"),
-    ] {
+    for (number, name) in [(0, "inherit"), (2, "uncompressed"), (5, "gzip-1"), (14, "zle"), (16, "zstd")] {
         let function = Function::from_number(number).unwrap();
         assert_eq!((function.number(), function.name()), (number, name));
     }
@@ -333,9 +269,7 @@ fn runs() -> impl Strategy<Value = Vec<u8>> {
     let run = (0..4u8, any::<u8>(), 1..200usize).prop_map(|(kind, byte, length)| match kind {
         0 => vec![0; length],
         1 => vec![byte; length],
-        _ => (0..length)
-            .map(|i| byte.wrapping_mul(i as u8 | 1))
-            .collect(),
+        _ => (0..length).map(|i| byte.wrapping_mul(i as u8 | 1)).collect(),
     });
     prop::collection::vec(run, 1..200).prop_map(|runs| {
         let mut data = runs.concat();

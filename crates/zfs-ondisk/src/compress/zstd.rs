@@ -30,12 +30,7 @@ pub(super) struct Encoder {
 
 impl Encoder {
     /// Compresses into `dst`; `None` if the result does not fit.
-    pub(super) fn compress(
-        &mut self,
-        level: ZstdLevel,
-        src: &[u8],
-        dst: &mut [u8],
-    ) -> Option<usize> {
+    pub(super) fn compress(&mut self, level: ZstdLevel, src: &[u8], dst: &mut [u8]) -> Option<usize> {
         let (header, room) = dst.split_first_chunk_mut::<HEADER>()?;
         if level >= SLOW {
             // OpenZFS gives up such blocks by the same test (zfs_zstd.c).
@@ -90,32 +85,16 @@ impl Decoder {
     /// Decompresses into the whole of `dst`.
     pub(super) fn decompress(&mut self, src: &[u8], dst: &mut [u8]) -> Result<(), Error> {
         let function = Function::Zstd;
-        let truncated = |need| Error::Truncated {
-            function,
-            need,
-            have: src.len(),
-        };
-        let (header, rest) = src
-            .split_first_chunk::<HEADER>()
-            .ok_or_else(|| truncated(HEADER))?;
+        let truncated = |need| Error::Truncated { function, need, have: src.len() };
+        let (header, rest) = src.split_first_chunk::<HEADER>().ok_or_else(|| truncated(HEADER))?;
         let length = u32::from_be_bytes([header[0], header[1], header[2], header[3]]) as usize;
-        let frame = rest
-            .get(..length)
-            .ok_or_else(|| truncated(length.saturating_add(HEADER)))?;
-        let context = self.context().ok_or(Error::Corrupt {
-            function,
-            what: "no decoder could be made",
-        })?;
-        let found = context.decompress(dst, frame).map_err(|_| Error::Corrupt {
-            function,
-            what: "it is no zstd frame of its length",
-        })?;
+        let frame = rest.get(..length).ok_or_else(|| truncated(length.saturating_add(HEADER)))?;
+        let context = self.context().ok_or(Error::Corrupt { function, what: "no decoder could be made" })?;
+        let found = context
+            .decompress(dst, frame)
+            .map_err(|_| Error::Corrupt { function, what: "it is no zstd frame of its length" })?;
         if found != dst.len() {
-            return Err(Error::Length {
-                function,
-                found,
-                expected: dst.len(),
-            });
+            return Err(Error::Length { function, found, expected: dst.len() });
         }
         Ok(())
     }
@@ -123,9 +102,7 @@ impl Decoder {
     fn context(&mut self) -> Option<&mut DCtx<'static>> {
         if self.state.is_none() {
             let mut context = DCtx::try_create()?;
-            context
-                .set_parameter(DParameter::Format(FrameFormat::Magicless))
-                .ok()?;
+            context.set_parameter(DParameter::Format(FrameFormat::Magicless)).ok()?;
             self.state = Some(context);
         }
         self.state.as_mut()

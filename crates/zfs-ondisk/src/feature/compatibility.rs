@@ -31,9 +31,7 @@ pub enum CompatibilityError {
         near: Vec<String>,
     },
     /// A file is empty, too large, or does not end in a newline.
-    #[error(
-        "a compatibility file has 1 to {MAX_COMPATIBILITY_FILE} bytes and ends in a newline; this one has {size}"
-    )]
+    #[error("a compatibility file has 1 to {MAX_COMPATIBILITY_FILE} bytes and ends in a newline; this one has {size}")]
     NotAList {
         /// The file's size in bytes.
         size: usize,
@@ -59,10 +57,7 @@ impl Compatibility {
         for name in list.split(',').filter(|name| !name.is_empty()) {
             features = features.intersection(built_in(name)?);
         }
-        Ok(Compatibility {
-            features,
-            unknown: Vec::new(),
-        })
+        Ok(Compatibility { features, unknown: Vec::new() })
     }
 
     /// The features that a file lists, separated by white space and commas; `#`
@@ -74,16 +69,10 @@ impl Compatibility {
         if file.len() > MAX_COMPATIBILITY_FILE || !file.ends_with('\n') {
             return Err(CompatibilityError::NotAList { size: file.len() });
         }
-        let mut allowed = Compatibility {
-            features: FeatureSet::EMPTY,
-            unknown: Vec::new(),
-        };
+        let mut allowed = Compatibility { features: FeatureSet::EMPTY, unknown: Vec::new() };
         for line in file.lines() {
             let line = line.split('#').next().unwrap_or(line);
-            for word in line
-                .split([',', ' ', '\t', '\r'])
-                .filter(|word| !word.is_empty())
-            {
+            for word in line.split([',', ' ', '\t', '\r']).filter(|word| !word.is_empty()) {
                 match Feature::by_name(word) {
                     Some(feature) => allowed.features.insert(feature),
                     None => allowed.unknown.push(word.to_owned()),
@@ -103,9 +92,7 @@ impl Compatibility {
 
     /// The names of all built-in sets, aliases included.
     pub fn names() -> impl Iterator<Item = &'static str> {
-        ["off", "legacy", "portable"]
-            .into_iter()
-            .chain(lines().flat_map(|(names, _)| names.split(' ')))
+        ["off", "legacy", "portable"].into_iter().chain(lines().flat_map(|(names, _)| names.split(' ')))
     }
 }
 
@@ -119,10 +106,7 @@ fn built_in(name: &str) -> Result<FeatureSet, CompatibilityError> {
     let line = lines().find(|(names, _)| names.split(' ').any(|n| n == name));
     let Some((_, words)) = line else {
         let near = nearest(name, Compatibility::names());
-        return Err(CompatibilityError::UnknownSet {
-            name: name.to_owned(),
-            near,
-        });
+        return Err(CompatibilityError::UnknownSet { name: name.to_owned(), near });
     };
     let mut features = FeatureSet::EMPTY;
     for word in words.split(' ') {
@@ -136,8 +120,5 @@ fn built_in(name: &str) -> Result<FeatureSet, CompatibilityError> {
 
 /// The names and the words of every built-in set.
 fn lines() -> impl Iterator<Item = (&'static str, &'static str)> {
-    BUILT_IN
-        .lines()
-        .filter(|line| !line.starts_with('#'))
-        .filter_map(|line| line.split_once(": "))
+    BUILT_IN.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split_once(": "))
 }

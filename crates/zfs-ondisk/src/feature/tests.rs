@@ -18,22 +18,14 @@ fn every_feature_is_found_by_its_name_and_by_its_guid() {
 fn features_carry_the_flags_of_openzfs() {
     let f = Feature::HoleBirth;
     assert!(f.in_label() && f.active_when_enabled() && !f.read_only_compatible());
-    assert!(
-        Feature::SpacemapV2.read_only_compatible() && Feature::SpacemapV2.active_when_enabled()
-    );
+    assert!(Feature::SpacemapV2.read_only_compatible() && Feature::SpacemapV2.active_when_enabled());
     assert!(Feature::LargeBlocks.per_dataset() && !Feature::LargeBlocks.read_only_compatible());
     assert!(Feature::DynamicGangHeader.not_by_upgrade());
     for feature in Feature::all() {
         // What cannot be read without the feature cannot be read-only compatible.
-        assert!(
-            !(feature.in_label() && feature.read_only_compatible()),
-            "{feature:?}"
-        );
+        assert!(!(feature.in_label() && feature.read_only_compatible()), "{feature:?}");
         if feature.per_dataset() {
-            assert!(
-                feature.dependencies().contains(&Feature::ExtensibleDataset),
-                "{feature:?}"
-            );
+            assert!(feature.dependencies().contains(&Feature::ExtensibleDataset), "{feature:?}");
         }
     }
 }
@@ -41,13 +33,7 @@ fn features_carry_the_flags_of_openzfs() {
 #[test]
 fn a_closure_holds_the_dependencies_of_dependencies() {
     let set = FeatureSet::from(Feature::RedactionListSpill).closure();
-    let expected = [
-        "extensible_dataset",
-        "bookmarks",
-        "redaction_bookmarks",
-        "bookmark_v2",
-        "redaction_list_spill",
-    ];
+    let expected = ["extensible_dataset", "bookmarks", "redaction_bookmarks", "bookmark_v2", "redaction_list_spill"];
     assert_eq!(names(set), expected);
 }
 
@@ -77,11 +63,7 @@ fn sets_have_as_many_features_as_in_openzfs() {
         ("grub2", 22),
         ("legacy", 0),
     ] {
-        assert_eq!(
-            Compatibility::named(name).unwrap().features.len(),
-            count,
-            "{name}"
-        );
+        assert_eq!(Compatibility::named(name).unwrap().features.len(), count, "{name}");
     }
 }
 
@@ -105,23 +87,14 @@ fn several_sets_allow_what_all_of_them_allow() {
 fn a_file_lists_features_between_commas_and_comments() {
     let file = "# for us\nlz4_compress, hole_birth,\tenabled_txg # and no more\r\n\nwarp_drive\n";
     let allowed = Compatibility::parse(file).unwrap();
-    assert_eq!(
-        names(allowed.features),
-        ["lz4_compress", "enabled_txg", "hole_birth"]
-    );
+    assert_eq!(names(allowed.features), ["lz4_compress", "enabled_txg", "hole_birth"]);
     assert_eq!(allowed.unknown, ["warp_drive"]);
 }
 
 #[test]
 fn a_file_that_openzfs_refuses_is_refused() {
-    assert_eq!(
-        Compatibility::parse(""),
-        Err(CompatibilityError::NotAList { size: 0 })
-    );
-    assert_eq!(
-        Compatibility::parse("skein"),
-        Err(CompatibilityError::NotAList { size: 5 })
-    );
+    assert_eq!(Compatibility::parse(""), Err(CompatibilityError::NotAList { size: 0 }));
+    assert_eq!(Compatibility::parse("skein"), Err(CompatibilityError::NotAList { size: 5 }));
     let long = "#".repeat(MAX_COMPATIBILITY_FILE) + "\n";
     assert!(Compatibility::parse(&long).is_err());
 }
@@ -134,12 +107,6 @@ fn an_unknown_set_suggests_names_like_it() {
 
 #[test]
 fn a_feature_that_lacks_its_dependency_is_not_satisfied() {
-    let set: FeatureSet = [
-        Feature::LogSpacemap,
-        Feature::Skein,
-        Feature::ExtensibleDataset,
-    ]
-    .into_iter()
-    .collect();
+    let set: FeatureSet = [Feature::LogSpacemap, Feature::Skein, Feature::ExtensibleDataset].into_iter().collect();
     assert_eq!(names(set.satisfied()), ["extensible_dataset", "skein"]);
 }

@@ -26,12 +26,7 @@ pub(super) trait Source {
 }
 
 /// Reads the value of a pair of type `code` with `count` elements.
-pub(super) fn read_value<S: Source>(
-    source: &mut S,
-    code: u32,
-    count: usize,
-    depth: usize,
-) -> Result<Value, NvError> {
+pub(super) fn read_value<S: Source>(source: &mut S, code: u32, count: usize, depth: usize) -> Result<Value, NvError> {
     let elements = match code {
         1 => Some(0),
         2..=9 | 18 | 19 | 21..=23 | 27 => Some(1),
@@ -80,11 +75,7 @@ pub(super) fn read_value<S: Source>(
         26 => Value::UInt8Array(ints(s, count, 1, |v| v as u8)?),
         27 => Value::Double(s.int(8)?),
         other => {
-            return Err(NvError::Malformed {
-                at: s.position(),
-                expected: "a type from 1 to 27",
-                found: other.into(),
-            });
+            return Err(NvError::Malformed { at: s.position(), expected: "a type from 1 to 27", found: other.into() });
         }
     })
 }
@@ -104,11 +95,7 @@ fn boolean<S: Source>(source: &mut S) -> Result<bool, NvError> {
     match source.int(4)? {
         0 => Ok(false),
         1 => Ok(true),
-        found => Err(NvError::Malformed {
-            at,
-            expected: "a boolean, 0 or 1,",
-            found,
-        }),
+        found => Err(NvError::Malformed { at, expected: "a boolean, 0 or 1,", found }),
     }
 }
 
@@ -129,11 +116,7 @@ pub(super) trait Sink {
 }
 
 /// Writes a value, nested `depth` lists deep.
-pub(super) fn write_value<S: Sink>(
-    sink: &mut S,
-    value: &Value,
-    depth: usize,
-) -> Result<(), NvError> {
+pub(super) fn write_value<S: Sink>(sink: &mut S, value: &Value, depth: usize) -> Result<(), NvError> {
     let s = sink;
     match value {
         Value::Boolean => {}

@@ -8,37 +8,27 @@
 //! list ended by four zero bytes; its version and flags are in the pair.
 
 use super::codec::{
-    NVLIST_LEN, PAIR_LEN, POINTER_LEN, Sink, Source, element_count, lossy, pair_size, read_value,
-    value_offset, write_value,
+    NVLIST_LEN, PAIR_LEN, POINTER_LEN, Sink, Source, element_count, lossy, pair_size, read_value, value_offset,
+    write_value,
 };
 use super::{ENCODE_NATIVE, HEADER_LEN, LITTLE_ENDIAN, NvError, NvList};
 use crate::bytes::{ByteOrder, Truncated, View};
 
 impl From<Truncated> for NvError {
     fn from(t: Truncated) -> Self {
-        NvError::Truncated {
-            at: t.offset,
-            need: t.need,
-            have: t.have,
-        }
+        NvError::Truncated { at: t.offset, need: t.need, have: t.have }
     }
 }
 
 pub(super) fn decode(packed: &[u8], order: ByteOrder) -> Result<NvList, NvError> {
-    let mut reader = Reader {
-        view: View::new(packed, order),
-        at: HEADER_LEN,
-        end: packed.len(),
-    };
+    let mut reader = Reader { view: View::new(packed, order), at: HEADER_LEN, end: packed.len() };
     let mut list = reader.header()?;
     reader.pairs(&mut list, 0)?;
     Ok(list)
 }
 
 pub(super) fn encode(list: &NvList) -> Result<Vec<u8>, NvError> {
-    let mut writer = Writer {
-        out: vec![ENCODE_NATIVE, LITTLE_ENDIAN, 0, 0],
-    };
+    let mut writer = Writer { out: vec![ENCODE_NATIVE, LITTLE_ENDIAN, 0, 0] };
     writer.int(0, 4);
     writer.int(list.flags.into(), 4);
     writer.pairs(list, 0)?;
@@ -60,11 +50,7 @@ impl<'a> Reader<'a> {
                 self.at = next;
                 Ok(self.view.bytes(at, len)?)
             }
-            _ => Err(NvError::Truncated {
-                at,
-                need: len,
-                have: self.end,
-            }),
+            _ => Err(NvError::Truncated { at, need: len, have: self.end }),
         }
     }
 
@@ -73,16 +59,9 @@ impl<'a> Reader<'a> {
         let at = self.at;
         let version = self.int(4)?;
         if version != 0 {
-            return Err(NvError::Malformed {
-                at,
-                expected: "nvlist version 0",
-                found: version,
-            });
+            return Err(NvError::Malformed { at, expected: "nvlist version 0", found: version });
         }
-        Ok(NvList {
-            flags: self.int(4)? as u32,
-            pairs: Vec::new(),
-        })
+        Ok(NvList { flags: self.int(4)? as u32, pairs: Vec::new() })
     }
 
     fn pairs(&mut self, list: &mut NvList, depth: usize) -> Result<(), NvError> {
@@ -145,14 +124,11 @@ impl Source for Reader<'_> {
 
     fn string(&mut self) -> Result<Vec<u8>, NvError> {
         let rest = self.view.bytes(self.at, self.end.saturating_sub(self.at))?;
-        let len = rest
-            .iter()
-            .position(|&b| b == 0)
-            .ok_or(NvError::Truncated {
-                at: self.at,
-                need: rest.len() + 1,
-                have: self.end,
-            })?;
+        let len = rest.iter().position(|&b| b == 0).ok_or(NvError::Truncated {
+            at: self.at,
+            need: rest.len() + 1,
+            have: self.end,
+        })?;
         self.at += len + 1;
         Ok(rest[..len].to_vec())
     }
@@ -224,15 +200,13 @@ impl Sink for Writer {
     }
 
     fn strings(&mut self, strings: &[Vec<u8>]) {
-        self.out
-            .resize(self.out.len() + strings.len() * POINTER_LEN, 0);
+        self.out.resize(self.out.len() + strings.len() * POINTER_LEN, 0);
         strings.iter().for_each(|s| self.string(s));
     }
 
     fn lists(&mut self, lists: &[NvList], array: bool, depth: usize) -> Result<(), NvError> {
         if array {
-            self.out
-                .resize(self.out.len() + lists.len() * POINTER_LEN, 0);
+            self.out.resize(self.out.len() + lists.len() * POINTER_LEN, 0);
         }
         for list in lists {
             self.int(0, 4);

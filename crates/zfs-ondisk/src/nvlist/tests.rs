@@ -38,11 +38,7 @@ fn leaf() -> impl Strategy<Value = Value> {
 }
 
 fn list_of(value: impl Strategy<Value = Value>) -> impl Strategy<Value = NvList> {
-    vec((bytes(), value), 0..6).prop_map(|pairs| {
-        pairs
-            .into_iter()
-            .fold(NvList::new(), |list, (n, v)| list.with(n, v))
-    })
+    vec((bytes(), value), 0..6).prop_map(|pairs| pairs.into_iter().fold(NvList::new(), |list, (n, v)| list.with(n, v)))
 }
 
 fn list() -> impl Strategy<Value = NvList> {
@@ -149,9 +145,7 @@ fn lists_nested_too_deep_are_refused_both_ways() {
     // 100,000 levels of one-pair lists, written by hand.
     let mut packed = vec![1, 1, 0, 0];
     for _ in 0..100_000 {
-        packed.extend([
-            0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 8, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0, 19, 0, 0, 0, 1,
-        ]);
+        packed.extend([0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 8, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0, 19, 0, 0, 0, 1]);
     }
     assert_eq!(NvList::decode(&packed), Err(NvError::TooDeep));
 }
@@ -166,49 +160,29 @@ fn a_count_larger_than_the_list_is_truncation() {
     ] {
         let mut packed = NvList::new().with("many", value).to_native().unwrap();
         packed[4 + 8 + 8..][..4].copy_from_slice(&u32::MAX.to_le_bytes());
-        assert!(matches!(
-            NvList::decode(&packed),
-            Err(NvError::Truncated { .. })
-        ));
+        assert!(matches!(NvList::decode(&packed), Err(NvError::Truncated { .. })));
     }
 }
 
 #[test]
 fn a_name_or_string_with_a_nul_cannot_be_packed() {
-    assert_eq!(
-        NvList::new().with("a\0b", 1).to_xdr(),
-        Err(NvError::Nul("a\0b".into()))
-    );
-    assert_eq!(
-        NvList::new().with("a", "x\0").to_native(),
-        Err(NvError::Nul("x\0".into()))
-    );
+    assert_eq!(NvList::new().with("a\0b", 1).to_xdr(), Err(NvError::Nul("a\0b".into())));
+    assert_eq!(NvList::new().with("a", "x\0").to_native(), Err(NvError::Nul("x\0".into())));
 }
 
 #[test]
 fn getters_say_which_key_is_missing_or_of_another_type() {
-    let list = NvList::new()
-        .with("name", "zroot")
-        .with("flag", Value::Boolean);
+    let list = NvList::new().with("name", "zroot").with("flag", Value::Boolean);
     assert_eq!(list.str("name"), Ok("zroot"));
     assert_eq!(list.bool("flag"), Ok(true));
-    assert_eq!(
-        list.u64("txg").unwrap_err().to_string(),
-        "nvlist has no key \"txg\""
-    );
-    assert_eq!(
-        list.u64("name").unwrap_err().to_string(),
-        "nvlist key \"name\" is a string, but a uint64 was expected"
-    );
+    assert_eq!(list.u64("txg").unwrap_err().to_string(), "nvlist has no key \"txg\"");
+    assert_eq!(list.u64("name").unwrap_err().to_string(), "nvlist key \"name\" is a string, but a uint64 was expected");
 }
 
 #[test]
 fn a_name_set_twice_keeps_the_later_value() {
     let list = NvList::new().with("a", 1).with("b", 2).with("a", 3);
-    assert_eq!(
-        (list.len(), list.u64("a"), list.u64("b")),
-        (2, Ok(3), Ok(2))
-    );
+    assert_eq!((list.len(), list.u64("a"), list.u64("b")), (2, Ok(3), Ok(2)));
 }
 
 /// The nvlist of a label: at 16 KiB, 112 KiB long, of which the last 40 bytes
@@ -246,14 +220,8 @@ fn labels_that_openzfs_wrote_decode_and_encode_to_the_same_bytes() {
         assert_eq!(list.str("name"), Ok(pool), "{file}");
         assert_eq!(list.u64("version"), Ok(5000), "{file}");
         assert_eq!(list.u64("state"), Ok(1), "{file}: exported");
-        assert!(
-            list.u64("pool_guid").unwrap() != 0 && list.u64("txg").unwrap() > 4,
-            "{file}"
-        );
-        assert!(
-            !list.list("features_for_read").unwrap().is_empty(),
-            "{file}"
-        );
+        assert!(list.u64("pool_guid").unwrap() != 0 && list.u64("txg").unwrap() > 4, "{file}");
+        assert!(!list.list("features_for_read").unwrap().is_empty(), "{file}");
 
         let tree = list.list("vdev_tree").unwrap();
         let kind = match pool {
@@ -261,11 +229,7 @@ fn labels_that_openzfs_wrote_decode_and_encode_to_the_same_bytes() {
             "rz1" => "raidz",
             _ => "file",
         };
-        assert!(
-            [kind, "disk"].contains(&tree.str("type").unwrap()),
-            "{file}: {:?}",
-            tree.str("type")
-        );
+        assert!([kind, "disk"].contains(&tree.str("type").unwrap()), "{file}: {:?}", tree.str("type"));
         if kind != "file" {
             let child = &tree.lists("children").unwrap()[device[..1].parse::<usize>().unwrap()];
             assert_eq!(child.u64("guid"), list.u64("guid"), "{file}");

@@ -8,17 +8,11 @@ use super::codec::{Sink, Source, element_count, lossy, pair_size, read_value, wr
 use super::{ENCODE_XDR, HEADER_LEN, LITTLE_ENDIAN, NvError, NvList};
 
 pub(super) fn decode(packed: &[u8]) -> Result<NvList, NvError> {
-    Reader {
-        packed,
-        at: HEADER_LEN,
-    }
-    .list(0)
+    Reader { packed, at: HEADER_LEN }.list(0)
 }
 
 pub(super) fn encode(list: &NvList) -> Result<Vec<u8>, NvError> {
-    let mut writer = Writer {
-        out: vec![ENCODE_XDR, LITTLE_ENDIAN, 0, 0],
-    };
+    let mut writer = Writer { out: vec![ENCODE_XDR, LITTLE_ENDIAN, 0, 0] };
     writer.list(list, 0)?;
     Ok(writer.out)
 }
@@ -32,16 +26,9 @@ impl<'a> Reader<'a> {
     /// `len` bytes and the padding behind them.
     fn take(&mut self, len: usize) -> Result<&'a [u8], NvError> {
         let at = self.at;
-        let truncated = NvError::Truncated {
-            at,
-            need: len,
-            have: self.packed.len(),
-        };
+        let truncated = NvError::Truncated { at, need: len, have: self.packed.len() };
         let padded = len.checked_next_multiple_of(4).ok_or(truncated.clone())?;
-        let end = at
-            .checked_add(padded)
-            .filter(|&end| end <= self.packed.len())
-            .ok_or(truncated)?;
+        let end = at.checked_add(padded).filter(|&end| end <= self.packed.len()).ok_or(truncated)?;
         self.at = end;
         Ok(&self.packed[at..at + len])
     }
@@ -55,16 +42,9 @@ impl<'a> Reader<'a> {
         let at = self.at;
         let version = self.u32()?;
         if version != 0 {
-            return Err(NvError::Malformed {
-                at,
-                expected: "nvlist version 0",
-                found: version.into(),
-            });
+            return Err(NvError::Malformed { at, expected: "nvlist version 0", found: version.into() });
         }
-        let mut list = NvList {
-            flags: self.u32()?,
-            pairs: Vec::new(),
-        };
+        let mut list = NvList { flags: self.u32()?, pairs: Vec::new() };
         loop {
             let at = self.at;
             let (encoded, decoded) = (self.u32()?, self.u32()?);
@@ -75,11 +55,7 @@ impl<'a> Reader<'a> {
             let (code, count) = (self.u32()?, self.u32()?);
             let value = read_value(self, code, count as usize, depth)?;
             if self.at - at != encoded as usize {
-                return Err(NvError::Malformed {
-                    at,
-                    expected: "the size of the pair",
-                    found: encoded.into(),
-                });
+                return Err(NvError::Malformed { at, expected: "the size of the pair", found: encoded.into() });
             }
             list.pairs.push((name, value));
         }
@@ -105,11 +81,7 @@ impl Source for Reader<'_> {
         let at = self.at;
         let stated = self.u32()?;
         if stated as usize != count {
-            return Err(NvError::Malformed {
-                at,
-                expected: "the array's length",
-                found: stated.into(),
-            });
+            return Err(NvError::Malformed { at, expected: "the array's length", found: stated.into() });
         }
         let begin = self.at;
         self.take(count.saturating_mul(width.max(4)))?;
@@ -126,11 +98,7 @@ impl Source for Reader<'_> {
         let at = self.at;
         let bytes = self.take(len as usize)?;
         match bytes.iter().position(|&b| b == 0) {
-            Some(nul) => Err(NvError::Malformed {
-                at: at + nul,
-                expected: "a string",
-                found: 0,
-            }),
+            Some(nul) => Err(NvError::Malformed { at: at + nul, expected: "a string", found: 0 }),
             None => Ok(bytes.to_vec()),
         }
     }
@@ -165,8 +133,7 @@ impl Writer {
             self.u32(value.type_code());
             self.u32(element_count(value) as u32);
             write_value(self, value, depth)?;
-            let encoded = i32::try_from(self.out.len() - begin)
-                .map_err(|_| NvError::TooLarge(lossy(name)))?;
+            let encoded = i32::try_from(self.out.len() - begin).map_err(|_| NvError::TooLarge(lossy(name)))?;
             self.out[begin..begin + 4].copy_from_slice(&encoded.to_be_bytes());
         }
         self.out.extend([0; 8]);

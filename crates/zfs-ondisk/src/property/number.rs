@@ -6,20 +6,14 @@ const SUFFIXES: &str = "BKMGTPE";
 /// one of the suffixes `B`, `K`, `M`, `G`, `T`, `P`, `E` in either case, the latter
 /// six also as `KB` or `KiB`. A fraction is rounded down to a whole number.
 pub fn parse_number(text: &str) -> Option<u64> {
-    let digits = text
-        .find(|c: char| !c.is_ascii_digit() && c != '.')
-        .unwrap_or(text.len());
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, suffix) = text.split_at(digits);
     let shift = 10 * suffix_exponent(suffix)?;
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
     if whole.is_empty() && fraction.is_empty() || fraction.contains('.') {
         return None;
     }
-    let whole: u64 = if whole.is_empty() {
-        0
-    } else {
-        whole.parse().ok()?
-    };
+    let whole: u64 = if whole.is_empty() { 0 } else { whole.parse().ok()? };
     let whole = whole.checked_mul(1 << shift)?;
     // Digits behind the eighteenth are worth less than a byte, even of exbibytes.
     let fraction = &fraction[..fraction.len().min(18)];
@@ -46,21 +40,14 @@ fn suffix_exponent(suffix: &str) -> Option<usize> {
 /// A size in bytes as `zfs get` shows it: `512B`, `128K`, `1.50G`. At most three
 /// digits, or four and no fraction.
 pub fn format_size(size: u64) -> String {
-    let exponent = if size < 1024 {
-        0
-    } else {
-        (size.ilog2() / 10) as usize
-    };
+    let exponent = if size < 1024 { 0 } else { (size.ilog2() / 10) as usize };
     let suffix = &SUFFIXES[exponent..=exponent];
     let unit = 1u64 << (10 * exponent);
     if size.is_multiple_of(unit) {
         return format!("{}{suffix}", size / unit);
     }
     let value = size as f64 / unit as f64;
-    let precision = [2, 1]
-        .into_iter()
-        .find(|&p| format!("{value:.p$}").len() <= 4)
-        .unwrap_or(0);
+    let precision = [2, 1].into_iter().find(|&p| format!("{value:.p$}").len() <= 4).unwrap_or(0);
     format!("{value:.precision$}{suffix}")
 }
 
@@ -90,21 +77,9 @@ mod tests {
 
     #[test]
     fn what_is_no_number_or_too_large_is_refused() {
-        for text in [
-            "",
-            ".",
-            "-1",
-            "k",
-            "1x",
-            "1BB",
-            "1BiB",
-            "1 k",
-            "1.2.3",
-            "16E",
-            "1Z",
-            "18446744073709551616",
-            "1K1",
-        ] {
+        for text in
+            ["", ".", "-1", "k", "1x", "1BB", "1BiB", "1 k", "1.2.3", "16E", "1Z", "18446744073709551616", "1K1"]
+        {
             assert_eq!(parse_number(text), None, "{text}");
         }
     }

@@ -1,9 +1,7 @@
 //! The properties of pools (`zpool_prop.c`).
 
 use super::values::{BOOLEAN, FAILMODE};
-use super::{
-    DefaultValue, Kind, MAX_TEXT, Number, PropertyError, StoredValue, Text, nearest, user_name,
-};
+use super::{DefaultValue, Kind, MAX_TEXT, Number, PropertyError, StoredValue, Text, nearest, user_name};
 
 /// A property of pools.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,12 +32,7 @@ pub enum PoolStorage {
 }
 
 const TABLE: &[PoolProperty] = &[
-    text(
-        "bootfs",
-        Text::Dataset,
-        DefaultValue::None,
-        PoolStorage::PoolProps,
-    ),
+    text("bootfs", Text::Dataset, DefaultValue::None, PoolStorage::PoolProps),
     index("delegation", BOOLEAN, 1),
     index("autoreplace", BOOLEAN, 0).alias("replace"),
     index("listsnapshots", BOOLEAN, 0).alias("listsnaps"),
@@ -53,78 +46,24 @@ const TABLE: &[PoolProperty] = &[
         DefaultValue::Number(u64::MAX),
         PoolStorage::PoolProps,
     ),
-    text(
-        "comment",
-        Text::Comment,
-        DefaultValue::None,
-        PoolStorage::Config,
-    ),
-    text(
-        "compatibility",
-        Text::Any,
-        DefaultValue::Text("off"),
-        PoolStorage::Config,
-    ),
-    property(
-        "version",
-        Kind::Number(Number::Count { min: 1 }),
-        DefaultValue::Number(5000),
-        PoolStorage::Config,
-    ),
-    property(
-        "ashift",
-        Kind::Number(Number::Count { min: 0 }),
-        DefaultValue::Number(0),
-        PoolStorage::Vdev,
-    ),
-    text(
-        "altroot",
-        Text::Mountpoint,
-        DefaultValue::None,
-        PoolStorage::Import,
-    ),
-    text(
-        "cachefile",
-        Text::Any,
-        DefaultValue::None,
-        PoolStorage::Import,
-    ),
-    PoolProperty {
-        storage: PoolStorage::Import,
-        ..index("readonly", BOOLEAN, 0).alias("rdonly")
-    },
+    text("comment", Text::Comment, DefaultValue::None, PoolStorage::Config),
+    text("compatibility", Text::Any, DefaultValue::Text("off"), PoolStorage::Config),
+    property("version", Kind::Number(Number::Count { min: 1 }), DefaultValue::Number(5000), PoolStorage::Config),
+    property("ashift", Kind::Number(Number::Count { min: 0 }), DefaultValue::Number(0), PoolStorage::Vdev),
+    text("altroot", Text::Mountpoint, DefaultValue::None, PoolStorage::Import),
+    text("cachefile", Text::Any, DefaultValue::None, PoolStorage::Import),
+    PoolProperty { storage: PoolStorage::Import, ..index("readonly", BOOLEAN, 0).alias("rdonly") },
 ];
 
-const fn property(
-    name: &'static str,
-    kind: Kind,
-    default: DefaultValue,
-    storage: PoolStorage,
-) -> PoolProperty {
-    PoolProperty {
-        name,
-        alias: None,
-        kind,
-        default,
-        storage,
-    }
+const fn property(name: &'static str, kind: Kind, default: DefaultValue, storage: PoolStorage) -> PoolProperty {
+    PoolProperty { name, alias: None, kind, default, storage }
 }
 
 const fn index(name: &'static str, words: &'static super::Words, default: u64) -> PoolProperty {
-    property(
-        name,
-        Kind::Index(words),
-        DefaultValue::Number(default),
-        PoolStorage::PoolProps,
-    )
+    property(name, Kind::Index(words), DefaultValue::Number(default), PoolStorage::PoolProps)
 }
 
-const fn text(
-    name: &'static str,
-    rule: Text,
-    default: DefaultValue,
-    storage: PoolStorage,
-) -> PoolProperty {
+const fn text(name: &'static str, rule: Text, default: DefaultValue, storage: PoolStorage) -> PoolProperty {
     property(name, Kind::Text(rule), default, storage)
 }
 
@@ -149,28 +88,17 @@ impl PoolProperty {
     ///
     /// # Errors
     /// The property is unknown or does not take the value.
-    pub fn parse(
-        name: &str,
-        value: &str,
-    ) -> Result<(Option<&'static PoolProperty>, StoredValue), PropertyError> {
+    pub fn parse(name: &str, value: &str) -> Result<(Option<&'static PoolProperty>, StoredValue), PropertyError> {
         if value.len() > MAX_TEXT || value.contains('\0') {
-            return Err(PropertyError::Text {
-                name: name.to_owned(),
-            });
+            return Err(PropertyError::Text { name: name.to_owned() });
         }
         if let Some(property) = PoolProperty::find(name) {
-            let stored = property
-                .kind
-                .parse(value)
-                .ok_or_else(|| property.kind.refuse(name, value))?;
+            let stored = property.kind.parse(value).ok_or_else(|| property.kind.refuse(name, value))?;
             return Ok((Some(property), stored));
         }
         if !name.contains(':') {
             let near = nearest(name, PoolProperty::all().map(|p| p.name));
-            return Err(PropertyError::Unknown {
-                name: name.to_owned(),
-                near,
-            });
+            return Err(PropertyError::Unknown { name: name.to_owned(), near });
         }
         user_name(name)?;
         Ok((None, StoredValue::Text(value.to_owned())))

@@ -7,10 +7,7 @@ const MAX_SUGGESTIONS: usize = 3;
 const MAX_LEN: usize = 100;
 
 /// The candidates that differ least from `name`, nearest first.
-pub(crate) fn nearest<'a>(
-    name: &str,
-    candidates: impl IntoIterator<Item = &'a str>,
-) -> Vec<String> {
+pub(crate) fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Vec<String> {
     if name.len() > MAX_LEN {
         return Vec::new();
     }
@@ -24,10 +21,7 @@ pub(crate) fn nearest<'a>(
         .collect();
     near.sort_unstable();
     near.dedup();
-    near.into_iter()
-        .take(MAX_SUGGESTIONS)
-        .map(|(_, candidate)| candidate.to_owned())
-        .collect()
+    near.into_iter().take(MAX_SUGGESTIONS).map(|(_, candidate)| candidate.to_owned()).collect()
 }
 
 /// The number of bytes to insert, delete or replace to turn `a` into `b`.

@@ -11,18 +11,10 @@ const FS_SNAP: Types = FS.and(SNAP);
 const ANY: Types = FS_VOL.and(SNAP);
 
 const MIB_16: u64 = 16 << 20;
-const BLOCK_SIZE: Number = Number::Size {
-    min: 512,
-    max: MIB_16,
-    power_of_two: true,
-};
+const BLOCK_SIZE: Number = Number::Size { min: 512, max: MIB_16, power_of_two: true };
 const SIZE_OR_NONE: Number = Number::SizeOrNone;
 const COUNT_OR_NONE: Number = Number::CountOrNone;
-const ANY_SIZE: Number = Number::Size {
-    min: 0,
-    max: u64::MAX,
-    power_of_two: false,
-};
+const ANY_SIZE: Number = Number::Size { min: 0, max: u64::MAX, power_of_two: false };
 const ANY_COUNT: Number = Number::Count { min: 0 };
 
 /// Every property of datasets, user properties apart.
@@ -64,27 +56,13 @@ pub(super) const DATASET: &[Property] = &[
     // Chosen from a list, not inherited.
     index("version", VERSION, 5, FS_SNAP).own().in_master_node(),
     index("canmount", CANMOUNT, 1, FS).own(),
-    index("volthreading", BOOLEAN, 1, VOL)
-        .own()
-        .alias("volthread"),
+    index("volthreading", BOOLEAN, 1, VOL).own().alias("volthread"),
     // Chosen from a list, once.
-    index("normalization", NORMALIZATION, 0, FS_SNAP)
-        .once()
-        .in_master_node(),
-    index("casesensitivity", CASE, 0, FS_SNAP)
-        .once()
-        .in_master_node()
-        .alias("case"),
-    index("utf8only", BOOLEAN, 0, FS_SNAP)
-        .once()
-        .in_master_node(),
-    index("keyformat", KEY_FORMAT, 0, FS_VOL)
-        .own()
-        .once()
-        .stored(Storage::CryptoKey),
-    index("encryption", ENCRYPTION, 2, ANY)
-        .once()
-        .stored(Storage::CryptoKey),
+    index("normalization", NORMALIZATION, 0, FS_SNAP).once().in_master_node(),
+    index("casesensitivity", CASE, 0, FS_SNAP).once().in_master_node().alias("case"),
+    index("utf8only", BOOLEAN, 0, FS_SNAP).once().in_master_node(),
+    index("keyformat", KEY_FORMAT, 0, FS_VOL).own().once().stored(Storage::CryptoKey),
+    index("encryption", ENCRYPTION, 2, ANY).once().stored(Storage::CryptoKey),
     // Text.
     text("mountpoint", Text::Mountpoint, "/", FS),
     text("sharenfs", Text::Any, "off", FS),
@@ -96,74 +74,26 @@ pub(super) const DATASET: &[Property] = &[
     text("rootcontext", Text::Any, "none", ANY).own(),
     text("keylocation", Text::KeyLocation, "none", FS_VOL).own(),
     // Numbers, not inherited.
-    number("quota", SIZE_OR_NONE, 0, FS)
-        .own()
-        .stored(Storage::DirPhys),
-    number("reservation", SIZE_OR_NONE, 0, FS_VOL)
-        .own()
-        .stored(Storage::DirPhys)
-        .alias("reserv"),
+    number("quota", SIZE_OR_NONE, 0, FS).own().stored(Storage::DirPhys),
+    number("reservation", SIZE_OR_NONE, 0, FS_VOL).own().stored(Storage::DirPhys).alias("reserv"),
     number("refquota", SIZE_OR_NONE, 0, FS).own(),
-    number("refreservation", Number::SizeNoneOrAuto, 0, FS_VOL)
+    number("refreservation", Number::SizeNoneOrAuto, 0, FS_VOL).own().alias("refreserv"),
+    number("volsize", Number::Size { min: 1, max: u64::MAX, power_of_two: false }, 0, VOL.and(SNAP))
         .own()
-        .alias("refreserv"),
-    number(
-        "volsize",
-        Number::Size {
-            min: 1,
-            max: u64::MAX,
-            power_of_two: false,
-        },
-        0,
-        VOL.and(SNAP),
-    )
-    .own()
-    .stored(Storage::Volume),
-    number("volblocksize", BLOCK_SIZE, 16 << 10, VOL)
-        .own()
-        .once()
-        .stored(Storage::Volume)
-        .alias("volblock"),
-    number("filesystem_limit", COUNT_OR_NONE, u64::MAX, FS)
-        .own()
-        .alias("fslimit"),
-    number("snapshot_limit", COUNT_OR_NONE, u64::MAX, FS_VOL)
-        .own()
-        .alias("sslimit"),
-    number("pbkdf2iters", Number::Count { min: 100_000 }, 0, FS_VOL)
-        .own()
-        .once()
-        .stored(Storage::CryptoKey),
-    number("defaultuserquota", SIZE_OR_NONE, 0, FS_SNAP)
-        .own()
-        .in_master_node(),
-    number("defaultgroupquota", SIZE_OR_NONE, 0, FS_SNAP)
-        .own()
-        .in_master_node(),
-    number("defaultprojectquota", SIZE_OR_NONE, 0, FS_SNAP)
-        .own()
-        .in_master_node(),
-    number("defaultuserobjquota", SIZE_OR_NONE, 0, FS_SNAP)
-        .own()
-        .in_master_node(),
-    number("defaultgroupobjquota", SIZE_OR_NONE, 0, FS_SNAP)
-        .own()
-        .in_master_node(),
-    number("defaultprojectobjquota", SIZE_OR_NONE, 0, FS_SNAP)
-        .own()
-        .in_master_node(),
+        .stored(Storage::Volume),
+    number("volblocksize", BLOCK_SIZE, 16 << 10, VOL).own().once().stored(Storage::Volume).alias("volblock"),
+    number("filesystem_limit", COUNT_OR_NONE, u64::MAX, FS).own().alias("fslimit"),
+    number("snapshot_limit", COUNT_OR_NONE, u64::MAX, FS_VOL).own().alias("sslimit"),
+    number("pbkdf2iters", Number::Count { min: 100_000 }, 0, FS_VOL).own().once().stored(Storage::CryptoKey),
+    number("defaultuserquota", SIZE_OR_NONE, 0, FS_SNAP).own().in_master_node(),
+    number("defaultgroupquota", SIZE_OR_NONE, 0, FS_SNAP).own().in_master_node(),
+    number("defaultprojectquota", SIZE_OR_NONE, 0, FS_SNAP).own().in_master_node(),
+    number("defaultuserobjquota", SIZE_OR_NONE, 0, FS_SNAP).own().in_master_node(),
+    number("defaultgroupobjquota", SIZE_OR_NONE, 0, FS_SNAP).own().in_master_node(),
+    number("defaultprojectobjquota", SIZE_OR_NONE, 0, FS_SNAP).own().in_master_node(),
     // Numbers, inherited.
     number("recordsize", BLOCK_SIZE, 128 << 10, FS).alias("recsize"),
-    number(
-        "special_small_blocks",
-        Number::Size {
-            min: 0,
-            max: MIB_16,
-            power_of_two: false,
-        },
-        0,
-        FS_VOL,
-    ),
+    number("special_small_blocks", Number::Size { min: 0, max: MIB_16, power_of_two: false }, 0, FS_VOL),
     number("zoned_uid", Number::UserOrNone, 0, FS),
     // What ZFS reports and nobody sets.
     report_index("mounted", BOOLEAN, FS),
@@ -212,21 +142,11 @@ const fn property(name: &'static str, kind: Kind, default: DefaultValue, types: 
 }
 
 const fn index(name: &'static str, words: &'static Words, default: u64, types: Types) -> Property {
-    property(
-        name,
-        Kind::Index(words),
-        DefaultValue::Number(default),
-        types,
-    )
+    property(name, Kind::Index(words), DefaultValue::Number(default), types)
 }
 
 const fn number(name: &'static str, rule: Number, default: u64, types: Types) -> Property {
-    property(
-        name,
-        Kind::Number(rule),
-        DefaultValue::Number(default),
-        types,
-    )
+    property(name, Kind::Number(rule), DefaultValue::Number(default), types)
 }
 
 const fn text(name: &'static str, rule: Text, default: &'static str, types: Types) -> Property {

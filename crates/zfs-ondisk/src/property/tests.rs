@@ -3,9 +3,7 @@ use super::*;
 const FS: Types = Types::FILESYSTEM;
 
 fn stored(name: &str, value: &str) -> StoredValue {
-    parse(name, value, FS)
-        .unwrap_or_else(|e| panic!("{e}"))
-        .value
+    parse(name, value, FS).unwrap_or_else(|e| panic!("{e}")).value
 }
 
 fn message(name: &str, value: &str, on: Types) -> String {
@@ -30,11 +28,7 @@ fn words_are_stored_as_the_numbers_of_openzfs() {
         ("dnodesize", "16k", 16384),
         ("canmount", "noauto", 2),
     ] {
-        assert_eq!(
-            stored(name, value),
-            StoredValue::Number(number),
-            "{name}={value}"
-        );
+        assert_eq!(stored(name, value), StoredValue::Number(number), "{name}={value}");
     }
 }
 
@@ -49,11 +43,7 @@ fn numbers_are_stored_as_bytes_or_counts() {
         ("snapshot_limit", "100", 100),
         ("special_small_blocks", "0", 0),
     ] {
-        assert_eq!(
-            stored(name, value),
-            StoredValue::Number(number),
-            "{name}={value}"
-        );
+        assert_eq!(stored(name, value), StoredValue::Number(number), "{name}={value}");
     }
 }
 
@@ -76,33 +66,21 @@ fn values_know_where_they_are_stored() {
     ] {
         assert_eq!(parse(name, value, FS).unwrap().storage(), storage, "{name}");
     }
-    assert_eq!(
-        parse("volsize", "1G", Types::VOLUME).unwrap().storage(),
-        Storage::Volume
-    );
+    assert_eq!(parse("volsize", "1G", Types::VOLUME).unwrap().storage(), Storage::Volume);
 }
 
 #[test]
 fn an_unknown_property_suggests_a_near_name() {
     let message = message("compresion", "lz4", FS);
-    assert_eq!(
-        message,
-        "there is no property \"compresion\"; did you mean compression?"
-    );
+    assert_eq!(message, "there is no property \"compresion\"; did you mean compression?");
 }
 
 #[test]
 fn a_bad_value_lists_what_is_accepted() {
     let bad = message("sync", "never", FS);
-    assert_eq!(
-        bad,
-        "sync: \"never\" is not accepted; one of standard, always, disabled is"
-    );
+    assert_eq!(bad, "sync: \"never\" is not accepted; one of standard, always, disabled is");
     let bad = message("recordsize", "100k", FS);
-    assert_eq!(
-        bad,
-        "recordsize: \"100k\" is not accepted; a power of two from 512B to 16M is"
-    );
+    assert_eq!(bad, "recordsize: \"100k\" is not accepted; a power of two from 512B to 16M is");
     assert!(message("quota", "0", FS).contains("none"));
     assert!(message("mountpoint", "var/tmp", FS).contains("absolute path"));
     assert!(message("keylocation", "/etc/key", FS).contains("file:///"));
@@ -120,24 +98,12 @@ fn a_property_of_other_datasets_or_of_none_is_refused() {
 #[test]
 fn user_properties_have_a_colon_and_restricted_names() {
     let user = parse("org.freebsd:swap", "on", FS).unwrap();
-    assert_eq!(
-        (user.property, user.value),
-        (None, StoredValue::Text("on".into()))
-    );
-    assert!(matches!(
-        parse("org.Example:x", "", FS),
-        Err(PropertyError::UserName(_))
-    ));
+    assert_eq!((user.property, user.value), (None, StoredValue::Text("on".into())));
+    assert!(matches!(parse("org.Example:x", "", FS), Err(PropertyError::UserName(_))));
     let long = format!("a:{}", "x".repeat(MAX_NAME));
-    assert!(matches!(
-        parse(&long, "", FS),
-        Err(PropertyError::UserName(_))
-    ));
+    assert!(matches!(parse(&long, "", FS), Err(PropertyError::UserName(_))));
     let long = "x".repeat(MAX_TEXT + 1);
-    assert!(matches!(
-        parse("a:b", &long, FS),
-        Err(PropertyError::Text { .. })
-    ));
+    assert!(matches!(parse("a:b", &long, FS), Err(PropertyError::Text { .. })));
 }
 
 #[test]
@@ -151,11 +117,7 @@ fn values_that_need_a_feature_name_it() {
         ("recordsize", "128K", None),
         ("dnodesize", "auto", Some(Feature::LargeDnode)),
     ] {
-        assert_eq!(
-            parse(name, value, FS).unwrap().feature(),
-            feature,
-            "{name}={value}"
-        );
+        assert_eq!(parse(name, value, FS).unwrap().feature(), feature, "{name}={value}");
     }
 }
 
@@ -166,16 +128,9 @@ fn every_word_of_every_property_is_parsed_and_shown_as_a_word_of_the_same_number
             continue;
         };
         for (word, number) in words {
-            assert_eq!(
-                property.kind.parse(word),
-                Some(StoredValue::Number(*number))
-            );
+            assert_eq!(property.kind.parse(word), Some(StoredValue::Number(*number)));
             let shown = property.format(&StoredValue::Number(*number));
-            assert_eq!(
-                property.kind.parse(&shown),
-                Some(StoredValue::Number(*number)),
-                "{shown}"
-            );
+            assert_eq!(property.kind.parse(&shown), Some(StoredValue::Number(*number)), "{shown}");
         }
         assert_eq!(property.format(&StoredValue::Number(77_777)), "77777");
     }
@@ -196,12 +151,7 @@ fn every_default_is_a_value_of_its_property() {
             let text = property.format(&value);
             // These have no default that one could set.
             if !["volsize", "pbkdf2iters"].contains(&property.name) {
-                assert_eq!(
-                    property.kind.parse(&text),
-                    Some(value),
-                    "{}={text}",
-                    property.name
-                );
+                assert_eq!(property.kind.parse(&text), Some(value), "{}={text}", property.name);
             }
         }
     }
@@ -209,10 +159,7 @@ fn every_default_is_a_value_of_its_property() {
 
 #[test]
 fn names_and_short_forms_are_unique() {
-    let mut names: Vec<_> = Property::all()
-        .flat_map(|p| [Some(p.name), p.alias])
-        .flatten()
-        .collect();
+    let mut names: Vec<_> = Property::all().flat_map(|p| [Some(p.name), p.alias]).flatten().collect();
     names.sort_unstable();
     let count = names.len();
     names.dedup();
@@ -221,11 +168,7 @@ fn names_and_short_forms_are_unique() {
 
 #[test]
 fn numbers_are_shown_in_units_or_words() {
-    let shown = |name, number| {
-        Property::find(name)
-            .unwrap()
-            .format(&StoredValue::Number(number))
-    };
+    let shown = |name, number| Property::find(name).unwrap().format(&StoredValue::Number(number));
     assert_eq!(shown("recordsize", 1 << 20), "1M");
     assert_eq!(shown("quota", 0), "none");
     assert_eq!(shown("filesystem_limit", u64::MAX), "none");
@@ -236,24 +179,11 @@ fn numbers_are_shown_in_units_or_words() {
 fn properties_of_pools_are_parsed_and_shown() {
     let (property, value) = PoolProperty::parse("autoexpand", "on").unwrap();
     let property = property.unwrap();
-    assert_eq!(
-        (property.storage, &value),
-        (PoolStorage::PoolProps, &StoredValue::Number(1))
-    );
+    assert_eq!((property.storage, &value), (PoolStorage::PoolProps, &StoredValue::Number(1)));
     assert_eq!(property.format(&value), "on");
-    assert_eq!(
-        PoolProperty::parse("comment", "A pool").unwrap().1,
-        StoredValue::Text("A pool".into())
-    );
+    assert_eq!(PoolProperty::parse("comment", "A pool").unwrap().1, StoredValue::Text("A pool".into()));
     assert!(PoolProperty::parse("comment", "\t").is_err());
-    assert!(
-        PoolProperty::parse("org.example:by", "tine")
-            .unwrap()
-            .0
-            .is_none()
-    );
-    let unknown = PoolProperty::parse("failmod", "wait")
-        .unwrap_err()
-        .to_string();
+    assert!(PoolProperty::parse("org.example:by", "tine").unwrap().0.is_none());
+    let unknown = PoolProperty::parse("failmod", "wait").unwrap_err().to_string();
     assert!(unknown.ends_with("did you mean failmode?"), "{unknown}");
 }

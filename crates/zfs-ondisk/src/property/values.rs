@@ -133,53 +133,24 @@ pub(super) const SNAPDIR: &Words = &[("hidden", 0), ("visible", 1), ("disabled",
 
 pub(super) const SNAPDEV: &Words = &[("hidden", 0), ("visible", 1)];
 
-pub(super) const ACL_MODE: &Words = &[
-    ("discard", 0),
-    ("groupmask", 2),
-    ("passthrough", 3),
-    ("restricted", 4),
-];
+pub(super) const ACL_MODE: &Words = &[("discard", 0), ("groupmask", 2), ("passthrough", 3), ("restricted", 4)];
 
-pub(super) const ACL_INHERIT: &Words = &[
-    ("discard", 0),
-    ("noallow", 1),
-    ("restricted", 4),
-    ("passthrough", 3),
-    ("secure", 4),
-    ("passthrough-x", 5),
-];
+pub(super) const ACL_INHERIT: &Words =
+    &[("discard", 0), ("noallow", 1), ("restricted", 4), ("passthrough", 3), ("secure", 4), ("passthrough-x", 5)];
 
-pub(super) const ACL_TYPE: &Words = &[
-    ("off", 0),
-    ("posix", 1),
-    ("nfsv4", 2),
-    ("disabled", 0),
-    ("noacl", 0),
-    ("posixacl", 1),
-];
+pub(super) const ACL_TYPE: &Words =
+    &[("off", 0), ("posix", 1), ("nfsv4", 2), ("disabled", 0), ("noacl", 0), ("posixacl", 1)];
 
 pub(super) const CASE: &Words = &[("sensitive", 0), ("insensitive", 1), ("mixed", 2)];
 
 pub(super) const COPIES: &Words = &[("1", 1), ("2", 2), ("3", 3)];
 
 /// The flags that ZAPs have for the normal form: `U8_TEXTPREP_NFD` and others.
-pub(super) const NORMALIZATION: &Words = &[
-    ("none", 0),
-    ("formD", 0x10),
-    ("formKC", 0x60),
-    ("formC", 0x50),
-    ("formKD", 0x20),
-];
+pub(super) const NORMALIZATION: &Words =
+    &[("none", 0), ("formD", 0x10), ("formKC", 0x60), ("formC", 0x50), ("formKD", 0x20)];
 
 /// The version of the file system; `current` is the last one (`ZPL_VERSION`).
-pub(super) const VERSION: &Words = &[
-    ("1", 1),
-    ("2", 2),
-    ("3", 3),
-    ("4", 4),
-    ("5", 5),
-    ("current", 5),
-];
+pub(super) const VERSION: &Words = &[("1", 1), ("2", 2), ("3", 3), ("4", 4), ("5", 5), ("current", 5)];
 
 pub(super) const LOGBIAS: &Words = &[("latency", 0), ("throughput", 1)];
 
@@ -204,13 +175,7 @@ pub(super) const DNODE_SIZE: &Words = &[
 
 pub(super) const REDUNDANT_METADATA: &Words = &[("all", 0), ("most", 1), ("some", 2), ("none", 3)];
 
-pub(super) const VOLMODE: &Words = &[
-    ("default", 0),
-    ("full", 1),
-    ("geom", 1),
-    ("dev", 2),
-    ("none", 3),
-];
+pub(super) const VOLMODE: &Words = &[("default", 0), ("full", 1), ("geom", 1), ("dev", 2), ("none", 3)];
 
 pub(super) const DIRECT: &Words = &[("disabled", 0), ("standard", 1), ("always", 2)];
 

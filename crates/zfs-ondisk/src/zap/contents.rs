@@ -37,8 +37,7 @@ impl ZapContents {
 
     /// Sets the value of a name to 64-bit integers.
     pub fn set_numbers(&mut self, name: impl AsRef<[u8]>, values: Vec<u64>) -> &mut Self {
-        self.0
-            .insert(name.as_ref().to_vec(), Owned::Numbers(values));
+        self.0.insert(name.as_ref().to_vec(), Owned::Numbers(values));
         self
     }
 
@@ -87,16 +86,10 @@ impl ZapContents {
         let entries = Sorted(self.0.iter().collect());
         if micro::fits(&entries) {
             let block = micro::write(&entries, &params)?;
-            return Ok(ZapBlocks {
-                block_size: block.len(),
-                blocks: vec![block],
-            });
+            return Ok(ZapBlocks { block_size: block.len(), blocks: vec![block] });
         }
         let zap = FatZap::plan(&entries, params)?;
-        Ok(ZapBlocks {
-            block_size: zap.block_size(),
-            blocks: zap.blocks(&entries).collect(),
-        })
+        Ok(ZapBlocks { block_size: zap.block_size(), blocks: zap.blocks(&entries).collect() })
     }
 }
 

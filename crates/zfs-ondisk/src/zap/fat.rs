@@ -7,9 +7,7 @@
 //! half of the header; a larger one has blocks of its own.
 
 use super::leaf::{Shape, Writer, chunks_of};
-use super::{
-    BLOCK_TYPE_HEADER, Entries, HashBits, MAX_VALUE, Order, Params, PlanError, ZapError, lossy,
-};
+use super::{BLOCK_TYPE_HEADER, Entries, HashBits, MAX_VALUE, Order, Params, PlanError, ZapError, lossy};
 use crate::bytes::{ByteOrder, Put, View};
 
 const MAGIC: u64 = 0x2_F52A_B2AB;
@@ -64,14 +62,9 @@ impl FatZap {
     /// names of the same hash.
     pub fn plan<E: Entries + ?Sized>(entries: &E, params: Params) -> Result<FatZap, PlanError> {
         if !BLOCK_SHIFTS.contains(&params.block_shift) {
-            return Err(PlanError::Size {
-                entries: entries.len(),
-                block_shift: params.block_shift,
-            });
+            return Err(PlanError::Size { entries: entries.len(), block_shift: params.block_shift });
         }
-        let shape = Shape {
-            block_shift: params.block_shift,
-        };
+        let shape = Shape { block_shift: params.block_shift };
         let order = Order::new(entries, &params)?;
         let mut ends = Vec::with_capacity(entries.len() + 1);
         ends.push(0u64);
@@ -80,27 +73,13 @@ impl FatZap {
             let (name, value) = (entries.name(index), entries.value(index));
             let chunks = chunks_of(name, value);
             if value.size() > MAX_VALUE || chunks > shape.chunks() {
-                return Err(PlanError::Value {
-                    name: lossy(name),
-                    size: value.size(),
-                });
+                return Err(PlanError::Value { name: lossy(name), size: value.size() });
             }
             ends.push(ends[at] + chunks as u64);
         }
-        let mut zap = FatZap {
-            params,
-            shape,
-            order,
-            leaves: Vec::new(),
-            table_shift: 0,
-        };
+        let mut zap = FatZap { params, shape, order, leaves: Vec::new(), table_shift: 0 };
         zap.split(&ends)?;
-        let longest = zap
-            .leaves
-            .iter()
-            .map(|leaf| leaf.prefix_len)
-            .max()
-            .unwrap_or(0);
+        let longest = zap.leaves.iter().map(|leaf| leaf.prefix_len).max().unwrap_or(0);
         zap.table_shift = longest.max(zap.embedded_shift());
         Ok(zap)
     }
@@ -121,29 +100,20 @@ impl FatZap {
     /// If `number` is not below [`FatZap::block_count`], or `entries` are not
     /// those of the plan.
     pub fn block<E: Entries + ?Sized>(&self, number: u64, entries: &E) -> Vec<u8> {
-        assert!(
-            number < self.block_count(),
-            "block {number} is not in the plan of the ZAP"
-        );
+        assert!(number < self.block_count(), "block {number} is not in the plan of the ZAP");
         match number.checked_sub(1) {
             None => self.header(),
             Some(leaf) if number < self.table_block() => self.leaf(leaf as usize, entries),
             Some(_) => {
                 let mut block = vec![0; self.block_size()];
-                self.fill_table(
-                    &mut block,
-                    (number - self.table_block()) << (self.params.block_shift - 3),
-                );
+                self.fill_table(&mut block, (number - self.table_block()) << (self.params.block_shift - 3));
                 block
             }
         }
     }
 
     /// All blocks in order.
-    pub fn blocks<'a, E: Entries + ?Sized>(
-        &'a self,
-        entries: &'a E,
-    ) -> impl Iterator<Item = Vec<u8>> + 'a {
+    pub fn blocks<'a, E: Entries + ?Sized>(&'a self, entries: &'a E) -> impl Iterator<Item = Vec<u8>> + 'a {
         (0..self.block_count()).map(move |number| self.block(number, entries))
     }
 
@@ -151,11 +121,7 @@ impl FatZap {
     /// leaf. `ends` are the chunks taken by the entries before each place.
     fn split(&mut self, ends: &[u64]) -> Result<(), PlanError> {
         // Parts yet to be done, the first one last: at most one per bit is open.
-        let mut open = vec![Range {
-            prefix: 0,
-            prefix_len: 0,
-            end: self.order.0.len() as u32,
-        }];
+        let mut open = vec![Range { prefix: 0, prefix_len: 0, end: self.order.0.len() as u32 }];
         let mut begin = 0;
         while let Some(part) = open.pop() {
             let end = part.end as usize;
@@ -169,18 +135,9 @@ impl FatZap {
                 return Err(PlanError::Collisions { count: end - begin });
             }
             let bit = 1 << (64 - prefix_len);
-            let middle =
-                begin + self.order.0[begin..end].partition_point(|packed| packed << 4 & bit == 0);
-            open.push(Range {
-                prefix: part.prefix << 1 | 1,
-                prefix_len,
-                end: part.end,
-            });
-            open.push(Range {
-                prefix: part.prefix << 1,
-                prefix_len,
-                end: middle as u32,
-            });
+            let middle = begin + self.order.0[begin..end].partition_point(|packed| packed << 4 & bit == 0);
+            open.push(Range { prefix: part.prefix << 1 | 1, prefix_len, end: part.end });
+            open.push(Range { prefix: part.prefix << 1, prefix_len, end: middle as u32 });
         }
         Ok(())
     }
@@ -225,18 +182,10 @@ impl FatZap {
 
     /// Fills `table` with the pointers from number `first` on.
     fn fill_table(&self, table: &mut [u8], first: u64) {
-        let first_pointer =
-            |leaf: &Range| u64::from(leaf.prefix) << (self.table_shift - leaf.prefix_len);
-        let mut leaf = self
-            .leaves
-            .partition_point(|leaf| first_pointer(leaf) <= first)
-            - 1;
+        let first_pointer = |leaf: &Range| u64::from(leaf.prefix) << (self.table_shift - leaf.prefix_len);
+        let mut leaf = self.leaves.partition_point(|leaf| first_pointer(leaf) <= first) - 1;
         for (pointer, slot) in (first..).zip(table.chunks_exact_mut(8)) {
-            if self
-                .leaves
-                .get(leaf + 1)
-                .is_some_and(|next| first_pointer(next) == pointer)
-            {
+            if self.leaves.get(leaf + 1).is_some_and(|next| first_pointer(next) == pointer) {
                 leaf += 1;
             }
             slot.put_u64(0, leaf as u64 + 1);
@@ -245,26 +194,15 @@ impl FatZap {
 
     fn leaf<E: Entries + ?Sized>(&self, number: usize, entries: &E) -> Vec<u8> {
         let range = &self.leaves[number];
-        let begin = number
-            .checked_sub(1)
-            .map_or(0, |before| self.leaves[before].end as usize);
+        let begin = number.checked_sub(1).map_or(0, |before| self.leaves[before].end as usize);
         let cd_sorted = self.params.norm_flags != 0;
         let mut writer = Writer::new(self.shape, range.prefix.into(), range.prefix_len, cd_sorted);
         let mut cd = 0;
         for at in begin..range.end as usize {
             // Equal hashes are in the same leaf, so the count begins within it.
-            cd = if at > begin && self.order.hash(at - 1) == self.order.hash(at) {
-                cd + 1
-            } else {
-                0
-            };
+            cd = if at > begin && self.order.hash(at - 1) == self.order.hash(at) { cd + 1 } else { 0 };
             let index = self.order.index(at);
-            writer.add(
-                self.order.hash(at),
-                cd,
-                entries.name(index),
-                entries.value(index),
-            );
+            writer.add(self.order.hash(at), cd, entries.name(index), entries.value(index));
         }
         writer.finish()
     }
@@ -299,47 +237,27 @@ pub(super) struct Table {
 impl Header {
     /// The header in block 0, whose type and byte order are known already.
     pub(super) fn parse(view: View<'_>) -> Result<Header, ZapError> {
-        let corrupt = |expected, found| ZapError::Corrupt {
-            block: 0,
-            expected,
-            found,
-        };
-        let u64 = |offset| {
-            view.u64(offset)
-                .map_err(|source| ZapError::Truncated { block: 0, source })
-        };
+        let corrupt = |expected, found| ZapError::Corrupt { block: 0, expected, found };
+        let u64 = |offset| view.u64(offset).map_err(|source| ZapError::Truncated { block: 0, source });
         let magic = u64(HEADER_MAGIC)?;
         if magic != MAGIC {
             return Err(corrupt("a fat ZAP's magic number", magic));
         }
         let block_shift = view.len().trailing_zeros();
         if !view.len().is_power_of_two() || !(9..=24).contains(&block_shift) {
-            return Err(corrupt(
-                "a block of a power of two from 512 bytes to 16 MiB",
-                view.len() as u64,
-            ));
+            return Err(corrupt("a block of a power of two from 512 bytes to 16 MiB", view.len() as u64));
         }
         let flags = u64(ZAP_FLAGS)?;
-        let (block, blocks, shift) = (
-            u64(TABLE_BLOCK)?,
-            u64(TABLE_BLOCK_COUNT)?,
-            u64(TABLE_SHIFT)?,
-        );
+        let (block, blocks, shift) = (u64(TABLE_BLOCK)?, u64(TABLE_BLOCK_COUNT)?, u64(TABLE_SHIFT)?);
         let longest = u64::from(HashBits::from_flags(flags).bits());
         let pointers = match blocks {
             0 => 1 << embedded_shift(block_shift),
             _ => blocks.saturating_mul(1 << (block_shift - 3)),
         };
         if shift > longest || pointers != 1 << shift {
-            return Err(corrupt(
-                "the logarithm of the pointer table's length",
-                shift,
-            ));
+            return Err(corrupt("the logarithm of the pointer table's length", shift));
         }
-        let table = Table {
-            block: if blocks == 0 { 0 } else { block },
-            shift: shift as u32,
-        };
+        let table = Table { block: if blocks == 0 { 0 } else { block }, shift: shift as u32 };
         Ok(Header {
             shape: Shape { block_shift },
             order: view.order(),

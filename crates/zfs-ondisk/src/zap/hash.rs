@@ -12,11 +12,7 @@ const fn table() -> [u64; 256] {
         let mut crc = i as u64;
         let mut bit = 0;
         while bit < 8 {
-            crc = if crc & 1 == 1 {
-                crc >> 1 ^ POLYNOMIAL
-            } else {
-                crc >> 1
-            };
+            crc = if crc & 1 == 1 { crc >> 1 ^ POLYNOMIAL } else { crc >> 1 };
             bit += 1;
         }
         table[i] = crc;
@@ -38,11 +34,7 @@ pub enum HashBits {
 impl HashBits {
     /// What the flags of a fat ZAP's header say.
     pub fn from_flags(flags: u64) -> Self {
-        if flags & super::FLAG_HASH64 != 0 {
-            HashBits::Long
-        } else {
-            HashBits::Short
-        }
+        if flags & super::FLAG_HASH64 != 0 { HashBits::Long } else { HashBits::Short }
     }
 
     /// The number of bits that count.
@@ -67,11 +59,7 @@ pub fn hash_name(salt: u64, name: &[u8], bits: HashBits) -> u64 {
 
 /// The hash of a key of integers ([`super::FLAG_UINT64_KEY`]).
 pub fn hash_key(salt: u64, key: &[u64], bits: HashBits) -> u64 {
-    bits.cut(
-        key.iter()
-            .flat_map(|word| word.to_le_bytes())
-            .fold(salt, |crc, byte| step(crc, &byte)),
-    )
+    bits.cut(key.iter().flat_map(|word| word.to_le_bytes()).fold(salt, |crc, byte| step(crc, &byte)))
 }
 
 fn step(crc: u64, byte: &u8) -> u64 {
@@ -95,10 +83,7 @@ mod tests {
     fn only_the_first_bits_count() {
         let long = hash_name(1, b"name", HashBits::Long);
         assert_eq!(long & 0xFFFF, 0);
-        assert_eq!(
-            HashBits::Short.cut(long),
-            hash_name(1, b"name", HashBits::Short)
-        );
+        assert_eq!(HashBits::Short.cut(long), hash_name(1, b"name", HashBits::Short));
         assert_eq!(HashBits::Short.cut(u64::MAX), 0xFFFF_FFF0_0000_0000);
     }
 

@@ -108,14 +108,7 @@ impl Writer {
         block.put_u16(PREFIX_LEN, prefix_len as u16);
         block.put_u8(FLAGS, if cd_sorted { FLAG_CD_SORTED } else { 0 });
         block[HASH_TABLE..shape.chunk_offset(0)].fill(0xFF);
-        Writer {
-            block,
-            shape,
-            prefix_len,
-            used: 0,
-            entries: 0,
-            stored: Vec::new(),
-        }
+        Writer { block, shape, prefix_len, used: 0, entries: 0, stored: Vec::new() }
     }
 
     /// Adds an entry; entries of the same hash come in the order of their `cd`.
@@ -171,31 +164,17 @@ impl Writer {
         for chunk in used..chunks {
             let at = self.shape.chunk_offset(chunk as u16);
             self.block.put_u8(at + CHUNK_TYPE, CHUNK_FREE);
-            let next = if chunk + 1 < chunks {
-                chunk as u16 + 1
-            } else {
-                CHAIN_END
-            };
+            let next = if chunk + 1 < chunks { chunk as u16 + 1 } else { CHAIN_END };
             self.block.put_u16(at + NEXT, next);
         }
         self.block.put_u16(FREE_COUNT, (chunks - used) as u16);
-        self.block.put_u16(
-            FREE_LIST,
-            if used < chunks {
-                used as u16
-            } else {
-                CHAIN_END
-            },
-        );
+        self.block.put_u16(FREE_LIST, if used < chunks { used as u16 } else { CHAIN_END });
         self.block.put_u16(ENTRY_COUNT, self.entries);
         self.block
     }
 
     fn take(&mut self) -> u16 {
-        assert!(
-            self.used < self.shape.chunks(),
-            "a ZAP leaf was planned too full"
-        );
+        assert!(self.used < self.shape.chunks(), "a ZAP leaf was planned too full");
         self.used += 1;
         self.used as u16 - 1
     }
@@ -213,8 +192,7 @@ impl Writer {
             let at = self.shape.chunk_offset(chunk);
             self.block.put_u8(at + CHUNK_TYPE, CHUNK_ARRAY);
             self.block.put_bytes(at + ARRAY, part);
-            self.block
-                .put_u16(at + NEXT, if last { CHAIN_END } else { chunk + 1 });
+            self.block.put_u16(at + NEXT, if last { CHAIN_END } else { chunk + 1 });
         }
         first
     }
@@ -244,16 +222,9 @@ impl<'a> Leaf<'a> {
     /// The leaf in block number `block`, in either byte order.
     pub(super) fn parse(bytes: &'a [u8], block: u64, shape: Shape) -> Result<Self, ZapError> {
         let truncated = |source| ZapError::Truncated { block, source };
-        let corrupt = |expected, found| ZapError::Corrupt {
-            block,
-            expected,
-            found,
-        };
+        let corrupt = |expected, found| ZapError::Corrupt { block, expected, found };
         if bytes.len() != shape.block_len() {
-            return Err(corrupt(
-                "a block as large as the first one",
-                bytes.len() as u64,
-            ));
+            return Err(corrupt("a block as large as the first one", bytes.len() as u64));
         }
         let little = View::new(bytes, ByteOrder::Little);
         let view = match little.u64(TYPE).map_err(truncated)? {
@@ -270,13 +241,7 @@ impl<'a> Leaf<'a> {
             return Err(corrupt("a prefix shorter than a hash", prefix_len.into()));
         }
         let prefix = view.u64(PREFIX).map_err(truncated)?;
-        Ok(Leaf {
-            view,
-            shape,
-            block,
-            prefix,
-            prefix_len,
-        })
+        Ok(Leaf { view, shape, block, prefix, prefix_len })
     }
 
     /// The entries' hashes, collision differentiators and chunks, in that order.
@@ -298,12 +263,7 @@ impl<'a> Leaf<'a> {
     }
 
     /// The entry of this hash and this name as it is stored, with the NUL of names.
-    pub(super) fn find(
-        &self,
-        hash: u64,
-        name: &[u8],
-        zap_flags: u64,
-    ) -> Result<Option<Entry>, ZapError> {
+    pub(super) fn find(&self, hash: u64, name: &[u8], zap_flags: u64) -> Result<Option<Entry>, ZapError> {
         let mut link = self.u16(HASH_TABLE + 2 * self.shape.bucket(hash, self.prefix_len))?;
         for _ in 0..=self.shape.chunks() {
             if link == CHAIN_END {
@@ -325,10 +285,7 @@ impl<'a> Leaf<'a> {
         if zap_flags & FLAG_UINT64_KEY == 0 && name.pop() != Some(0) {
             return Err(self.corrupt("a name that ends in NUL", link.into()));
         }
-        let integer_size = self
-            .view
-            .u8(chunk + VALUE_INTEGER_SIZE)
-            .map_err(|e| self.truncated(e))?;
+        let integer_size = self.view.u8(chunk + VALUE_INTEGER_SIZE).map_err(|e| self.truncated(e))?;
         if ![1, 2, 4, 8].contains(&integer_size) {
             return Err(self.corrupt("integers of 1, 2, 4 or 8 bytes", integer_size.into()));
         }
@@ -340,28 +297,15 @@ impl<'a> Leaf<'a> {
         let bytes = self.array(self.u16(chunk + VALUE_CHUNK)?, len)?;
         let values = bytes
             .chunks_exact(integer_size.into())
-            .map(|integer| {
-                integer
-                    .iter()
-                    .fold(0, |value, &byte| value << 8 | u64::from(byte))
-            })
+            .map(|integer| integer.iter().fold(0, |value, &byte| value << 8 | u64::from(byte)))
             .collect();
-        Ok(Entry {
-            name,
-            integer_size,
-            values,
-            cd: self.u32(chunk + CD)?,
-        })
+        Ok(Entry { name, integer_size, values, cd: self.u32(chunk + CD)? })
     }
 
     /// The name of the entry at offset `chunk`, as it is stored.
     fn name(&self, chunk: usize, zap_flags: u64) -> Result<Vec<u8>, ZapError> {
         let count = usize::from(self.u16(chunk + NAME_COUNT)?);
-        let len = if zap_flags & FLAG_UINT64_KEY != 0 {
-            8 * count
-        } else {
-            count
-        };
+        let len = if zap_flags & FLAG_UINT64_KEY != 0 { 8 * count } else { count };
         if len > MAX_NAME + 1 {
             return Err(self.corrupt("a name of at most 1023 bytes", len as u64));
         }
@@ -374,11 +318,7 @@ impl<'a> Leaf<'a> {
         while bytes.len() < len {
             let chunk = self.chunk(link, CHUNK_ARRAY)?;
             let part = ARRAY_LEN.min(len - bytes.len());
-            bytes.extend_from_slice(
-                self.view
-                    .bytes(chunk + ARRAY, part)
-                    .map_err(|e| self.truncated(e))?,
-            );
+            bytes.extend_from_slice(self.view.bytes(chunk + ARRAY, part).map_err(|e| self.truncated(e))?);
             link = self.u16(chunk + NEXT)?;
         }
         Ok(bytes)
@@ -390,15 +330,9 @@ impl<'a> Leaf<'a> {
             return Err(self.corrupt("the number of a chunk", link.into()));
         }
         let at = self.shape.chunk_offset(link);
-        match self
-            .view
-            .u8(at + CHUNK_TYPE)
-            .map_err(|e| self.truncated(e))?
-        {
+        match self.view.u8(at + CHUNK_TYPE).map_err(|e| self.truncated(e))? {
             found if found == chunk_type => Ok(at),
-            found if chunk_type == CHUNK_ENTRY => {
-                Err(self.corrupt("an entry chunk (0xfc)", found.into()))
-            }
+            found if chunk_type == CHUNK_ENTRY => Err(self.corrupt("an entry chunk (0xfc)", found.into())),
             found => Err(self.corrupt("an array chunk (0xfb)", found.into())),
         }
     }
@@ -416,17 +350,10 @@ impl<'a> Leaf<'a> {
     }
 
     fn truncated(&self, source: Truncated) -> ZapError {
-        ZapError::Truncated {
-            block: self.block,
-            source,
-        }
+        ZapError::Truncated { block: self.block, source }
     }
 
     fn corrupt(&self, expected: &'static str, found: u64) -> ZapError {
-        ZapError::Corrupt {
-            block: self.block,
-            expected,
-            found,
-        }
+        ZapError::Corrupt { block: self.block, expected, found }
     }
 }

@@ -40,10 +40,7 @@ pub fn fits<E: Entries + ?Sized>(entries: &E) -> bool {
 
 /// The size in bytes of the block of a micro ZAP of `count` entries.
 pub fn block_size(count: usize) -> usize {
-    count
-        .saturating_add(1)
-        .saturating_mul(SLOT_LEN)
-        .next_multiple_of(BLOCK_STEP)
+    count.saturating_add(1).saturating_mul(SLOT_LEN).next_multiple_of(BLOCK_STEP)
 }
 
 /// The block of a micro ZAP, [`block_size`] long, with the entries in their order.
@@ -62,14 +59,9 @@ pub fn write<E: Entries + ?Sized>(entries: &E, params: &Params) -> Result<Vec<u8
     block.put_u64(NORM_FLAGS, params.norm_flags);
     let mut cd = 0;
     for at in 0..entries.len() {
-        cd = if at > 0 && order.hash(at - 1) == order.hash(at) {
-            cd + 1
-        } else {
-            0
-        };
+        cd = if at > 0 && order.hash(at - 1) == order.hash(at) { cd + 1 } else { 0 };
         let index = order.index(at);
-        let (name, value) =
-            slot(entries, index).ok_or_else(|| PlanError::NotMicro(lossy(entries.name(index))))?;
+        let (name, value) = slot(entries, index).ok_or_else(|| PlanError::NotMicro(lossy(entries.name(index))))?;
         let slot = &mut block[(index + 1) * SLOT_LEN..][..SLOT_LEN];
         slot.put_u64(VALUE, value);
         slot.put_u32(CD, cd);
@@ -100,9 +92,7 @@ pub(super) fn slot_count(view: View<'_>) -> usize {
 
 /// The entry in slot `index`, counted from 0 behind the header; `None` if it is free.
 pub(super) fn read_slot(view: View<'_>, index: usize) -> Result<Option<Entry>, ZapError> {
-    let slot = view
-        .view((index + 1) * SLOT_LEN, SLOT_LEN)
-        .map_err(truncated)?;
+    let slot = view.view((index + 1) * SLOT_LEN, SLOT_LEN).map_err(truncated)?;
     let name = slot.bytes(NAME, NAME_LEN).map_err(truncated)?;
     let len = name.iter().position(|&b| b == 0).ok_or(ZapError::Corrupt {
         block: 0,

@@ -92,9 +92,7 @@ pub enum PlanError {
     },
     /// More names have the same hash than a leaf has room for; another salt
     /// distributes them otherwise.
-    #[error(
-        "{count} names with the same hash do not fit into one leaf of a ZAP; choose another salt"
-    )]
+    #[error("{count} names with the same hash do not fit into one leaf of a ZAP; choose another salt")]
     Collisions {
         /// How many names.
         count: usize,
@@ -228,11 +226,7 @@ impl Params {
     /// Names as they are, blocks of 16 KiB. The salt is made odd, as OpenZFS does,
     /// so that it is never zero.
     pub fn new(salt: u64) -> Self {
-        Params {
-            salt: salt | 1,
-            norm_flags: 0,
-            block_shift: FAT_BLOCK_SHIFT,
-        }
+        Params { salt: salt | 1, norm_flags: 0, block_shift: FAT_BLOCK_SHIFT }
     }
 
     /// The same with flags of normalization.
@@ -267,10 +261,7 @@ impl Order {
     fn new<E: Entries + ?Sized>(entries: &E, params: &Params) -> Result<Self, PlanError> {
         let len = entries.len();
         if u32::try_from(len).is_err() {
-            return Err(PlanError::Size {
-                entries: len,
-                block_shift: params.block_shift,
-            });
+            return Err(PlanError::Size { entries: len, block_shift: params.block_shift });
         }
         let mut order = (0..len)
             .map(|i| Ok(params.hash(entries.name(i))? >> 4 | i as u64))

@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 use super::fat::Header;
 use super::leaf::Leaf;
 use super::{
-    BLOCK_TYPE_HEADER, BLOCK_TYPE_MICRO, Entry, FLAG_PRE_HASHED_KEY, FLAG_UINT64_KEY, HashBits,
-    NORM_TO_UPPER, ZapError, hash_key, hash_name, micro,
+    BLOCK_TYPE_HEADER, BLOCK_TYPE_MICRO, Entry, FLAG_PRE_HASHED_KEY, FLAG_UINT64_KEY, HashBits, NORM_TO_UPPER,
+    ZapError, hash_key, hash_name, micro,
 };
 use crate::bytes::{ByteOrder, View};
 
@@ -50,27 +50,14 @@ where
         };
         let view = View::new(bytes, order);
         let layout = match block_type {
-            BLOCK_TYPE_MICRO => Layout::Micro {
-                order,
-                norm_flags: micro::norm_flags(view)?,
-            },
+            BLOCK_TYPE_MICRO => Layout::Micro { order, norm_flags: micro::norm_flags(view)? },
             BLOCK_TYPE_HEADER => Layout::Fat(Header::parse(view)?),
             _ => {
                 let found = view.u64(0).map_err(truncated)?;
-                return Err(ZapError::Corrupt {
-                    block: 0,
-                    expected: "the type of a ZAP",
-                    found,
-                }
-                .into());
+                return Err(ZapError::Corrupt { block: 0, expected: "the type of a ZAP", found }.into());
             }
         };
-        Ok(Reader {
-            fetch,
-            first,
-            table: None,
-            layout,
-        })
+        Ok(Reader { fetch, first, table: None, layout })
     }
 
     /// Whether this is a micro ZAP.
@@ -144,11 +131,8 @@ where
             return Ok(None);
         };
         let bits = HashBits::from_flags(header.flags);
-        let hash = if header.flags & FLAG_PRE_HASHED_KEY != 0 {
-            bits.cut(first)
-        } else {
-            hash_key(header.salt, key, bits)
-        };
+        let hash =
+            if header.flags & FLAG_PRE_HASHED_KEY != 0 { bits.cut(first) } else { hash_key(header.salt, key, bits) };
         let stored: Vec<u8> = key.iter().flat_map(|word| word.to_be_bytes()).collect();
         self.find(&header, hash, &stored)
     }
@@ -156,11 +140,7 @@ where
     /// All entries: of a micro ZAP by slot, of a fat one by hash. At most one
     /// leaf's entries are in memory.
     pub fn iter(&mut self) -> Iter<'_, F, B> {
-        Iter {
-            reader: self,
-            ready: VecDeque::new(),
-            next: Some(0),
-        }
+        Iter { reader: self, ready: VecDeque::new(), next: Some(0) }
     }
 
     fn search(&mut self, name: &[u8], ignore_case: bool) -> Result<Option<Entry>, E> {
@@ -187,35 +167,22 @@ where
     /// The number of the leaf that a pointer of the table leads to.
     fn pointer(&mut self, header: &Header, index: u64) -> Result<u64, E> {
         let (block, offset) = header.pointer_place(index)?;
-        if block != 0
-            && self
-                .table
-                .as_ref()
-                .is_none_or(|(number, _)| *number != block)
-        {
+        if block != 0 && self.table.as_ref().is_none_or(|(number, _)| *number != block) {
             self.table = Some((block, (self.fetch)(block)?));
         }
         let bytes = match &self.table {
             Some((number, bytes)) if *number == block => bytes.as_ref(),
             _ => self.first.as_ref(),
         };
-        let pointer = View::new(bytes, header.order)
-            .u64(offset)
-            .map_err(|source| ZapError::Truncated { block, source })?;
+        let pointer =
+            View::new(bytes, header.order).u64(offset).map_err(|source| ZapError::Truncated { block, source })?;
         // Blocks of the table carry no mark of their byte order, and may have
         // been written by another machine than the header.
         let known = 1..header.free_block;
         [pointer, pointer.swap_bytes()]
             .into_iter()
             .find(|p| known.contains(p))
-            .ok_or_else(|| {
-                ZapError::Corrupt {
-                    block,
-                    expected: "the number of a leaf's block",
-                    found: pointer,
-                }
-                .into()
-            })
+            .ok_or_else(|| ZapError::Corrupt { block, expected: "the number of a leaf's block", found: pointer }.into())
     }
 
     /// The entries of the leaf at pointer `index`, and the index of the first

@@ -43,11 +43,7 @@ impl Entries for List {
 impl List {
     /// `count` entries with names of different lengths and one number each.
     fn numbered(count: usize) -> List {
-        List(
-            (0..count)
-                .map(|i| (numbered_name(i), Owned::Numbers(vec![i as u64])))
-                .collect(),
-        )
+        List((0..count).map(|i| (numbered_name(i), Owned::Numbers(vec![i as u64]))).collect())
     }
 }
 
@@ -67,11 +63,7 @@ type Fetched = Result<Vec<u8>, ZapError>;
 
 fn open(blocks: &[Vec<u8>]) -> Result<Reader<impl FnMut(u64) -> Fetched, Vec<u8>>, ZapError> {
     Reader::open(|block| {
-        let missing = ZapError::Corrupt {
-            block,
-            expected: "a block of the object",
-            found: block,
-        };
+        let missing = ZapError::Corrupt { block, expected: "a block of the object", found: block };
         blocks.get(block as usize).cloned().ok_or(missing)
     })
 }
@@ -101,12 +93,7 @@ fn assert_holds(blocks: &[Vec<u8>], entries: &List) {
 }
 
 fn name() -> impl Strategy<Value = Vec<u8>> {
-    prop_oneof![
-        vec(1..=255u8, 1..12),
-        vec(1..=255u8, 30..80),
-        vec(1..=255u8, 255),
-        vec(1..=255u8, 1023)
-    ]
+    prop_oneof![vec(1..=255u8, 1..12), vec(1..=255u8, 30..80), vec(1..=255u8, 255), vec(1..=255u8, 1023)]
 }
 
 fn value() -> impl Strategy<Value = Owned> {
@@ -211,10 +198,7 @@ fn fifty_thousand_names_are_found_by_iteration_and_lookup() {
 fn a_pointer_table_that_outgrows_the_header_has_blocks_of_its_own() {
     // 512-byte blocks: 32 pointers in the header, 64 per block.
     let list = List::numbered(3000);
-    let params = Params {
-        block_shift: 9,
-        ..Params::new(77)
-    };
+    let params = Params { block_shift: 9, ..Params::new(77) };
     let blocks = write_fat(&list, params);
     assert!(u64_at(&blocks[0], 24) > 1, "blocks of the table");
     assert_sound(&blocks, params);
@@ -242,24 +226,13 @@ fn colliding_names(salt: u64, sets: usize) -> Vec<Vec<Vec<u8>>> {
 fn names_of_equal_hash_have_different_collision_differentiators_in_both_layouts() {
     let salt = 99;
     let sets = colliding_names(salt, 10);
-    let list = List(
-        sets.concat()
-            .into_iter()
-            .map(|n| (n, Owned::Numbers(vec![7])))
-            .collect(),
-    );
+    let list = List(sets.concat().into_iter().map(|n| (n, Owned::Numbers(vec![7]))).collect());
     let params = Params::new(salt);
-    for blocks in [
-        write_fat(&list, params),
-        vec![micro::write(&list, &params).unwrap()],
-    ] {
+    for blocks in [write_fat(&list, params), vec![micro::write(&list, &params).unwrap()]] {
         assert_holds(&blocks, &list);
         let mut zap = open(&blocks).unwrap();
         for set in &sets {
-            let mut cds: Vec<_> = set
-                .iter()
-                .map(|n| zap.lookup(n).unwrap().unwrap().cd)
-                .collect();
+            let mut cds: Vec<_> = set.iter().map(|n| zap.lookup(n).unwrap().unwrap().cd).collect();
             cds.sort_unstable();
             assert_eq!(cds, [0, 1]);
         }
@@ -293,15 +266,9 @@ fn names_of_one_hash(count: usize) -> Vec<Vec<u8>> {
     }
     (0..count)
         .map(|combination| {
-            let chosen = kernel
-                .iter()
-                .take(16)
-                .enumerate()
-                .filter(|(i, _)| combination >> i & 1 == 1);
+            let chosen = kernel.iter().take(16).enumerate().filter(|(i, _)| combination >> i & 1 == 1);
             let bits = chosen.fold(0, |bits, (_, b)| bits ^ b);
-            (0..LEN)
-                .map(|i| 0x40 | (bits >> (5 * i) & 0x1F) as u8)
-                .collect()
+            (0..LEN).map(|i| 0x40 | (bits >> (5 * i) & 0x1F) as u8).collect()
         })
         .collect()
 }
@@ -310,9 +277,7 @@ fn names_of_one_hash(count: usize) -> Vec<Vec<u8>> {
 fn a_leaf_full_of_one_hash_is_written_and_one_more_is_refused() {
     // 638 chunks of 3: one for the entry, one for the name, one for the value.
     let list = |count| {
-        let entries = names_of_one_hash(count)
-            .into_iter()
-            .map(|n| (n, Owned::Numbers(vec![1])));
+        let entries = names_of_one_hash(count).into_iter().map(|n| (n, Owned::Numbers(vec![1])));
         List(entries.collect())
     };
     let (full, params) = (list(212), Params::new(1));
@@ -328,16 +293,12 @@ fn a_leaf_that_is_full_to_the_last_chunk_has_an_empty_free_list() {
     // 638 chunks: 211 entries of 3, and one of 5.
     let mut list = List(vec![]);
     for i in 0..211 {
-        list.0
-            .push((format!("name-{i}").into_bytes(), Owned::Numbers(vec![i])));
+        list.0.push((format!("name-{i}").into_bytes(), Owned::Numbers(vec![i])));
     }
     list.0.push((b"five".to_vec(), Owned::Bytes(vec![0; 63])));
     let params = Params::new(3);
     let blocks = write_fat(&list, params);
-    assert_eq!(
-        (blocks.len(), u16_at(&blocks[1], 28), u16_at(&blocks[1], 34)),
-        (2, 0, 0xFFFF)
-    );
+    assert_eq!((blocks.len(), u16_at(&blocks[1], 28), u16_at(&blocks[1], 34)), (2, 0, 0xFFFF));
     assert_sound(&blocks, params);
     assert_holds(&blocks, &list);
 }
@@ -356,14 +317,7 @@ fn an_empty_zap_is_valid_in_both_layouts() {
 
 #[test]
 fn a_micro_zap_grows_by_512_bytes_to_128_kib() {
-    for (count, size) in [
-        (0, 512),
-        (7, 512),
-        (8, 1024),
-        (15, 1024),
-        (16, 1536),
-        (2047, 128 << 10),
-    ] {
+    for (count, size) in [(0, 512), (7, 512), (8, 1024), (15, 1024), (16, 1536), (2047, 128 << 10)] {
         assert_eq!(micro::block_size(count), size, "{count} entries");
         let list = List::numbered(count);
         assert!(micro::fits(&list));
@@ -385,51 +339,25 @@ fn long_names_and_other_values_do_not_fit_into_a_micro_zap() {
         one(5, Owned::Bytes(vec![1])),
     ] {
         assert!(!micro::fits(&list));
-        assert!(matches!(
-            micro::write(&list, &Params::new(1)),
-            Err(PlanError::NotMicro(_))
-        ));
+        assert!(matches!(micro::write(&list, &Params::new(1)), Err(PlanError::NotMicro(_))));
     }
 }
 
 #[test]
 fn entries_that_no_zap_can_have_are_refused() {
     let plan = |entries: &[(&[u8], usize)]| {
-        let list = List(
-            entries
-                .iter()
-                .map(|(n, v)| (n.to_vec(), Owned::Bytes(vec![0; *v])))
-                .collect(),
-        );
+        let list = List(entries.iter().map(|(n, v)| (n.to_vec(), Owned::Bytes(vec![0; *v]))).collect());
         FatZap::plan(&list, Params::new(1)).map(|_| ()).unwrap_err()
     };
     assert_eq!(plan(&[(b"", 1)]), PlanError::Name(String::new()));
     assert_eq!(plan(&[(b"a\0b", 1)]), PlanError::Name("a\0b".into()));
-    assert!(matches!(
-        plan(&[(&[b'x'; MAX_NAME + 1], 1)]),
-        PlanError::Name(_)
-    ));
-    assert_eq!(
-        plan(&[(b"a", 1), (b"b", 1), (b"a", 1)]),
-        PlanError::Duplicate("a".into())
-    );
+    assert!(matches!(plan(&[(&[b'x'; MAX_NAME + 1], 1)]), PlanError::Name(_)));
+    assert_eq!(plan(&[(b"a", 1), (b"b", 1), (b"a", 1)]), PlanError::Duplicate("a".into()));
     let size = MAX_VALUE + 1;
-    assert_eq!(
-        plan(&[(b"a", size)]),
-        PlanError::Value {
-            name: "a".into(),
-            size
-        }
-    );
+    assert_eq!(plan(&[(b"a", size)]), PlanError::Value { name: "a".into(), size });
     let list = List::numbered(1);
-    let params = Params {
-        block_shift: 18,
-        ..Params::new(1)
-    };
-    assert!(matches!(
-        FatZap::plan(&list, params),
-        Err(PlanError::Size { .. })
-    ));
+    let params = Params { block_shift: 18, ..Params::new(1) };
+    assert!(matches!(FatZap::plan(&list, params), Err(PlanError::Size { .. })));
 }
 
 #[test]
@@ -440,35 +368,18 @@ fn names_that_differ_in_case_hash_alike_where_case_does_not_matter() {
         (b"makefile".to_vec(), Owned::Numbers(vec![2])),
         (b"README".to_vec(), Owned::Numbers(vec![3])),
     ]);
-    for blocks in [
-        write_fat(&list, params),
-        vec![micro::write(&list, &params).unwrap()],
-    ] {
+    for blocks in [write_fat(&list, params), vec![micro::write(&list, &params).unwrap()]] {
         let mut zap = open(&blocks).unwrap();
         assert_eq!(zap.norm_flags(), NORM_TO_UPPER);
-        let mut cds: Vec<_> = zap
-            .iter()
-            .map(|e| e.unwrap())
-            .map(|e| (e.name.clone(), e.cd))
-            .collect();
+        let mut cds: Vec<_> = zap.iter().map(|e| e.unwrap()).map(|e| (e.name.clone(), e.cd)).collect();
         cds.sort();
-        assert_eq!(
-            cds,
-            [
-                (b"Makefile".to_vec(), 0),
-                (b"README".to_vec(), 0),
-                (b"makefile".to_vec(), 1)
-            ]
-        );
+        assert_eq!(cds, [(b"Makefile".to_vec(), 0), (b"README".to_vec(), 0), (b"makefile".to_vec(), 1)]);
         assert_eq!(zap.lookup(b"makefile").unwrap().unwrap().number(), Some(2));
         assert_eq!(zap.lookup(b"readme").unwrap().unwrap().number(), Some(3));
     }
     assert_sound(&write_fat(&list, params), params);
     let foreign = List(vec![("é".into(), Owned::Numbers(vec![1]))]);
-    assert_eq!(
-        FatZap::plan(&foreign, params).unwrap_err(),
-        PlanError::Normalized("é".into())
-    );
+    assert_eq!(FatZap::plan(&foreign, params).unwrap_err(), PlanError::Normalized("é".into()));
 }
 
 /// What a machine of the other byte order would have written. Chunks' arrays
@@ -488,9 +399,7 @@ fn swap(block: &[u8], shift: u32) -> Vec<u8> {
                     252 => &[(2, 2), (4, 2), (6, 2), (8, 2), (10, 2), (12, 4), (16, 8)],
                     _ => &[(22, 2)],
                 };
-                fields
-                    .iter()
-                    .for_each(|&(field, len)| swap(at + field, len));
+                fields.iter().for_each(|&(field, len)| swap(at + field, len));
             }
         }
         BLOCK_TYPE_MICRO => {
@@ -508,20 +417,13 @@ fn swap(block: &[u8], shift: u32) -> Vec<u8> {
 #[test]
 fn blocks_of_either_byte_order_and_of_both_are_read() {
     let list = List::numbered(1000);
-    let params = Params {
-        block_shift: 9,
-        ..Params::new(42)
-    };
+    let params = Params { block_shift: 9, ..Params::new(42) };
     let little = write_fat(&list, params);
     let big: Vec<_> = little.iter().map(|b| swap(b, 9)).collect();
     assert_ne!(little, big);
     assert_holds(&big, &list);
-    let mixed: Vec<_> = little
-        .iter()
-        .zip(&big)
-        .enumerate()
-        .map(|(i, (l, b))| if i % 3 == 1 { b } else { l }.clone())
-        .collect();
+    let mixed: Vec<_> =
+        little.iter().zip(&big).enumerate().map(|(i, (l, b))| if i % 3 == 1 { b } else { l }.clone()).collect();
     assert_holds(&mixed, &list);
     let block = micro::write(&list, &params).unwrap();
     assert_holds(&[swap(&block, 0)], &list);
@@ -536,14 +438,7 @@ fn a_key_of_integers_is_found_by_its_hash() {
     let params = Params::new(21);
     let hash = hash_key(params.salt, &key, HashBits::Long);
     let stored: Vec<u8> = key.iter().flat_map(|k| k.to_be_bytes()).collect();
-    let mut leaf = leaf::Writer::new(
-        leaf::Shape {
-            block_shift: FAT_BLOCK_SHIFT,
-        },
-        0,
-        0,
-        false,
-    );
+    let mut leaf = leaf::Writer::new(leaf::Shape { block_shift: FAT_BLOCK_SHIFT }, 0, 0, false);
     leaf.add(hash, 3, &stored, Value::Number(8));
     let mut leaf = leaf.finish();
     // The name's length counts integers, and there is no NUL.
@@ -554,34 +449,20 @@ fn a_key_of_integers_is_found_by_its_hash() {
     let blocks = vec![header, leaf];
     let mut zap = open(&blocks).unwrap();
     assert_eq!(zap.flags(), flags);
-    let expected = Entry {
-        name: stored,
-        integer_size: 8,
-        values: vec![8],
-        cd: 3,
-    };
+    let expected = Entry { name: stored, integer_size: 8, values: vec![8], cd: 3 };
     assert_eq!(zap.lookup_key(&key).unwrap(), Some(expected.clone()));
     assert_eq!(zap.lookup_key(&[1, 2]).unwrap(), None);
-    assert_eq!(
-        zap.iter().collect::<Result<Vec<_>, _>>().unwrap(),
-        [expected]
-    );
+    assert_eq!(zap.iter().collect::<Result<Vec<_>, _>>().unwrap(), [expected]);
 }
 
 #[test]
 fn a_block_that_is_no_zap_says_what_was_expected() {
     let error = open(&[vec![0; 512]]).err().unwrap();
-    assert_eq!(
-        error.to_string(),
-        "ZAP block 0: the type of a ZAP expected, found 0x0"
-    );
+    assert_eq!(error.to_string(), "ZAP block 0: the type of a ZAP expected, found 0x0");
     let mut blocks = write_fat(&List::numbered(1), Params::new(1));
     blocks[1].put_u64(0, 7);
     let error = open(&blocks).unwrap().lookup(b"x").unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "ZAP block 1: the type of a leaf expected, found 0x7"
-    );
+    assert_eq!(error.to_string(), "ZAP block 1: the type of a leaf expected, found 0x7");
 }
 
 #[test]
@@ -592,9 +473,6 @@ fn texts_are_stored_with_their_nul_and_read_without() {
     assert_eq!(written.block_size, 1 << FAT_BLOCK_SHIFT);
     let mut zap = open(&written.blocks).unwrap();
     let entry = zap.lookup(b"mountpoint").unwrap().unwrap();
-    assert_eq!(
-        (entry.values.len(), entry.text().as_deref()),
-        (10, Some("/usr/home"))
-    );
+    assert_eq!((entry.values.len(), entry.text().as_deref()), (10, Some("/usr/home")));
     assert_eq!(zap.lookup(b"atime").unwrap().unwrap().number(), Some(0));
 }

@@ -20,19 +20,8 @@ pub(super) fn assert_sound(blocks: &[Vec<u8>], params: Params) {
     let half = 1usize << (shift - 1);
     assert_eq!(u64_at(header, 0), 0x8000_0000_0000_0001);
     assert_eq!(u64_at(header, 8), 0x2_F52A_B2AB);
-    let [
-        table_block,
-        table_blocks,
-        table_shift,
-        next,
-        copied,
-        free,
-        leaves,
-        count,
-        salt,
-        norm,
-        flags,
-    ] = std::array::from_fn(|i| u64_at(header, 16 + 8 * i));
+    let [table_block, table_blocks, table_shift, next, copied, free, leaves, count, salt, norm, flags] =
+        std::array::from_fn(|i| u64_at(header, 16 + 8 * i));
     assert_eq!((next, copied, flags), (0, 0, 0));
     assert_eq!((salt, norm), (params.salt, params.norm_flags));
     assert_eq!(free, blocks.len() as u64);
@@ -44,10 +33,7 @@ pub(super) fn assert_sound(blocks: &[Vec<u8>], params: Params) {
     } else {
         assert_eq!(table_blocks << (shift - 3), 1 << table_shift);
         let blocks = &blocks[table_block as usize..][..table_blocks as usize];
-        blocks
-            .iter()
-            .flat_map(|b| b.chunks(8).map(|p| u64_at(p, 0)))
-            .collect()
+        blocks.iter().flat_map(|b| b.chunks(8).map(|p| u64_at(p, 0))).collect()
     };
     assert_eq!(table.len(), 1 << table_shift);
 
@@ -58,11 +44,7 @@ pub(super) fn assert_sound(blocks: &[Vec<u8>], params: Params) {
         let leaf = &blocks[block as usize];
         let prefix_len = u64::from(u16_at(leaf, 32));
         let pointers = 1usize << (table_shift - prefix_len);
-        assert_eq!(
-            u64_at(leaf, 16),
-            (index / pointers) as u64,
-            "the leaf's prefix"
-        );
+        assert_eq!(u64_at(leaf, 16), (index / pointers) as u64, "the leaf's prefix");
         assert!(table[index..index + pointers].iter().all(|&p| p == block));
         entries += assert_leaf_sound(leaf, prefix_len, params);
         index += pointers;
@@ -77,10 +59,7 @@ fn assert_leaf_sound(leaf: &[u8], prefix_len: u64, params: Params) -> u64 {
     let chunks = (leaf.len() - first) / 24;
     assert_eq!((leaf.len() - first) % 24, 0);
     assert_eq!(u64_at(leaf, 0), 1 << 63);
-    assert_eq!(
-        (u64_at(leaf, 8), leaf[24..28].to_vec()),
-        (0, 0x2AB_1EAFu32.to_le_bytes().to_vec())
-    );
+    assert_eq!((u64_at(leaf, 8), leaf[24..28].to_vec()), (0, 0x2AB_1EAFu32.to_le_bytes().to_vec()));
     assert_eq!(leaf[36], u8::from(params.norm_flags != 0));
     let chunk = |number: u16| {
         assert!(usize::from(number) < chunks);
@@ -103,15 +82,9 @@ fn assert_leaf_sound(leaf: &[u8], prefix_len: u64, params: Params) -> u64 {
         while link != 0xFFFF {
             let entry = chunk(link);
             assert!(owned.insert(link) && entry[0] == 252);
-            let (hash, cd) = (
-                u64_at(entry, 16),
-                u32::from_le_bytes(entry[12..16].try_into().unwrap()),
-            );
+            let (hash, cd) = (u64_at(entry, 16), u32::from_le_bytes(entry[12..16].try_into().unwrap()));
             assert_eq!(hash << 28, 0, "28 bits of hash");
-            assert_eq!(
-                hash.checked_shr(64 - prefix_len as u32).unwrap_or(0),
-                u64_at(leaf, 16)
-            );
+            assert_eq!(hash.checked_shr(64 - prefix_len as u32).unwrap_or(0), u64_at(leaf, 16));
             let in_leaf = hash << prefix_len >> (64 - (params.block_shift - 5));
             assert_eq!(in_leaf as usize, bucket);
             assert!(cd >= last_cd, "chains are sorted by cd");
@@ -132,17 +105,9 @@ fn assert_leaf_sound(leaf: &[u8], prefix_len: u64, params: Params) -> u64 {
         }
     }
     for cds in cds.values() {
-        assert_eq!(
-            cds.last().copied(),
-            Some(cds.len() as u32 - 1),
-            "cds are minimal"
-        );
+        assert_eq!(cds.last().copied(), Some(cds.len() as u32 - 1), "cds are minimal");
     }
-    assert_eq!(
-        owned.len(),
-        chunks,
-        "every chunk is free, an entry or in an array"
-    );
+    assert_eq!(owned.len(), chunks, "every chunk is free, an entry or in an array");
     assert_eq!(entries, u64::from(u16_at(leaf, 30)));
     entries
 }
