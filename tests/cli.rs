@@ -368,6 +368,15 @@ fn warnings_are_limited_unless_all_are_asked_for() {
     assert_eq!(told(&["-q"]), 0);
 }
 
+#[test]
+fn colours_are_for_terminals_or_on_demand() {
+    let place = Place::new();
+    let message = |more: &[&str]| place.tine(&[&["image", "build", "nothing", "-o", "out.img"], more].concat()).errors();
+    assert!(!message(&[]).contains('\u{1b}'));
+    assert!(message(&["--color", "always"]).contains('\u{1b}'));
+    assert!(!message(&["--color", "never"]).contains('\u{1b}'));
+}
+
 /// A link to the program that is called makefs.
 fn makefs(place: &Place) -> PathBuf {
     let path = place.path("makefs");

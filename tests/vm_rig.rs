@@ -15,24 +15,13 @@ use common::zdb::Zdb;
 /// A small tree, and its archive and description in a folder to share.
 fn share_tree(vm: &Vm, folder: &std::path::Path) -> std::path::PathBuf {
     let tree = folder.join("tree");
-    let recipe = Recipe {
-        block_sizes: vec![16 << 10],
-        many: 300,
-        ..Recipe::default()
-    };
+    let recipe = Recipe { block_sizes: vec![16 << 10], many: 300, ..Recipe::default() };
     recipe.make(&tree).expect("the tree can be made");
     let share = folder.join("share");
     fs::create_dir(&share).expect("a new folder");
     let mut tar = Command::new("tar");
-    tar.args([
-        "--create",
-        "--format=posix",
-        "--sparse",
-        "--numeric-owner",
-        "--xattrs",
-    ]);
-    tar.args(["--xattrs-include=*", "--file"])
-        .arg(share.join("tree.tar"));
+    tar.args(["--create", "--format=posix", "--sparse", "--numeric-owner", "--xattrs"]);
+    tar.args(["--xattrs-include=*", "--file"]).arg(share.join("tree.tar"));
     tar.arg("--directory").arg(&tree).arg(".");
     command::run(&mut tar, Duration::from_secs(120)).succeeds();
     vm.describe(&tree, &share);
@@ -48,18 +37,13 @@ fn a_pool_made_by_the_kernel_is_found_good_and_a_wrong_manifest_is_noticed() {
     let pools = folder.path().join("pools");
     fs::create_dir(&pools).expect("a new folder");
     let image = pools.join("tank.img");
-    File::create(&image)
-        .and_then(|file| file.set_len(128 << 20))
-        .expect("room for an image");
+    File::create(&image).and_then(|file| file.set_len(128 << 20)).expect("room for an image");
 
     vm.job("make-pool", &share)
         .disk(&image)
         .set("POOL", "tank")
         .set("TREE", "/share/tree.tar")
-        .set(
-            "CREATE",
-            "-O compression=lz4 -O recordsize=16k -O xattr=sa -O atime=off",
-        )
+        .set("CREATE", "-O compression=lz4 -O recordsize=16k -O xattr=sa -O atime=off")
         .run()
         .succeeds();
     if let Some(zdb) = Zdb::find(test, &pools, "tank") {
@@ -83,15 +67,10 @@ fn a_pool_made_by_the_kernel_is_found_good_and_a_wrong_manifest_is_noticed() {
     verify().run().succeeds();
 
     let manifest = fs::read(share.join("manifest")).expect("a manifest");
-    let wrong = String::from_utf8(manifest)
-        .expect("text")
-        .replacen("\t0640\t", "\t0600\t", 1);
+    let wrong = String::from_utf8(manifest).expect("text").replacen("\t0640\t", "\t0600\t", 1);
     fs::write(share.join("manifest"), wrong).expect("the share can be written to");
     let noticed = verify().run().ends_with(1);
-    assert!(
-        noticed.text().contains("FAILED in \"compare names"),
-        "{noticed}"
-    );
+    assert!(noticed.text().contains("FAILED in \"compare names"), "{noticed}");
 }
 
 #[test]
@@ -105,23 +84,12 @@ fn the_exit_status_the_output_and_the_end_of_a_guest_come_back() {
         vm.script(&script, folder.path())
     };
 
-    let ran = job("echo \"$WORD\"; exit 7")
-        .set("WORD", "it's here")
-        .run()
-        .ends_with(7);
+    let ran = job("echo \"$WORD\"; exit 7").set("WORD", "it's here").run().ends_with(7);
     assert_eq!(ran.text(), "it's here\n");
 
-    let ran = job("echo before; echo c >/proc/sysrq-trigger; sleep 60")
-        .run()
-        .ends_with(125);
-    assert!(
-        ran.text().starts_with("before\n") && ran.text().contains("panic"),
-        "{ran}"
-    );
+    let ran = job("echo before; echo c >/proc/sysrq-trigger; sleep 60").run().ends_with(125);
+    assert!(ran.text().starts_with("before\n") && ran.text().contains("panic"), "{ran}");
 
-    let ran = job("sleep 600")
-        .limit(Duration::from_secs(25))
-        .run()
-        .ends_with(124);
+    let ran = job("sleep 600").limit(Duration::from_secs(25)).run().ends_with(124);
     assert!(ran.elapsed < Duration::from_secs(600), "{ran}");
 }

@@ -6,7 +6,7 @@ use std::io;
 use std::sync::{Arc, LazyLock, Mutex};
 
 use tree::Tree;
-use zfs_image::{DatasetSpec, PoolSpec, Resources, Silent, SnapshotSpec, build};
+use zfs_image::{CrossLinks, DatasetSpec, PoolSpec, Resources, Silent, SnapshotSpec, build};
 use zfs_ondisk::blkptr::{self, BlockPointer, Dva, Fields, Kind};
 use zfs_ondisk::bytes::{ByteOrder, View};
 use zfs_ondisk::checksum::Checksum;
@@ -71,6 +71,8 @@ impl Image {
         let label = label::build(0, &config[..room], ASHIFT, 0, write).expect("the configuration fits");
         Image { label: label.into(), ..self.clone() }
     }
+
+    pub fn stats(&self) -> (usize, usize) { (self.blocks.len(), self.words.len()) }
 
     /// Opens the pool.
     ///
@@ -157,6 +159,7 @@ fn original() -> Pool {
     spec.size = Some(label::MIN_DEVICE_SIZE);
     let datasets = ["pool;mountpoint=/", "pool/d;mountpoint=/d;compression=lz4;org.example:key=value"];
     spec.datasets = datasets.iter().map(|text| DatasetSpec::parse(text).expect("it is valid")).collect();
+    spec.cross_links = CrossLinks::Copy;
     spec.snapshots = vec![SnapshotSpec::parse("@snapshot").expect("it is valid")];
     let memory = Memory(Mutex::new(vec![0; label::MIN_DEVICE_SIZE as usize]));
     let resources = Resources { threads: 1, memory: 256 << 20 };

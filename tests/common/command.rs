@@ -33,9 +33,7 @@ impl Ran {
     /// Its exit status; a signal counts as 128 and its number, as in a shell.
     pub fn code(&self) -> i32 {
         use std::os::unix::process::ExitStatusExt;
-        self.status
-            .code()
-            .unwrap_or_else(|| 128 + self.status.signal().unwrap_or(0))
+        self.status.code().unwrap_or_else(|| 128 + self.status.signal().unwrap_or(0))
     }
 
     /// Itself, where it ended with status 0; fails the test with all it said otherwise.

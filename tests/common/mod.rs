@@ -17,11 +17,7 @@ pub fn project() -> PathBuf {
     // The test programs belong to crates/tine, two levels down.
     let mut path = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     while !path.join("tests/vm/run").is_file() {
-        assert!(
-            path.pop(),
-            "tests/vm/run is not above {}",
-            env!("CARGO_MANIFEST_DIR")
-        );
+        assert!(path.pop(), "tests/vm/run is not above {}", env!("CARGO_MANIFEST_DIR"));
     }
     path
 }

@@ -52,7 +52,8 @@ pub fn skip(test: &str, why: &str) {
     assert!(!required, "{test} must not be skipped: {why}");
 }
 
-fn say(test: &str, why: &str) {
+/// Says that `test` is skipped and why, where no peer is to blame.
+pub fn say(test: &str, why: &str) {
     // Not `eprintln!`, which the test harness captures.
     let _ = writeln!(std::io::stderr(), "skipped: {test}: {why}");
 }
@@ -68,6 +69,5 @@ fn locate(program: &str) -> Option<PathBuf> {
 
 fn is_executable(path: &Path) -> bool {
     use std::os::unix::fs::PermissionsExt;
-    path.metadata()
-        .is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
+    path.metadata().is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
 }

@@ -8,8 +8,7 @@ use std::os::unix::fs::{FileExt, PermissionsExt, lchown, symlink};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{
-    AtFlags, CWD, FileType, Mode, Timespec, Timestamps, XattrFlags, lsetxattr, makedev, mknodat,
-    utimensat,
+    AtFlags, CWD, FileType, Mode, Timespec, Timestamps, XattrFlags, lsetxattr, makedev, mknodat, utimensat,
 };
 
 /// What a tree is made of.
@@ -29,13 +28,7 @@ pub struct Recipe {
 
 impl Default for Recipe {
     fn default() -> Self {
-        Self {
-            seed: 1,
-            block_sizes: vec![128 << 10],
-            many: 3000,
-            largest_hole: 3 << 30,
-            as_root: is_root(),
-        }
+        Self { seed: 1, block_sizes: vec![128 << 10], many: 3000, largest_hole: 3 << 30, as_root: is_root() }
     }
 }
 
@@ -90,11 +83,7 @@ impl Recipe {
 
     fn begin(&self, root: &Path) -> io::Result<Maker> {
         fs::create_dir(root)?;
-        Ok(Maker {
-            root: root.to_owned(),
-            random: Random(self.seed),
-            made: Made::default(),
-        })
+        Ok(Maker { root: root.to_owned(), random: Random(self.seed), made: Made::default() })
     }
 }
 
@@ -127,10 +116,7 @@ impl Maker {
             fs::create_dir(&folder)?;
             for size in sizes_around(*block) {
                 let size = usize::try_from(size).map_err(io::Error::other)?;
-                fs::write(
-                    folder.join(format!("{size}.noise")),
-                    self.random.bytes(size),
-                )?;
+                fs::write(folder.join(format!("{size}.noise")), self.random.bytes(size))?;
                 let text = format!("tine {size}\n").repeat(size / 6 + 1);
                 fs::write(folder.join(format!("{size}.text")), &text[..size])?;
             }
@@ -144,18 +130,10 @@ impl Maker {
         let sparse: [(&str, u64, &[u64]); 7] = [
             ("none-but-hole", 5 * block, &[]),
             ("small-hole", 700, &[]),
-            (
-                "first",
-                5 * block + 9,
-                &[block, 2 * block, 3 * block, 4 * block],
-            ),
+            ("first", 5 * block + 9, &[block, 2 * block, 3 * block, 4 * block]),
             ("last", 5 * block + 9, &[0, block]),
             ("middle", 6 * block, &[0, 4 * block, 5 * block]),
-            (
-                "unaligned",
-                6 * block,
-                &[block / 2 + 4096, 4 * block - 4096],
-            ),
+            ("unaligned", 6 * block, &[block / 2 + 4096, 4 * block - 4096]),
             ("far", 300 * block + 1, &[0, 299 * block]),
         ];
         for (name, size, data) in sparse {
@@ -180,16 +158,8 @@ impl Maker {
         for length in [1, 23, 24, 59, 60, 140, 141, 255, 256, 1000, 1022, 1023] {
             // OpenZFS 2.3.2's `zfs send -e` loses a target in a spill block that compresses
             // well: these do not.
-            let target: Vec<u8> = self
-                .random
-                .bytes(length)
-                .iter()
-                .map(|b| b'A' + b % 58)
-                .collect();
-            symlink(
-                OsStr::from_bytes(&target),
-                self.at(&format!("links/to-{length}")),
-            )?;
+            let target: Vec<u8> = self.random.bytes(length).iter().map(|b| b'A' + b % 58).collect();
+            symlink(OsStr::from_bytes(&target), self.at(&format!("links/to-{length}")))?;
         }
         symlink("../links/one", self.at("links/relative"))?;
         // A hard link to a symbolic link.
@@ -291,13 +261,7 @@ impl Maker {
 
     fn owners(&mut self) -> io::Result<()> {
         fs::create_dir(self.at("owners"))?;
-        for (owner, group) in [
-            (0, 0),
-            (1, 1),
-            (1001, 1002),
-            (65534, 65534),
-            (2_147_483_653, 7),
-        ] {
+        for (owner, group) in [(0, 0), (1, 1), (1001, 1002), (65534, 65534), (2_147_483_653, 7)] {
             let path = self.at(&format!("owners/{owner}-{group}"));
             fs::write(&path, b"owned\n")?;
             lchown(&path, Some(owner), Some(group))?;
@@ -332,12 +296,7 @@ impl Maker {
             }
             for number in 0..count {
                 let value = self.random.bytes(length);
-                match lsetxattr(
-                    &path,
-                    format!("user.tine{number}"),
-                    &value,
-                    XattrFlags::CREATE,
-                ) {
+                match lsetxattr(&path, format!("user.tine{number}"), &value, XattrFlags::CREATE) {
                     Ok(()) => self.made.xattrs = true,
                     Err(rustix::io::Errno::OPNOTSUPP) => return Ok(()),
                     Err(rustix::io::Errno::NOSPC) => break,
@@ -352,14 +311,8 @@ impl Maker {
     fn times(&mut self) -> io::Result<()> {
         let root = self.root.clone();
         fs::create_dir(self.at("times"))?;
-        let special = [
-            (0, 0),
-            (0, 1),
-            (1, 999_999_999),
-            (951_782_400, 123_456_789),
-            (2_147_483_647, 0),
-            (4_102_444_800, 5),
-        ];
+        let special =
+            [(0, 0), (0, 1), (1, 999_999_999), (951_782_400, 123_456_789), (2_147_483_647, 0), (4_102_444_800, 5)];
         for (seconds, nanoseconds) in special {
             File::create(self.at(&format!("times/{seconds}.{nanoseconds}")))?;
         }
@@ -370,11 +323,7 @@ impl Maker {
             set_time(path, seconds, self.random.below(1_000_000_000))?;
         }
         for (seconds, nanoseconds) in special {
-            set_time(
-                &self.at(&format!("times/{seconds}.{nanoseconds}")),
-                seconds,
-                nanoseconds,
-            )?;
+            set_time(&self.at(&format!("times/{seconds}.{nanoseconds}")), seconds, nanoseconds)?;
         }
         Ok(())
     }
@@ -396,14 +345,8 @@ fn list(folder: &Path, into: &mut Vec<PathBuf>) -> io::Result<()> {
 }
 
 fn set_time(path: &Path, seconds: u64, nanoseconds: u64) -> io::Result<()> {
-    let time = Timespec {
-        tv_sec: seconds as i64,
-        tv_nsec: nanoseconds as i64,
-    };
-    let times = Timestamps {
-        last_access: time,
-        last_modification: time,
-    };
+    let time = Timespec { tv_sec: seconds as i64, tv_nsec: nanoseconds as i64 };
+    let times = Timestamps { last_access: time, last_modification: time };
     utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW)?;
     Ok(())
 }
@@ -426,10 +369,6 @@ impl Random {
 
     fn bytes(&mut self, length: usize) -> Vec<u8> {
         let words = std::iter::repeat_with(|| self.next().to_le_bytes());
-        words
-            .take(length.div_ceil(8))
-            .flatten()
-            .take(length)
-            .collect()
+        words.take(length.div_ceil(8)).flatten().take(length).collect()
     }
 }

@@ -19,10 +19,7 @@ impl Vm {
     pub fn find(test: &str) -> Option<Self> {
         let folder = super::project().join("tests/vm");
         // The first call may have to put the initramfs together and to try KVM.
-        let probe = command::run(
-            Command::new(folder.join("run")).arg("--probe"),
-            Duration::from_secs(900),
-        );
+        let probe = command::run(Command::new(folder.join("run")).arg("--probe"), Duration::from_secs(900));
         match probe.code() {
             0 => Some(Self { folder }),
             77 => {
@@ -43,22 +40,14 @@ impl Vm {
     pub fn script(&self, path: &Path, share: &Path) -> Job {
         let mut command = Command::new(self.folder.join("run"));
         command.arg("--share").arg(share);
-        Job {
-            command,
-            script: path.to_owned(),
-            variables: Vec::new(),
-            limit: Duration::from_secs(600),
-        }
+        Job { command, script: path.to_owned(), variables: Vec::new(), limit: Duration::from_secs(600) }
     }
 
     /// Writes the manifest of the file tree at `tree` to `share/manifest`, and where its
     /// holes are to `share/holes`, for the job `verify`.
     #[track_caller]
     pub fn describe(&self, tree: &Path, share: &Path) {
-        for (words, name) in [
-            (&["make", "--counted"][..], "manifest"),
-            (&["holes"], "holes"),
-        ] {
+        for (words, name) in [(&["make", "--counted"][..], "manifest"), (&["holes"], "holes")] {
             let mut command = Command::new("/usr/bin/python3");
             command.arg("-B").arg(self.folder.join("manifest.py"));
             command.args(words).arg(tree);
@@ -98,10 +87,7 @@ impl Job {
     /// Runs the job. Another guest that is running is waited for.
     #[track_caller]
     pub fn run(mut self) -> Ran {
-        self.command
-            .args(["--timeout", &self.limit.as_secs().to_string()])
-            .arg(&self.script)
-            .args(&self.variables);
+        self.command.args(["--timeout", &self.limit.as_secs().to_string()]).arg(&self.script).args(&self.variables);
         // Beyond the guest's own limit: the wait for guests of other test programs.
         command::run(&mut self.command, self.limit + Duration::from_secs(1800))
     }

@@ -31,11 +31,7 @@ impl Zdb {
     /// that name. `None` where `zdb` is missing: test `test` is skipped.
     #[track_caller]
     pub fn find(test: &str, folder: &Path, pool: &str) -> Option<Self> {
-        Some(Self {
-            peer: Peer::find(test, "zdb")?,
-            folder: folder.to_owned(),
-            pool: pool.to_owned(),
-        })
+        Some(Self { peer: Peer::find(test, "zdb")?, folder: folder.to_owned(), pool: pool.to_owned() })
     }
 
     /// Runs `zdb -e -p FOLDER OPTIONS... POOL ARGUMENTS...`.
@@ -51,8 +47,7 @@ impl Zdb {
     /// damaged, leaked or allocated twice.
     pub fn blocks(&self) -> Result<Blocks, String> {
         let ran = self.run(&["-bcc"], &[]);
-        judge_blocks(&ran.text(), &ran.errors(), ran.code())
-            .map_err(|complaint| format!("{complaint}\n{ran}"))
+        judge_blocks(&ran.text(), &ran.errors(), ran.code()).map_err(|complaint| format!("{complaint}\n{ran}"))
     }
 
     /// Prints every object of every dataset with its block pointers, and returns what
@@ -75,11 +70,7 @@ pub fn judge_blocks(stdout: &str, stderr: &str, code: i32) -> Result<Blocks, Str
         return Err("zdb -bcc does not say that nothing is leaked".to_owned());
     }
     let count = |name| number(stdout, name).ok_or_else(|| format!("zdb prints no \"{name}\""));
-    Ok(Blocks {
-        pointers: count("bp count:")?,
-        logical: count("bp logical:")?,
-        allocated: count("bp allocated:")?,
-    })
+    Ok(Blocks { pointers: count("bp count:")?, logical: count("bp logical:")?, allocated: count("bp allocated:")? })
 }
 
 /// The first line that complains, if any.
@@ -99,11 +90,8 @@ fn complaint(stdout: &str, stderr: &str, code: i32) -> Option<String> {
         "Failed",
     ];
     let clean = |line: &&str| !line.contains("verify nothing leaked");
-    let sign = stdout
-        .lines()
-        .chain(stderr.lines())
-        .filter(clean)
-        .find(|line| SIGNS.iter().any(|sign| line.contains(sign)));
+    let sign =
+        stdout.lines().chain(stderr.lines()).filter(clean).find(|line| SIGNS.iter().any(|sign| line.contains(sign)));
     match sign {
         Some(line) => Some(format!("zdb says: {}", line.trim())),
         None if code != 0 => Some(format!("zdb ended with {code}")),
@@ -112,8 +100,6 @@ fn complaint(stdout: &str, stderr: &str, code: i32) -> Option<String> {
 }
 
 fn number(text: &str, name: &str) -> Option<u64> {
-    let rest = text
-        .lines()
-        .find_map(|line| line.trim().strip_prefix(name))?;
+    let rest = text.lines().find_map(|line| line.trim().strip_prefix(name))?;
     rest.split_whitespace().next()?.parse().ok()
 }

@@ -121,9 +121,10 @@ pub fn build(
     let (mos, geometry) = write_mos(&mut store, input, metaslab_shift, fixed)?;
 
     let allocated = store.allocator.total();
-    if store.allocator.overflowed() || !geometry.has_room_for(allocated) {
+    let taken = allocated + mos.reserved;
+    if store.allocator.overflowed() || !geometry.has_room_for(taken) {
         let metaslabs = store.allocator.used().len();
-        let needed = Geometry::for_contents(allocated, metaslabs, metaslab_shift).size;
+        let needed = Geometry::for_contents(taken, metaslabs, metaslab_shift).size;
         return Err(Error::TooSmall { size: geometry.size, needed });
     }
     write_labels(device, input, &mos, &geometry)?;
@@ -137,14 +138,15 @@ fn write_mos(
     metaslab_shift: u32,
     fixed: Option<Geometry>,
 ) -> Result<(Mos, Geometry), Error> {
-    let geometry = |metaslabs: &[u64]| {
-        fixed.unwrap_or_else(|| Geometry::for_contents(metaslabs.iter().sum(), metaslabs.len(), metaslab_shift))
+    let geometry = |metaslabs: &[u64], reserved: u64| {
+        let used = metaslabs.iter().sum::<u64>() + reserved;
+        fixed.unwrap_or_else(|| Geometry::for_contents(used, metaslabs.len(), metaslab_shift))
     };
     let used = store.allocator.used().to_vec();
-    let mut assumptions = Assumptions { geometry: geometry(&used), metaslabs: used, usage: Usage::default() };
+    let mut assumptions = Assumptions { geometry: geometry(&used, 0), metaslabs: used, usage: Usage::default() };
     loop {
         let (mos, after) = store.rehearse(|store| mos::write(store, input, &assumptions))?;
-        let found = Assumptions { geometry: geometry(&after), metaslabs: after, usage: mos.usage };
+        let found = Assumptions { geometry: geometry(&after, mos.reserved), metaslabs: after, usage: mos.usage };
         if found == assumptions {
             return Ok((mos::write(store, input, &assumptions)?, assumptions.geometry));
         }

@@ -74,6 +74,8 @@ pub(crate) struct Mos {
     /// The object with the space maps, which the labels name.
     pub(crate) metaslab_array: ObjectId,
     pub(crate) active: FeatureSet,
+    /// Bytes that datasets have reserved beyond what they use.
+    pub(crate) reserved: u64,
 }
 
 /// Writes the object set.
@@ -137,7 +139,7 @@ pub(crate) fn write(store: &mut Store<'_>, input: Input<'_>, assumptions: &Assum
     let size = if spec.features.contains(Feature::ProjectQuota) { objset::SIZE_V3 } else { objset::SIZE_V2 };
     let policy = writer::policies(spec.features).of(ObjectType::OBJSET, 0);
     let root = store.write(&policy, ObjectType::OBJSET, 0, fill, &object_set.to_bytes(size))?;
-    Ok(Mos { root, usage: store.take_usage(), metaslab_array, active })
+    Ok(Mos { root, usage: store.take_usage(), metaslab_array, active, reserved: datasets.reserved })
 }
 
 /// Writes the space maps and the array of their objects.

@@ -9,7 +9,7 @@ use zfs_ondisk::property::{Assignment, StoredValue};
 use crate::attributes::{self, XattrPlan, printable};
 use crate::error::Error;
 use crate::settings::{Properties, Settings};
-use crate::spec::{CrossLinks, DatasetSpec, PoolSpec};
+use crate::spec::{CrossLinks, DatasetSpec, MASTER_NODE_PROPERTIES, PoolSpec};
 
 /// `canmount=off`; `noauto` is 2.
 const CANMOUNT_OFF: u64 = 0;
@@ -46,7 +46,7 @@ impl Dataset {
     /// Properties that the master node keeps, with their values.
     pub(crate) fn master_node_properties(&self) -> Vec<(&'static str, u64)> {
         let own = Properties(vec![&self.properties]);
-        ["normalization", "utf8only", "casesensitivity"].into_iter().map(|name| (name, own.number(name))).collect()
+        MASTER_NODE_PROPERTIES.into_iter().map(|name| (name, own.number(name))).collect()
     }
 
     /// The object of its root directory: the first that a dnode of the dataset's

@@ -1,9 +1,13 @@
 //! What to build: the pool, its datasets and snapshots.
 
-use zfs_ondisk::feature::{Feature, FeatureSet};
-use zfs_ondisk::property::{self, Assignment, Types};
+use zfs_ondisk::feature::FeatureSet;
+use zfs_ondisk::property::{self, Assignment, Storage, StoredValue, Types};
+use zfs_ondisk::znode::ZPL_VERSION;
 
 use crate::error::Error;
+
+/// Properties that the master node of a file system keeps.
+pub(crate) const MASTER_NODE_PROPERTIES: [&str; 3] = ["normalization", "utf8only", "casesensitivity"];
 
 /// The longest name of a dataset, with its NUL (`ZFS_MAX_DATASET_NAME_LEN`).
 const MAX_DATASET_NAME: usize = 256;
@@ -219,14 +223,30 @@ pub(crate) fn check(spec: &PoolSpec) -> Result<(), Error> {
     if let Some(feature) = missing.iter().next() {
         return failed(format!("the compatibility set leaves out {}, which other features need", feature.name()));
     }
-    if spec.features.contains(Feature::Encryption) {
-        for dataset in &spec.datasets {
-            if dataset.properties.iter().any(|property| property.feature() == Some(Feature::Encryption)) {
-                return failed(format!("dataset {}: encrypted datasets cannot be built", dataset.name));
+    for dataset in &spec.datasets {
+        for property in &dataset.properties {
+            if !is_supported(property) {
+                return failed(format!("dataset {}: {} with this value cannot be built", dataset.name, property.key));
             }
         }
     }
     Ok(())
+}
+
+/// Whether a dataset can be built with a property: not if that means to encrypt
+/// it, or an older version of the file system.
+fn is_supported(property: &Assignment) -> bool {
+    const ENCRYPTION_OFF: u64 = 2;
+    match property.storage() {
+        Storage::CryptoKey => property.key == "encryption" && property.value == StoredValue::Number(ENCRYPTION_OFF),
+        Storage::MasterNode => match property.key.as_str() {
+            "VERSION" => property.value == StoredValue::Number(ZPL_VERSION),
+            key => MASTER_NODE_PROPERTIES.contains(&key),
+        },
+        Storage::Props => property.key != "keylocation",
+        Storage::DirPhys => true,
+        Storage::Volume | Storage::Computed => false,
+    }
 }
 
 /// Checks the name of a pool (zpool-create(8)).
@@ -301,6 +321,20 @@ mod tests {
             assert!(check(&PoolSpec::new(name)).is_err(), "{name}");
         }
         assert!(check(&PoolSpec::new("zroot")).is_ok());
+    }
+
+    #[test]
+    fn what_cannot_be_built_is_refused_and_not_left_out() {
+        let checked = |text: &str| {
+            let mut spec = PoolSpec::new("p");
+            spec.features = FeatureSet::all();
+            spec.datasets = vec![DatasetSpec::parse(text).unwrap()];
+            check(&spec)
+        };
+        assert!(checked("p;encryption=aes-256-gcm").is_err());
+        assert!(checked("p;keylocation=prompt").is_err());
+        assert!(checked("p;version=4").is_err());
+        assert!(checked("p;encryption=off;version=5;utf8only=on").is_ok());
     }
 
     #[test]

@@ -35,6 +35,8 @@ pub(super) struct Written {
     users: Vec<(FeatureSet, u64)>,
     /// Numbers of datasets and snapshots are limited somewhere.
     pub(super) limits: bool,
+    /// Bytes reserved beyond what is used.
+    pub(super) reserved: u64,
 }
 
 impl Written {
@@ -88,6 +90,8 @@ pub(super) fn write(
         Writer { input, dirs: &dirs, heads: &heads, snapshots: &snapshots, mos: writer, users: Vec::new() };
     let mut space = writer.space();
     space[0].add_child(&DirSpace { usage: assumptions.usage, ..DirSpace::default() });
+    let used: u64 = input.written.iter().map(|dataset| dataset.usage.allocated).sum();
+    let reserved = space[0].used().max(space[0].reserved) - used - assumptions.usage.allocated;
     let origin = writer.origin()?;
     // These only account for space: what the MOS takes, and what is being freed.
     let mos = writer.mos.allocate();
@@ -107,7 +111,7 @@ pub(super) fn write(
         .as_ref()
         .and_then(|name| datasets.iter().position(|dataset| dataset.name == *name))
         .map(|index| heads[index]);
-    Ok(Written { root_dir: dirs[0], bootfs, users: writer.users, limits: limited.contains(&true) })
+    Ok(Written { root_dir: dirs[0], bootfs, users: writer.users, limits: limited.contains(&true), reserved })
 }
 
 /// The dataset that all others are clones of.
