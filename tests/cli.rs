@@ -371,7 +371,8 @@ fn warnings_are_limited_unless_all_are_asked_for() {
 #[test]
 fn colours_are_for_terminals_or_on_demand() {
     let place = Place::new();
-    let message = |more: &[&str]| place.tine(&[&["image", "build", "nothing", "-o", "out.img"], more].concat()).errors();
+    let message =
+        |more: &[&str]| place.tine(&[&["image", "build", "nothing", "-o", "out.img"], more].concat()).errors();
     assert!(!message(&[]).contains('\u{1b}'));
     assert!(message(&["--color", "always"]).contains('\u{1b}'));
     assert!(!message(&["--color", "never"]).contains('\u{1b}'));

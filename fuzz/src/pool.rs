@@ -40,15 +40,42 @@ impl Image {
         &SOUND
     }
 
-    /// Word `number` of those that are not zero, counted round and round: its offset in the blocks, and its bytes.
-    pub fn word(&self, number: usize) -> (usize, [u8; 8]) {
-        let at = self.words[number % self.words.len()];
-        (at, self.blocks.as_chunks().0[at / 8])
+    /// The pool with patches. Each replaces a word that is not zero in the sound pool: the word's number in two bytes,
+    /// what becomes of it in a byte, and an operand of one to eight.
+    pub fn damaged(mut patches: &[u8]) -> Image {
+        let sound = Image::sound();
+        let mut image = sound.clone();
+        while let [low, high, change, rest @ ..] = patches {
+            let length = usize::from(change >> 4 & 7) + 1;
+            let Some((operand, rest)) = rest.split_at_checked(length) else { break };
+            patches = rest;
+            let (at, mut word) = sound.word(u16::from_le_bytes([*low, *high]));
+            match change & 0xf {
+                // The operand, from one of the word's bytes on.
+                first @ 0..8 => {
+                    let to = &mut word[usize::from(first)..];
+                    let length = length.min(to.len());
+                    to[..length].copy_from_slice(&operand[..length]);
+                }
+                // Another word of the pool.
+                8..12 => word = sound.word(u16::from_le_bytes([operand[0], operand[length - 1]])).1,
+                // A number near by.
+                _ => word = u64::from_le_bytes(word).wrapping_add(operand[0] as i8 as u64).to_le_bytes(),
+            }
+            image.patches.insert(at, word);
+        }
+        image
     }
 
-    /// Replaces the word at an offset in the blocks.
-    pub fn patch(&mut self, at: usize, word: [u8; 8]) {
-        self.patches.insert(at, word);
+    /// Examples for [`Image::damaged`].
+    pub fn patches() -> Vec<Vec<u8>> {
+        vec![vec![0, 0, 15, 0], vec![100, 0, 0, 1, 200, 1, 24, 9, 44, 250, 1, 12, 255]]
+    }
+
+    /// Word `number` of those that are not zero, counted round and round: its offset in the blocks, and its bytes.
+    fn word(&self, number: u16) -> (usize, [u8; 8]) {
+        let at = self.words[usize::from(number) % self.words.len()];
+        (at, self.blocks.as_chunks().0[at / 8])
     }
 
     /// The configuration in the label, packed.
@@ -71,8 +98,6 @@ impl Image {
         let label = label::build(0, &config[..room], ASHIFT, 0, write).expect("the configuration fits");
         Image { label: label.into(), ..self.clone() }
     }
-
-    pub fn stats(&self) -> (usize, usize) { (self.blocks.len(), self.words.len()) }
 
     /// Opens the pool.
     ///

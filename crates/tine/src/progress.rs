@@ -41,12 +41,12 @@ impl Bar {
 
 impl zfs_image::Progress for Bar {
     fn start(&self, bytes: u64, files: u64) {
+        self.all_files.set(files);
+        self.show_files();
         self.bar.set_style(style(
             "{wide_bar} {percent}% {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} {eta} left, {msg}",
         ));
         self.bar.set_length(bytes);
-        self.all_files.set(files);
-        self.show_files();
     }
 
     fn bytes(&self, count: u64) {
