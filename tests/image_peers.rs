@@ -178,7 +178,7 @@ fn installed(tree: &Path) {
     {
         let folder = tree.join(folder);
         fs::create_dir_all(folder.parent().expect("it is below the tree")).expect("a folder can be made");
-        let recipe = Recipe { seed, block_sizes: vec![512], many: 20, largest_hole: 1 << 20, ..Recipe::default() };
+        let recipe = Recipe { seed, block_sizes: vec![4096], many: 20, largest_hole: 1 << 20, ..Recipe::default() };
         recipe.make_small(&folder).expect("the tree can be made");
     }
 }

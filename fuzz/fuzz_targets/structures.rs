@@ -4,8 +4,8 @@
 use libfuzzer_sys::fuzz_target;
 use zfs_ondisk::blkptr::{self, BlockPointer};
 use zfs_ondisk::bytes::{ByteOrder, View};
-use zfs_ondisk::checksum::embedded::{self, Verifier};
 use zfs_ondisk::checksum::Checksum;
+use zfs_ondisk::checksum::embedded::{self, Verifier};
 use zfs_ondisk::dnode::{self, Dnode};
 use zfs_ondisk::object::ObjectType;
 use zfs_ondisk::objset::{self, Kind, ObjectSet};

@@ -10,6 +10,7 @@ use zfs_image::{CrossLinks, DatasetSpec, PoolSpec, Resources, Silent, SnapshotSp
 use zfs_ondisk::blkptr::{self, BlockPointer, Dva, Fields, Kind};
 use zfs_ondisk::bytes::{ByteOrder, View};
 use zfs_ondisk::checksum::Checksum;
+use zfs_ondisk::checksum::embedded::{self, Verifier};
 use zfs_ondisk::compress::Function;
 use zfs_ondisk::object::ObjectType;
 use zfs_ondisk::{dnode, label};
@@ -18,6 +19,8 @@ use zfs_pool::{Device, FileSystem, Pool, ReadAt};
 
 /// The binary logarithm of the sector size.
 const ASHIFT: u32 = 9;
+/// Bytes of the header of a gang block.
+const GANG_HEADER: usize = 512;
 /// Datasets, files and entries beyond these are not looked at.
 const MOST: usize = 200;
 
@@ -31,6 +34,8 @@ pub struct Image {
     patches: BTreeMap<usize, [u8; 8]>,
     /// Offsets of the words in `blocks` that are not zero.
     words: Arc<Vec<usize>>,
+    /// The headers of gang blocks.
+    gangs: Arc<Vec<Verifier>>,
     size: u64,
 }
 
@@ -64,7 +69,37 @@ impl Image {
             }
             image.patches.insert(at, word);
         }
+        image.seal();
         image
+    }
+
+    /// Makes the headers of gang blocks right again, which have checksums of their own.
+    pub fn bomb() -> Image {
+        let mut image = Image::sound().clone();
+        for place in &*image.gangs.clone() {
+            let Verifier::Gang { offset, .. } = *place else { continue };
+            let dva = Dva { vdev: 0, offset, asize: 512, gang: true };
+            let mut header = [0; GANG_HEADER];
+            image.read_exact_at(&mut header, label::START_SIZE + offset).unwrap();
+            let old = BlockPointer::read(&View::new(&header, ByteOrder::Little), 0).unwrap();
+            let part = BlockPointer::data(&Fields { dvas: [dva; 3], level: 0, object_type: old.object_type(), logical_size: 512, physical_size: 512, compression: 2, checksum: 2, birth: old.birth(), fill: 1, digest: [0; 4] });
+            part.write(&mut header, 0);
+            for (i, &word) in header.as_chunks().0.iter().enumerate() { image.patches.insert(offset as usize + i * 8, word); }
+        }
+        image.seal();
+        image
+    }
+
+    fn seal(&mut self) {
+        for place in &*self.gangs.clone() {
+            let Verifier::Gang { offset, .. } = *place else { continue };
+            let mut header = [0; GANG_HEADER];
+            self.read_exact_at(&mut header, label::START_SIZE + offset).expect("it is on the device");
+            embedded::seal(&mut header, place).expect("a trailer fits");
+            for (index, &word) in header.as_chunks().0.iter().enumerate().skip((GANG_HEADER - embedded::TRAILER) / 8) {
+                self.patches.insert(offset as usize + index * 8, word);
+            }
+        }
     }
 
     /// Examples for [`Image::damaged`].
@@ -208,9 +243,9 @@ impl zfs_image::Device for Memory {
 
 fn flatten(pool: &Pool) -> Image {
     let mut uberblock = pool.uberblock().clone();
-    let mut flat = Flat { pool, blocks: Vec::new(), done: HashMap::new() };
+    let mut flat = Flat { pool, blocks: Vec::new(), gangs: Vec::new(), done: HashMap::new() };
     uberblock.root = flat.block(&uberblock.root);
-    let blocks = flat.blocks;
+    let (blocks, gangs) = (flat.blocks, flat.gangs);
     let words = blocks.as_chunks::<8>().0;
     let words = words.iter().enumerate().filter(|(_, word)| **word != [0; 8]).map(|(number, _)| number * 8);
     let config = pool.labels()[0].config.to_xdr().expect("it was packed before");
@@ -218,6 +253,7 @@ fn flatten(pool: &Pool) -> Image {
     Image {
         label: label.into(),
         patches: BTreeMap::new(),
+        gangs: gangs.into(),
         words: words.collect::<Vec<_>>().into(),
         blocks: blocks.into(),
         size: label::MIN_DEVICE_SIZE,
@@ -228,6 +264,7 @@ fn flatten(pool: &Pool) -> Image {
 struct Flat<'a> {
     pool: &'a Pool,
     blocks: Vec<u8>,
+    gangs: Vec<Verifier>,
     done: HashMap<BlockPointer, BlockPointer>,
 }
 
@@ -249,23 +286,47 @@ impl Flat<'_> {
             ObjectType::OBJSET => [0, 1024, 1536, 2048].into_iter().for_each(|at| self.dnode(&mut contents, at)),
             _ => {}
         }
-        let size = contents.len();
-        let dva = Dva { vdev: 0, offset: self.blocks.len() as u64, asize: size as u64, gang: false };
-        self.blocks.append(&mut contents);
-        let copy = BlockPointer::data(&Fields {
+        let gang = pointer.object_type() == ObjectType::PLAIN_FILE_CONTENTS && pointer.level() == 0;
+        let copy = match contents.split_at_checked(512) {
+            Some((head, tail)) if gang && !tail.is_empty() => self.gang(pointer, head, tail),
+            _ => self.store(pointer, &contents),
+        };
+        self.done.insert(*pointer, copy);
+        copy
+    }
+
+    /// Stores a block in two parts and a gang header.
+    fn gang(&mut self, pointer: &BlockPointer, head: &[u8], tail: &[u8]) -> BlockPointer {
+        let mut header = vec![0; GANG_HEADER];
+        self.store(pointer, head).write(&mut header, 0);
+        self.store(pointer, tail).write(&mut header, blkptr::SIZE);
+        let (offset, txg) = (self.blocks.len() as u64, pointer.birth());
+        let place = Verifier::Gang { vdev: 0, offset, txg };
+        embedded::seal(&mut header, &place).expect("a trailer fits");
+        self.gangs.push(place);
+        self.blocks.append(&mut header);
+        self.pointer_to(pointer, head.len() + tail.len(), Dva { vdev: 0, offset, asize: 512, gang: true })
+    }
+
+    fn store(&mut self, pointer: &BlockPointer, contents: &[u8]) -> BlockPointer {
+        let offset = self.blocks.len() as u64;
+        self.blocks.extend(contents);
+        self.pointer_to(pointer, contents.len(), Dva { vdev: 0, offset, asize: contents.len() as u64, gang: false })
+    }
+
+    fn pointer_to(&self, original: &BlockPointer, size: usize, dva: Dva) -> BlockPointer {
+        BlockPointer::data(&Fields {
             dvas: [dva, Dva::default(), Dva::default()],
-            level: pointer.level(),
-            object_type: pointer.object_type(),
+            level: original.level(),
+            object_type: original.object_type(),
             logical_size: size,
             physical_size: size,
             compression: Function::Off.number(),
             checksum: Checksum::Off.number(),
-            birth: pointer.birth(),
-            fill: pointer.fill(),
+            birth: original.birth(),
+            fill: original.fill(),
             digest: [0; 4],
-        });
-        self.done.insert(*pointer, copy);
-        copy
+        })
     }
 
     fn pointer(&mut self, contents: &mut [u8], at: usize) {

@@ -83,6 +83,7 @@ struct Dataset<'a> {
     name: &'a str,
     files: u64,
     referenced: u64,
+    compressed: u64,
     logical: u64,
     snapshots: &'a [String],
 }
@@ -97,6 +98,7 @@ impl<'a> Report<'a> {
                 name: &dataset.name,
                 files: dataset.files,
                 referenced: dataset.referenced,
+                compressed: dataset.compressed,
                 logical: dataset.logical,
                 snapshots: &dataset.snapshots,
             })
@@ -109,7 +111,7 @@ impl<'a> Report<'a> {
             size: summary.size,
             allocated: summary.allocated,
             metaslab_size: summary.metaslab_size,
-            compress_ratio: round(ratio(sum(|dataset| dataset.logical), sum(|dataset| dataset.referenced)), 2),
+            compress_ratio: round(ratio(sum(|dataset| dataset.logical), sum(|dataset| dataset.compressed)), 2),
             files: sum(|dataset| dataset.files),
             datasets,
             warnings,
@@ -148,7 +150,7 @@ impl<'a> Report<'a> {
                 dataset.name,
                 dataset.files,
                 format_size(dataset.referenced),
-                ratio(dataset.logical, dataset.referenced),
+                ratio(dataset.logical, dataset.compressed),
                 dataset.snapshots.join(" "),
             );
             table.push_str(row.trim_end());
@@ -158,10 +160,9 @@ impl<'a> Report<'a> {
     }
 }
 
-/// How much smaller the blocks are, never below 1: few files take more for
-/// the copies of metadata than compression saves.
-fn ratio(logical: u64, referenced: u64) -> f64 {
-    if referenced == 0 { 1.0 } else { (logical as f64 / referenced as f64).max(1.0) }
+/// How much smaller compression made the blocks, as `compressratio` has it.
+fn ratio(logical: u64, compressed: u64) -> f64 {
+    if compressed == 0 { 1.0 } else { logical as f64 / compressed as f64 }
 }
 
 fn round(number: f64, digits: i32) -> f64 {
@@ -188,6 +189,7 @@ mod tests {
             name: name.to_owned(),
             files: 10,
             referenced: 1 << 20,
+            compressed: 1 << 20,
             logical: 3 << 19,
             snapshots: snapshots.iter().map(|&name| name.to_owned()).collect(),
         };

@@ -61,7 +61,9 @@ pub struct DatasetSummary {
     pub files: u64,
     /// Bytes that it references.
     pub referenced: u64,
-    /// The same before compression, without copies.
+    /// The same without copies and rounding.
+    pub compressed: u64,
+    /// The same before compression.
     pub logical: u64,
     /// Names of its snapshots.
     pub snapshots: Vec<String>,
@@ -207,6 +209,7 @@ fn summary(input: Input<'_>, geometry: &Geometry, allocated: u64) -> Summary {
         name: dataset.name.clone(),
         files: dataset.files.len() as u64,
         referenced: written.usage.allocated,
+        compressed: written.usage.compressed,
         logical: written.usage.uncompressed,
         snapshots: dataset.snapshots.clone(),
     });

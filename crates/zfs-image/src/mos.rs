@@ -103,7 +103,9 @@ pub(crate) fn write(store: &mut Store<'_>, input: Input<'_>, assumptions: &Assum
         properties.set("bootfs", bootfs.0);
     }
     for property in &spec.properties {
-        writer::set_property(&mut properties, property);
+        if !config::holds(property) {
+            writer::set_property(&mut properties, property);
+        }
     }
     let object = writer.table(ObjectType::POOL_PROPS, &properties)?;
     contents.set("pool_props", object.0);

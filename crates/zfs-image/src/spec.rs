@@ -1,7 +1,7 @@
 //! What to build: the pool, its datasets and snapshots.
 
 use zfs_ondisk::feature::FeatureSet;
-use zfs_ondisk::property::{self, Assignment, Storage, StoredValue, Types};
+use zfs_ondisk::property::{self, Assignment, PoolProperty, PoolStorage, Storage, StoredValue, Types};
 use zfs_ondisk::znode::ZPL_VERSION;
 
 use crate::error::Error;
@@ -120,7 +120,10 @@ impl DatasetSpec {
     pub fn parse(text: &str) -> Result<Self, Error> {
         let mut parts = text.split(';');
         let name = parts.next().unwrap_or_default().to_owned();
-        check_dataset_name(&name)?;
+        match name.contains('/') {
+            true => check_dataset_name(&name)?,
+            false => check_pool_name(&name)?,
+        }
         let mut dataset = Self { name, properties: Vec::new() };
         for part in parts.filter(|part| !part.is_empty()) {
             let Some((property, value)) = part.split_once('=') else {
@@ -218,6 +221,15 @@ pub(crate) fn check(spec: &PoolSpec) -> Result<(), Error> {
     }
     if spec.guid == Some(0) {
         return failed("the GUID 0 is not possible".to_owned());
+    }
+    for property in &spec.properties {
+        let settable = |known: &PoolProperty| {
+            matches!(known.storage, PoolStorage::PoolProps | PoolStorage::Config)
+                && !["bootfs", "version"].contains(&known.name)
+        };
+        if !PoolProperty::find(&property.key).is_none_or(settable) {
+            return failed(format!("pool property {} cannot be set; some have an option of their own", property.key));
+        }
     }
     let missing = spec.features.closure().difference(spec.features);
     if let Some(feature) = missing.iter().next() {

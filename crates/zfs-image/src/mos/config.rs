@@ -3,6 +3,7 @@
 use zfs_ondisk::feature::{Feature, FeatureSet};
 use zfs_ondisk::nvlist::{NvList, Value};
 use zfs_ondisk::object::ObjectId;
+use zfs_ondisk::property::{Assignment, PoolProperty, PoolStorage, StoredValue};
 use zfs_ondisk::uberblock::VERSION_FEATURES;
 
 use crate::geometry::Geometry;
@@ -42,15 +43,26 @@ pub(crate) fn label_config(
         .with("features_for_read", features_for_read(active))
 }
 
+/// Whether the configuration holds a property of the pool, and not the table of
+/// such.
+pub(super) fn holds(property: &Assignment) -> bool {
+    PoolProperty::find(&property.key).is_some_and(|known| known.storage == PoolStorage::Config)
+}
+
 fn common(input: Input<'_>) -> NvList {
-    NvList::new()
+    let list = NvList::new()
         .with("version", VERSION_FEATURES)
         .with("name", input.spec.name.as_str())
         .with("state", EXPORTED)
         .with("txg", input.txg)
         .with("pool_guid", input.guids.pool)
         .with("errata", 0u64)
-        .with("vdev_children", 1u64)
+        .with("vdev_children", 1u64);
+    let properties = input.spec.properties.iter().filter(|property| holds(property));
+    properties.fold(list, |list, property| match &property.value {
+        StoredValue::Number(number) => list.with(&property.key, *number),
+        StoredValue::Text(text) => list.with(&property.key, text.as_str()),
+    })
 }
 
 fn vdev(input: Input<'_>, geometry: &Geometry, metaslab_array: ObjectId) -> NvList {
