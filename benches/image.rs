@@ -85,6 +85,10 @@ impl Job {
             .output()
             .unwrap_or_else(|error| fail(Path::new("/usr/bin/time"), &error));
         let message = String::from_utf8_lossy(&result.stderr);
+        if !result.status.success() {
+            eprintln!("{}: {message}", self.command);
+            exit(1);
+        }
         let numbers: Vec<f64> = message
             .lines()
             .last()

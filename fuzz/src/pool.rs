@@ -74,22 +74,6 @@ impl Image {
     }
 
     /// Makes the headers of gang blocks right again, which have checksums of their own.
-    pub fn bomb() -> Image {
-        let mut image = Image::sound().clone();
-        for place in &*image.gangs.clone() {
-            let Verifier::Gang { offset, .. } = *place else { continue };
-            let dva = Dva { vdev: 0, offset, asize: 512, gang: true };
-            let mut header = [0; GANG_HEADER];
-            image.read_exact_at(&mut header, label::START_SIZE + offset).unwrap();
-            let old = BlockPointer::read(&View::new(&header, ByteOrder::Little), 0).unwrap();
-            let part = BlockPointer::data(&Fields { dvas: [dva; 3], level: 0, object_type: old.object_type(), logical_size: 512, physical_size: 512, compression: 2, checksum: 2, birth: old.birth(), fill: 1, digest: [0; 4] });
-            part.write(&mut header, 0);
-            for (i, &word) in header.as_chunks().0.iter().enumerate() { image.patches.insert(offset as usize + i * 8, word); }
-        }
-        image.seal();
-        image
-    }
-
     fn seal(&mut self) {
         for place in &*self.gangs.clone() {
             let Verifier::Gang { offset, .. } = *place else { continue };
@@ -217,7 +201,7 @@ fn original() -> Pool {
     let mut spec = PoolSpec::new("pool");
     spec.ashift = ASHIFT;
     spec.size = Some(label::MIN_DEVICE_SIZE);
-    let datasets = ["pool;mountpoint=/", "pool/d;mountpoint=/d;compression=lz4;org.example:key=value"];
+    let datasets = ["pool;mountpoint=/;compression=off", "pool/d;mountpoint=/d;compression=lz4;org.example:key=value"];
     spec.datasets = datasets.iter().map(|text| DatasetSpec::parse(text).expect("it is valid")).collect();
     spec.cross_links = CrossLinks::Copy;
     spec.snapshots = vec![SnapshotSpec::parse("@snapshot").expect("it is valid")];

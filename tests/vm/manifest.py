@@ -208,7 +208,10 @@ def check_holes(root, listing):
                 if error.errno != errno.ENXIO:
                     raise
                 data = end
-            if data < end:
+            # OpenZFS calls a file data that has one block of another size than a power of
+            # two, whatever is in it; that it takes no space still shows.
+            single = info.st_size <= block and block & (block - 1) != 0
+            if data < end and not (single and info.st_blocks * 512 < block):
                 wrong += 1
                 print("%s: data at %d, a hole was there from %d to %d (blocks of %d)" % (path, data, offset, offset + length, block))
         os.close(fd)

@@ -26,7 +26,7 @@ const VERIFIED_TXGS: u64 = 4;
 const FIXED_MEMORY: u64 = 24 << 20;
 
 /// Memory for outputs under way that a build does not go beyond if it has more.
-const MAX_BUFFERS: u64 = 16 << 20;
+const MAX_BUFFERS: u64 = 4 << 20;
 
 /// What a build may use.
 #[derive(Clone, Copy, Debug)]

@@ -21,9 +21,23 @@ pub const MAX_BLOCK: usize = 16 << 20;
 const GANG_HEADER_SIZE: usize = 512;
 /// Block pointers in the header of a gang block.
 const GANG_POINTERS: usize = 3;
-/// Gang blocks nested deeper than this are refused: halved so often, the largest
-/// block is in pieces of a sector.
-const MAX_GANG_DEPTH: usize = 16;
+
+/// How many headers of gang blocks one block may lead to: copies of copies would
+/// otherwise be read again and again.
+struct Headers(usize);
+
+impl Headers {
+    /// For `pointer`. A sound gang block of n sectors has fewer headers than n; each
+    /// may have three copies, and all are read once more when every copy is.
+    fn of(pointer: &BlockPointer) -> Self {
+        Self(6 * (pointer.physical_size() >> blkptr::SECTOR_SHIFT))
+    }
+
+    fn take(&mut self) -> Result<(), &'static str> {
+        self.0 = self.0.checked_sub(1).ok_or("the gang block has more headers than sectors")?;
+        Ok(())
+    }
+}
 
 /// A copy of a block that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,7 +104,7 @@ impl Pool {
         checked_sizes(pointer)?;
         let mut bad = Vec::new();
         for dva in pointer.dvas() {
-            match self.first_good_copy(pointer, dva, 0) {
+            match self.first_good_copy(pointer, dva, &mut Headers::of(pointer)) {
                 Ok(stored) => return Ok(stored),
                 Err(faults) => bad.extend(faults),
             }
@@ -109,7 +123,7 @@ impl Pool {
         if pointer.kind() != Kind::Data {
             return self.read_block(pointer).map(|_| Vec::new());
         }
-        let (good, bad) = self.read_all_copies(pointer);
+        let (good, bad) = self.read_all_copies(pointer, &mut Headers::of(pointer));
         let Some(stored) = good else {
             return Err(Error::Unreadable { pointer: Box::new(*pointer), copies: bad });
         };
@@ -131,13 +145,26 @@ impl Pool {
 
     /// The parts that the header of a gang block leads to.
     pub(crate) fn gang_parts(&self, pointer: &BlockPointer, dva: Dva) -> Result<Vec<BlockPointer>, Vec<BadCopy>> {
-        let header = self.gang_header(pointer, dva)?;
-        Ok(header.into_iter().filter(|part| !part.is_hole()).collect())
+        let mut parts = self.gang_header(pointer, dva)?;
+        parts.retain(|part| !part.is_hole());
+        // OpenZFS makes equal parts, so that following them soon comes to an end.
+        let size = pointer.physical_size();
+        let sum: usize = parts.iter().map(BlockPointer::physical_size).sum();
+        if sum != size || parts.iter().any(|part| part.physical_size() * 2 > size + (1 << blkptr::SECTOR_SHIFT)) {
+            let fault = format!("the parts of the gang block have {sum} bytes, {size} expected, in equal parts");
+            return Err(vec![bad_copy(dva, None, fault)]);
+        }
+        Ok(parts)
     }
 
-    fn first_good_copy(&self, pointer: &BlockPointer, dva: Dva, depth: usize) -> Result<Vec<u8>, Vec<BadCopy>> {
+    fn first_good_copy(
+        &self,
+        pointer: &BlockPointer,
+        dva: Dva,
+        headers: &mut Headers,
+    ) -> Result<Vec<u8>, Vec<BadCopy>> {
         if dva.gang {
-            return self.read_gang(pointer, dva, depth);
+            return self.read_gang(pointer, dva, headers);
         }
         let vdev = self.vdev_of(dva, pointer.physical_size()).map_err(|fault| vec![fault])?;
         let mut bad = Vec::new();
@@ -222,43 +249,37 @@ impl Pool {
         Err(bad)
     }
 
-    fn read_gang(&self, pointer: &BlockPointer, dva: Dva, depth: usize) -> Result<Vec<u8>, Vec<BadCopy>> {
+    fn read_gang(&self, pointer: &BlockPointer, dva: Dva, headers: &mut Headers) -> Result<Vec<u8>, Vec<BadCopy>> {
         let fault = |fault: String| vec![bad_copy(dva, None, fault)];
-        if depth == MAX_GANG_DEPTH {
-            return Err(fault("gang blocks are nested too deep".into()));
-        }
-        let size = pointer.physical_size();
-        let mut stored = Vec::with_capacity(size);
+        headers.take().map_err(|what| fault(what.into()))?;
+        let mut stored = Vec::with_capacity(pointer.physical_size());
         for part in self.gang_parts(pointer, dva)? {
-            let room = size - stored.len();
-            if part.physical_size() > room {
-                return Err(fault(format!("the parts of the gang block are longer than its {size} bytes")));
-            }
             let mut bad = Vec::new();
             let copy = part
                 .dvas()
-                .find_map(|dva| self.first_good_copy(&part, dva, depth + 1).map_err(|faults| bad.extend(faults)).ok());
+                .find_map(|dva| self.first_good_copy(&part, dva, headers).map_err(|faults| bad.extend(faults)).ok());
             stored.extend(copy.ok_or(bad)?);
-        }
-        if stored.len() != size {
-            return Err(fault(format!("the parts of the gang block have {} bytes, expected {size}", stored.len())));
         }
         self.verify(pointer, &stored).map_err(fault)?;
         Ok(stored)
     }
 
     /// The first good copy, and all bad ones.
-    fn read_all_copies(&self, pointer: &BlockPointer) -> (Option<Vec<u8>>, Vec<BadCopy>) {
+    fn read_all_copies(&self, pointer: &BlockPointer, headers: &mut Headers) -> (Option<Vec<u8>>, Vec<BadCopy>) {
         let (mut good, mut bad) = (None, Vec::new());
         for dva in pointer.dvas() {
             if dva.gang {
-                match self.read_gang(pointer, dva, 0) {
+                match self.read_gang(pointer, dva, headers) {
                     Ok(stored) => {
-                        // The parts end: they make up the block. One of them may
-                        // have a bad copy beside the good one.
-                        let parts = self.gang_parts(pointer, dva).unwrap_or_default();
-                        bad.extend(parts.iter().flat_map(|part| self.read_all_copies(part).1));
                         good.get_or_insert(stored);
+                        // One of the parts may have a bad copy beside the good one.
+                        if let Err(what) = headers.take() {
+                            bad.push(bad_copy(dva, None, what));
+                            continue;
+                        }
+                        for part in self.gang_parts(pointer, dva).unwrap_or_default() {
+                            bad.extend(self.read_all_copies(&part, headers).1);
+                        }
                     }
                     Err(faults) => bad.extend(faults),
                 }

@@ -34,11 +34,25 @@ if [ "${OBJECTS-}" = yes ]; then
     mounted=$(zfs list -H -o name,mounted -t filesystem -r "$POOL" | awk '$2 == "yes" { print $1 }')
     # Each mount point but the first hides a directory, root's, that counts as well.
     hidden=$(($(echo "$mounted" | wc -l) - 1))
+    # With xattr=dir a file with attributes has objects that no name leads to.
+    zfs list -H -o mountpoint,xattr,mounted -t filesystem -r "$POOL" |
+        awk -F '\t' -v root="$MNT" '$3 == "yes" {
+            path = substr($1, length(root) + 2); print (path == "" ? "." : path) "\t" $2 }' >/tmp/styles
     for kind in user group; do
         # A file of several names counts once.
         awk -F '\t' -v kind="$kind" -v hidden="$hidden" '
-            $9 == "-" { split($4, id, ":"); count[kind == "user" ? id[1] : id[2]]++ }
-            END { count[0] += hidden; for (i in count) print i "\t" count[i] }' "$MANIFEST" | sort -n >/tmp/meant
+            function style_of(path) {
+                while (!(path in style)) if (!sub("/[^/]*$", "", path)) path = "."
+                return style[path]
+            }
+            NR == FNR { style[$1] = $2; next }
+            $9 == "-" {
+                split($4, id, ":")
+                owner = kind == "user" ? id[1] : id[2]
+                count[owner]++
+                if ($10 != "-" && style_of($1) == "dir") count[owner] += 1 + split($10, attributes, " ")
+            }
+            END { count[0] += hidden; for (i in count) print i "\t" count[i] }' /tmp/styles "$MANIFEST" | sort -n >/tmp/meant
         for dataset in $mounted; do
             must zfs "${kind}space" -Hpn -o name,objused "$dataset"
         done | awk '{ count[$1] += $2 } END { for (i in count) if (count[i]) print i "\t" count[i] }' | sort -n >/tmp/found
