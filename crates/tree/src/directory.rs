@@ -16,21 +16,28 @@ use crate::host;
 use crate::names::NameRef;
 use crate::source::{Root, Source};
 use crate::xattr;
+use crate::xattr_queue::XattrQueue;
 
 /// Adds all that lies below `path`, and the attributes of `path` itself to the root.
 pub(crate) fn add(draft: &mut Draft, path: &Path, exclude: &[Pattern], xattrs: bool) -> Result<(), Error> {
     let root = Root::open(path)?;
     let source = draft.begin_source()?;
-    let mut walk = Walk {
-        draft,
-        source,
-        exclude,
-        xattrs: xattrs.then(xattr::Reader::new),
-        linked: HashMap::new(),
-        root_length: path.as_os_str().len(),
-        path: path.as_os_str().as_bytes().to_vec(),
-    };
-    walk.run(&root)?;
+    std::thread::scope(|scope| {
+        let mut walk = Walk {
+            draft: &mut *draft,
+            source,
+            exclude,
+            xattrs: xattrs.then(|| XattrQueue::start(scope)),
+            linked: HashMap::new(),
+            root_length: path.as_os_str().len(),
+            path: path.as_os_str().as_bytes().to_vec(),
+        };
+        walk.run(&root)?;
+        if let Some(queue) = walk.xattrs {
+            draft.xattrs.extend(queue.finish()?);
+        }
+        Ok::<(), Error>(())
+    })?;
     draft.end_source(Source::Directory(root));
     Ok(())
 }
@@ -41,11 +48,11 @@ const OPEN_DIRECTORIES: usize = 100;
 /// Longest path that is given to a system call whole (Linux's `PATH_MAX` less some room).
 const PATH_MAX: usize = 4000;
 
-struct Walk<'a> {
+struct Walk<'a, 'scope> {
     draft: &'a mut Draft,
     source: u16,
     exclude: &'a [Pattern],
-    xattrs: Option<xattr::Reader>,
+    xattrs: Option<XattrQueue<'scope>>,
     /// Inodes with several links by device and number on the host.
     linked: HashMap<(u64, u64), u32>,
     /// The host's path of what is being looked at; after `root_length` bytes the path in the tree begins.
@@ -67,7 +74,7 @@ struct Subdirectory {
     fresh: bool,
 }
 
-impl Walk<'_> {
+impl Walk<'_, '_> {
     fn run(&mut self, root: &Root) -> Result<(), Error> {
         let stat = rustix::fs::fstat(root.fd()).map_err(|e| self.failed("examine", e))?;
         self.draft.set_root(self.inode(&stat, Data::Directory { first: 0, count: 0 }))?;
@@ -201,23 +208,24 @@ impl Walk<'_> {
     }
 
     fn add_xattrs(&mut self, inode: u32, stat: &Stat, at: Option<(BorrowedFd<'_>, &CStr)>) -> Result<(), Error> {
-        let Some(reader) = &mut self.xattrs else {
+        let Some(queue) = &mut self.xattrs else {
             return Ok(());
         };
         let device = host::identity(stat).0;
-        let found = match at {
+        match at {
             Some((base, name)) if self.path.len() > PATH_MAX => {
-                // No system call reads attributes relative to a directory everywhere, but Linux names open files.
+                // No system call reads attributes relative to a directory everywhere, but Linux names open files, as
+                // long as they are open.
                 let mut short = format!("/proc/self/fd/{}/", base.as_raw_fd()).into_bytes();
                 short.extend_from_slice(name.to_bytes());
-                reader.read(&short, device)
+                let found = xattr::Reader::new().read(&short, device);
+                if let Some(xattrs) = found.map_err(|e| self.failed("read extended attributes of", e))? {
+                    self.draft.xattrs.insert(inode, xattrs);
+                }
             }
             // The root may be given as a symbolic link.
-            None => reader.read(&[&self.path[..], b"/."].concat(), device),
-            Some(_) => reader.read(&self.path, device),
-        };
-        if let Some(xattrs) = found.map_err(|e| self.failed("read extended attributes of", e))? {
-            self.draft.xattrs.insert(inode, xattrs);
+            None => queue.push(inode, device, &[&self.path[..], b"/."].concat()),
+            Some(_) => queue.push(inode, device, &self.path),
         }
         Ok(())
     }

@@ -39,6 +39,7 @@ mod source;
 mod tar;
 mod tree;
 mod xattr;
+mod xattr_queue;
 
 pub use acl::{Ace, AceKind, Who};
 pub use builder::Builder;
