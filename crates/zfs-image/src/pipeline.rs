@@ -2,7 +2,7 @@
 //!
 //! Batches of blocks go to a few threads and come back in the order in which
 //! they were submitted, whoever was done first, so that where they are written
-//! does not depend on the number of threads. Then the threads write them.
+//! does not depend on the number of threads.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -51,10 +51,8 @@ pub(crate) struct EncodedBatch {
     cost: u64,
 }
 
-enum Job<'a> {
-    Encode(u64, Batch<'a>),
-    Write(Output, Vec<Run>, u64),
-}
+/// An output, what of it goes where, and its cost.
+struct Write(Output, Vec<Run>, u64);
 
 enum Done {
     Encoded(u64, Result<EncodedBatch, Error>),
@@ -63,7 +61,8 @@ enum Done {
 
 /// The threads and what is under way.
 pub(crate) struct Pipeline<'a> {
-    jobs: Sender<Job<'a>>,
+    batches: Sender<(u64, Batch<'a>)>,
+    writes: Sender<Write>,
     results: Receiver<Done>,
     early: BTreeMap<u64, Result<EncodedBatch, Error>>,
     submitted: u64,
@@ -76,7 +75,7 @@ pub(crate) struct Pipeline<'a> {
 }
 
 impl<'a> Pipeline<'a> {
-    /// Starts `threads` threads that encode files of `tree` and write them to
+    /// Starts `threads` threads that encode files of `tree`, and one that writes to
     /// `device`, with outputs of `limit` bytes at most under way.
     pub(crate) fn start<'scope>(
         scope: &'scope Scope<'scope, '_>,
@@ -89,7 +88,8 @@ impl<'a> Pipeline<'a> {
     where
         'a: 'scope,
     {
-        let (jobs, queue) = unbounded::<Job<'a>>();
+        let (batches, queue) = unbounded::<(u64, Batch<'a>)>();
+        let (writes, write_queue) = unbounded::<Write>();
         let (done, results) = unbounded();
         // Outputs whose memory can be used again, the last one first: it may
         // still be in a cache.
@@ -98,42 +98,44 @@ impl<'a> Pipeline<'a> {
             let (queue, done, spare) = (queue.clone(), done.clone(), Arc::clone(&spare));
             scope.spawn(move || {
                 let mut encoder = Encoder::new(format);
-                for job in queue {
-                    let result = match job {
-                        Job::Encode(number, batch) => {
-                            let output = spare.lock().map_or(None, |mut spare| spare.pop()).unwrap_or_default();
-                            Done::Encoded(number, encode(tree, &mut encoder, &batch, output))
-                        }
-                        Job::Write(output, runs, cost) => {
-                            let written = write(device, &output, runs);
-                            if let Ok(mut spare) = spare.lock() {
-                                spare.push(output);
-                            }
-                            Done::Written(written, cost)
-                        }
-                    };
+                for (number, batch) in queue {
+                    let output = spare.lock().map_or(None, |mut spare| spare.pop()).unwrap_or_default();
                     // Nobody receives any more once something has failed.
-                    if done.send(result).is_err() {
+                    if done.send(Done::Encoded(number, encode(tree, &mut encoder, &batch, output))).is_err() {
                         return;
                     }
                 }
             });
         }
+        // One thread writes: a file takes one write at a time, and others would
+        // only wait for it.
+        scope.spawn(move || {
+            for Write(output, runs, cost) in write_queue {
+                let written = write(device, &output, runs);
+                if let Ok(mut spare) = spare.lock() {
+                    spare.push(output);
+                }
+                if done.send(Done::Written(written, cost)).is_err() {
+                    return;
+                }
+            }
+        });
         let early = BTreeMap::new();
-        Self { jobs, results, early, submitted: 0, received: 0, under_way: 0, limit, writing: 0 }
+        Self { batches, writes, results, early, submitted: 0, received: 0, under_way: 0, limit, writing: 0 }
     }
 
     /// Hands a batch to the threads.
     pub(crate) fn submit(&mut self, batch: Batch<'a>) {
         self.under_way += batch.bytes;
-        self.give(Job::Encode(self.submitted, batch));
+        // The threads hold the other end until this one is dropped.
+        let _ = self.batches.send((self.submitted, batch));
         self.submitted += 1;
     }
 
     /// Has the blocks of a batch written where they belong.
     pub(crate) fn write(&mut self, batch: EncodedBatch, runs: Vec<Run>) {
         self.writing += 1;
-        self.give(Job::Write(batch.output, runs, batch.cost));
+        let _ = self.writes.send(Write(batch.output, runs, batch.cost));
     }
 
     /// Whether something should be received before the next batch is submitted.
@@ -177,11 +179,6 @@ impl<'a> Pipeline<'a> {
             Err(_) => return Err(Error::Stopped),
         }
         Ok(())
-    }
-
-    fn give(&self, job: Job<'a>) {
-        // The threads hold the other end until `jobs` is dropped.
-        let _ = self.jobs.send(job);
     }
 }
 
