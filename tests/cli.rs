@@ -323,7 +323,8 @@ fn a_full_disk_leaves_no_image() {
 
 #[test]
 fn a_program_that_is_ended_leaves_nothing() {
-    for signal in ["TERM", "INT", "KILL"] {
+    // Not INT: a shell that starts something in the background has it ignore that one, and so does all that it starts.
+    for signal in ["TERM", "KILL"] {
         let place = Place::new();
         let mut command = place.command(TINE, &["image", "build", "tree", "-", "-o", "out.img"]);
         let mut child = command.stdin(Stdio::piped()).spawn().expect("it starts");
