@@ -8,7 +8,7 @@ use clap::{ColorChoice, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::failure::Failure;
-use crate::{image, makefs, output, tour};
+use crate::{image, makefs, output, pool, tour};
 
 /// A workbench for FreeBSD systems that runs on any Unix host
 #[derive(Debug, Parser)]
@@ -25,6 +25,8 @@ pub(crate) struct Cli {
 enum Command {
     #[command(subcommand)]
     Image(image::Command),
+    #[command(subcommand)]
+    Pool(pool::Command),
     Makefs(Box<makefs::Makefs>),
     Tour(tour::Tour),
     /// Print a script that completes the program's arguments in a shell
@@ -62,6 +64,7 @@ pub(crate) fn run(mut arguments: Vec<OsString>) -> Result<(), Failure> {
     .write_global();
     match cli.command {
         Command::Image(command) => image::run(command),
+        Command::Pool(command) => pool::run(command),
         Command::Makefs(makefs) => makefs.run(),
         Command::Tour(tour) => tour.run(),
         Command::Completions { shell } => completions(shell),

@@ -10,12 +10,15 @@ pub(crate) enum Failure {
     Usage(String),
     /// The work could not be done.
     Work(String),
+    /// The work was done, and something is wrong with what was examined. That was told already.
+    Found,
 }
 
 impl Failure {
-    /// 2 for a wrong command line, 3 for work that could not be done.
+    /// 1 for something wrong in what was examined, 2 for a wrong command line, 3 for work that could not be done.
     pub(crate) fn exit_code(&self) -> ExitCode {
         match self {
+            Failure::Found => ExitCode::from(1),
             Failure::Usage(_) => ExitCode::from(2),
             Failure::Work(_) => ExitCode::from(3),
         }
@@ -29,8 +32,10 @@ impl Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (Failure::Usage(message) | Failure::Work(message)) = self;
-        f.write_str(message)
+        match self {
+            Failure::Usage(message) | Failure::Work(message) => f.write_str(message),
+            Failure::Found => f.write_str("something is wrong"),
+        }
     }
 }
 

@@ -8,6 +8,7 @@ mod image;
 mod job;
 mod makefs;
 mod output;
+mod pool;
 mod progress;
 mod sources;
 mod tour;
@@ -16,11 +17,14 @@ mod values;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
+use failure::Failure;
+
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
     let program = cli::called_as(&arguments);
     match cli::run(arguments) {
         Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Found) => Failure::Found.exit_code(),
         Err(failure) => {
             output::failure(program, &failure);
             // The makefs that scripts know has one status for all that goes wrong.
