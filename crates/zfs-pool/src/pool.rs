@@ -10,6 +10,7 @@ use zfs_ondisk::object::ObjectId;
 use zfs_ondisk::uberblock::{self, Uberblock};
 
 use crate::cache::Cache;
+use crate::crypt::Keys;
 use crate::device::Device;
 use crate::error::Error;
 use crate::label::Labels;
@@ -67,6 +68,7 @@ struct Inner {
     vdevs: BTreeMap<u32, Vdev>,
     salt: Option<Salt>,
     cache: Cache,
+    keys: Keys,
     /// Whether blocks are verified: tests of damage get past the checksums.
     verifies: bool,
 }
@@ -128,6 +130,7 @@ impl Pool {
             labels,
             salt: None,
             cache: Cache::default(),
+            keys: Keys::default(),
             verifies,
         };
         let first = Pool(Arc::new(inner.without_labels()));
@@ -206,6 +209,10 @@ impl Pool {
         &self.0.cache
     }
 
+    pub(crate) fn keys(&self) -> &Keys {
+        &self.0.keys
+    }
+
     pub(crate) fn verifies(&self) -> bool {
         self.0.verifies
     }
@@ -228,6 +235,7 @@ impl Inner {
             vdevs: self.vdevs.clone(),
             salt: None,
             cache: Cache::default(),
+            keys: Keys::default(),
             verifies: self.verifies,
         }
     }

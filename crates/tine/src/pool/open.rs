@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use zfs_pool::{Device, Labels, Pool};
 
+use super::keys::KeyFiles;
 use super::target::PoolRef;
 use crate::failure::Failure;
 
@@ -19,6 +20,8 @@ pub(crate) struct Opening {
     /// Open the pool as it was at the end of transaction group N, if its uberblock is still there
     #[arg(long, value_name = "N")]
     txg: Option<u64>,
+    #[command(flatten)]
+    keys: KeyFiles,
 }
 
 impl Opening {
@@ -51,7 +54,9 @@ impl Opening {
             return Err(Failure::Work(format!("no pool '{pool}' was found")));
         };
         let devices = found.into_iter().filter(|(_, guid, _)| *guid == wanted).map(|(.., device)| device).collect();
-        Ok(Pool::open_txg(devices, self.txg)?)
+        let pool = Pool::open_txg(devices, self.txg)?;
+        self.keys.unlock(&pool)?;
+        Ok(pool)
     }
 
     fn candidates(&self) -> Result<Vec<Device>, Failure> {
