@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 use super::suite::Message;
 use super::{HMAC_KEY_SIZE, IV_SIZE, MAC_SIZE, MASTER_KEY_SIZE, SALT_SIZE, Suite, Version};
 
-/// Bytes of a wrapping key, whatever the suite uses of it (`WRAPPING_KEY_LEN`).
+/// Bytes of a wrapping key, whatever the suite of the dataset (`WRAPPING_KEY_LEN`).
 pub const WRAPPING_KEY_SIZE: usize = 32;
 
 /// The key that the keys of datasets are encrypted with. It is what the user has,
@@ -62,7 +62,8 @@ pub struct WrongKey;
 /// fields are named for their [`entry`](super::entry).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WrappedKey {
-    /// What everything is encrypted with, these keys too.
+    /// What the dataset is encrypted with; these keys in the same mode, but with a
+    /// key of 256 bits.
     pub suite: Suite,
     /// What the MACs cover.
     pub version: Version,
@@ -90,8 +91,8 @@ impl WrappedKey {
         keys[..size].copy_from_slice(&self.master_key[..size]);
         keys[size..].copy_from_slice(&self.hmac_key);
         let aad = self.aad();
-        let message = Message { key: &key.0[..size], iv: &self.iv, aad: &aad };
-        self.suite.decrypt(&message, keys, &self.mac).map_err(|_| WrongKey)?;
+        let message = Message { key: &*key.0, iv: &self.iv, aad: &aad };
+        self.suite.wrapping().decrypt(&message, keys, &self.mac).map_err(|_| WrongKey)?;
         let mut data_key = DataKey {
             suite: self.suite,
             version: self.version,
@@ -172,7 +173,7 @@ pub(super) mod tests {
         let size = suite.key_size();
         let mut keys = [&master[..size], &hmac[..]].concat();
         let aad = wrapped.aad();
-        wrapped.mac = suite.encrypt(&Message { key: &key.0[..size], iv: &wrapped.iv, aad: &aad }, &mut keys);
+        wrapped.mac = suite.wrapping().encrypt(&Message { key: &*key.0, iv: &wrapped.iv, aad: &aad }, &mut keys);
         wrapped.master_key[..size].copy_from_slice(&keys[..size]);
         wrapped.hmac_key.copy_from_slice(&keys[size..]);
         wrapped

@@ -59,6 +59,15 @@ impl Suite {
         }
     }
 
+    /// The suite that keys of datasets with this suite are wrapped in: the same
+    /// mode, with the longest key.
+    pub(super) fn wrapping(self) -> Self {
+        match self {
+            Self::Aes128Ccm | Self::Aes192Ccm | Self::Aes256Ccm => Self::Aes256Ccm,
+            Self::Aes128Gcm | Self::Aes192Gcm | Self::Aes256Gcm => Self::Aes256Gcm,
+        }
+    }
+
     /// Decrypts `data`, if `mac` is that of it and of `aad`. It is left in an
     /// unspecified state otherwise.
     pub(super) fn decrypt(self, message: &Message<'_>, data: &mut [u8], mac: &[u8; MAC_SIZE]) -> Result<(), Error> {
