@@ -109,6 +109,13 @@ impl Vdev {
         })
     }
 
+    /// Bytes that are allocated for a block of `psize` stored bytes, parity and
+    /// padding included (`vdev_psize_to_asize`). `birth` is the transaction group
+    /// in which it is allocated: a raidz vdev may have become wider since.
+    pub fn allocated_size(&self, psize: u64, _birth: u64) -> u64 {
+        psize.next_multiple_of(1 << self.ashift)
+    }
+
     /// The devices below, in order; each holds a copy of every block.
     pub fn leaves(&self) -> Vec<&Vdev> {
         match &self.kind {
