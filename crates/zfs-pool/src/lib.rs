@@ -44,6 +44,6 @@ pub use fs::FileSystem;
 pub use label::{LabelUberblock, Labels, PoolState};
 pub use object::{Object, ObjectSet, Objects};
 pub use pool::{OpenOptions, Pool};
-pub use vdev::{Vdev, VdevKind};
+pub use vdev::{Vdev, VdevKind, leaf_guids};
 pub use walk::Blocks;
 pub use zap::Zap;
