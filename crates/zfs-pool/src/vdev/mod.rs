@@ -146,6 +146,23 @@ impl Vdev {
     }
 }
 
+/// Calls `each` with the configuration of every device below and at `config`.
+pub(crate) fn for_each_leaf<'a>(config: &'a NvList, each: &mut dyn FnMut(&'a NvList)) {
+    // Lists do not nest deeper than `nvlist::MAX_DEPTH`.
+    match config.lists("children") {
+        Ok(children) => children.iter().for_each(|child| for_each_leaf(child, each)),
+        Err(_) => each(config),
+    }
+}
+
+/// The GUIDs of the devices in the tree of a configuration, such as `vdev_tree` of
+/// a label.
+pub fn leaf_guids(config: &NvList) -> Vec<u64> {
+    let mut guids = Vec::new();
+    for_each_leaf(config, &mut |leaf| guids.extend(leaf.u64("guid")));
+    guids
+}
+
 /// The GUIDs of all vdevs of a configuration's tree.
 pub(crate) fn guids(config: &NvList) -> Result<Vec<u64>, NvError> {
     let mut guids = vec![config.u64("guid")?];
