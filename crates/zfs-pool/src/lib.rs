@@ -21,6 +21,8 @@ mod cache;
 pub mod check;
 mod crypt;
 #[cfg(test)]
+mod crypt_tests;
+#[cfg(test)]
 mod damage_tests;
 mod dataset;
 mod device;
