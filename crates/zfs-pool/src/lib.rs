@@ -18,16 +18,20 @@
 
 mod block;
 mod cache;
+pub mod capacity;
 pub mod check;
 #[cfg(test)]
 mod damage_tests;
 mod dataset;
 mod device;
 mod error;
+pub mod facts;
+pub mod features;
 pub mod fs;
 mod label;
 mod object;
 mod pool;
+pub mod props;
 pub mod space;
 #[cfg(test)]
 #[path = "../tests/support/mod.rs"]
