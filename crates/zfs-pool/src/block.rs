@@ -18,7 +18,7 @@ use crate::vdev::Vdev;
 /// The largest block in bytes (`SPA_MAXBLOCKSIZE`).
 pub const MAX_BLOCK: usize = 16 << 20;
 /// Bytes of the header of a gang block (`SPA_OLD_GANGBLOCKSIZE`).
-const GANG_HEADER_SIZE: usize = 512;
+pub(crate) const GANG_HEADER_SIZE: usize = 512;
 /// Block pointers in the header of a gang block.
 const GANG_POINTERS: usize = 3;
 
