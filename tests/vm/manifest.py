@@ -66,8 +66,10 @@ def digest(path, size):
     sha = hashlib.sha256()
     fd = os.open(path, os.O_RDONLY)
     try:
+        at = 0
         for start, end in data_extents(fd, size):
-            at = start - start % PIECE
+            # A piece may have been seen with the extent before.
+            at = max(at, start - start % PIECE)
             while at < end:
                 chunk = os.pread(fd, 1 << 20, at)
                 if not chunk:
@@ -78,6 +80,7 @@ def digest(path, size):
                         sha.update(b"%d:" % (at + i))
                         sha.update(piece)
                 at += len(chunk)
+            at = end + -end % PIECE
     finally:
         os.close(fd)
     return sha.hexdigest()
