@@ -19,6 +19,7 @@
 mod block;
 mod cache;
 pub mod check;
+mod crypt;
 #[cfg(test)]
 mod damage_tests;
 mod dataset;
@@ -37,6 +38,7 @@ mod walk;
 mod zap;
 
 pub use block::{BadCopy, MAX_BLOCK};
+pub use crypt::{Encryption, Lock, Secret};
 pub use dataset::{Dataset, DatasetKind, PropertyValue};
 pub use device::{Device, ReadAt};
 pub use error::Error;

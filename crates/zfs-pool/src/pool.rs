@@ -10,6 +10,7 @@ use zfs_ondisk::object::ObjectId;
 use zfs_ondisk::uberblock::{self, Uberblock};
 
 use crate::cache::Cache;
+use crate::crypt::Keys;
 use crate::device::Device;
 use crate::error::Error;
 use crate::label::Labels;
@@ -68,6 +69,7 @@ struct Inner {
     vdevs: BTreeMap<u32, Vdev>,
     salt: Option<Salt>,
     cache: Cache,
+    keys: Keys,
     /// Whether blocks are verified: tests of damage get past the checksums.
     verifies: bool,
 }
@@ -200,6 +202,10 @@ impl Pool {
         &self.0.cache
     }
 
+    pub(crate) fn keys(&self) -> &Keys {
+        &self.0.keys
+    }
+
     pub(crate) fn verifies(&self) -> bool {
         self.0.verifies
     }
@@ -310,6 +316,7 @@ impl Opening {
             warnings: Vec::new(),
             salt: None,
             cache: Cache::default(),
+            keys: Keys::default(),
             verifies: self.verifies,
         };
         let first = Pool(Arc::new(inner));
@@ -334,6 +341,7 @@ impl Opening {
             labels: self.labels.clone(),
             warnings: self.warnings.clone(),
             cache: Cache::default(),
+            keys: Keys::default(),
             verifies: self.verifies,
         })))
     }

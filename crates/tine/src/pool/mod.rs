@@ -1,6 +1,7 @@
 //! `tine pool`: pools read in user space, from files and disks.
 
 mod discover;
+mod keys;
 mod open;
 mod target;
 mod verify;
