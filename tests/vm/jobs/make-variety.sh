@@ -8,10 +8,10 @@
 #   volumes.txt     name, size and SHA-256 of volumes, as they were when written
 #   list.txt, properties.txt, pool.txt, space.txt, status.txt, history.txt
 #                   zfs list, zfs get, zpool get, zfs userspace, zpool status, zpool history
-#   keys/           pass phrases and keys of encrypted datasets, as keylocation names them
+#   keys/           pass phrases (*.pass) and keys (*.key) of encrypted datasets
 #   commands.txt    how it was made
 # One that fails leaves KIND.failed and harms no other. The pool's name is "tank".
-. /rig/lib.sh
+. /rig/lib.sh || exit
 POOL=tank
 WORK=/tmp/pools
 PARAMETERS=/sys/module/zfs/parameters
@@ -326,18 +326,18 @@ make_encrypted() {
     disks 1 384
     local keys=$HERE/keys
     mkdir "$keys"
-    printf 'correct horse battery' >"$keys/pass"
-    printf '000102030405060708090a0b0c0d0e0f101112131415161718191A1B1C1D1E1F' >"$keys/hex"
-    head -c 32 /dev/urandom >"$keys/raw"
-    head -c 32 /dev/urandom >"$keys/raw2"
+    printf 'correct horse battery' >"$keys/one.pass"
+    printf '000102030405060708090a0b0c0d0e0f101112131415161718191A1B1C1D1E1F' >"$keys/hex.key"
+    head -c 32 /dev/urandom >"$keys/raw.key"
+    head -c 32 /dev/urandom >"$keys/other.key"
     create -O recordsize=16k $POOL "${DISKS[0]}"
     sample plain 1
-    encrypted gcm256 pass aes-256-gcm passphrase -o pbkdf2iters=100000
-    encrypted ccm128 hex aes-128-ccm hex
-    encrypted gcm192 raw aes-192-gcm raw -o xattr=dir
-    encrypted ccm256 raw2 aes-256-ccm raw -o compression=off -o dnodesize=auto
-    encrypted gcm128 hex aes-128-gcm hex -o compression=zstd -o recordsize=128k -o copies=2
-    encrypted ccm192 raw aes-192-ccm raw -o checksum=sha512 -o recordsize=512
+    encrypted gcm256 one.pass aes-256-gcm passphrase -o pbkdf2iters=100000
+    encrypted ccm128 hex.key aes-128-ccm hex
+    encrypted gcm192 raw.key aes-192-gcm raw -o xattr=dir
+    encrypted ccm256 other.key aes-256-ccm raw -o compression=off -o dnodesize=auto
+    encrypted gcm128 hex.key aes-128-gcm hex -o compression=zstd -o recordsize=128k -o copies=2
+    encrypted ccm192 raw.key aes-192-ccm raw -o checksum=sha512 -o recordsize=512
     zfs create -o dedup=on $POOL/gcm256/dedup
     fill gcm256/dedup record=16384 many=20
     mkdir "$MNT/gcm256/dedup/again"
@@ -354,9 +354,9 @@ make_encrypted() {
     zfs snapshot $POOL/ccm128/child@three
     zfs send -w -i @one $POOL/ccm128/child@three | zfs receive -u $POOL/raw
     # After a change of key the old blocks have the old parameters.
-    printf 'another pass phrase' >"$keys/changed"
-    zfs change-key -o keyformat=passphrase -o pbkdf2iters=120000 -o "keylocation=file://$keys/changed" $POOL/gcm128
-    zfs set "keylocation=file://$keys/hex" $POOL/raw
+    printf 'another pass phrase' >"$keys/two.pass"
+    zfs change-key -o keyformat=passphrase -o pbkdf2iters=120000 -o "keylocation=file://$keys/two.pass" $POOL/gcm128
+    zfs set "keylocation=file://$keys/hex.key" $POOL/raw
 }
 
 # encrypted NAME KEY ENCRYPTION FORMAT OPTIONS...: with a child, a snapshot and changes.
@@ -527,10 +527,9 @@ make_gang() {
     fill two many=50 scale=5
     zfs create -o dedup=on $POOL/dedup
     fill dedup many=50 scale=5
-    printf 'correct horse battery' >"$HERE/pass"
     mkdir "$HERE/keys"
-    mv "$HERE/pass" "$HERE/keys/"
-    zfs create -o encryption=on -o keyformat=passphrase -o pbkdf2iters=100000 -o "keylocation=file://$HERE/keys/pass" $POOL/encrypted
+    printf 'correct horse battery' >"$HERE/keys/one.pass"
+    zfs create -o encryption=on -o keyformat=passphrase -o pbkdf2iters=100000 -o "keylocation=file://$HERE/keys/one.pass" $POOL/encrypted
     fill encrypted many=50 scale=5
 }
 
@@ -558,11 +557,11 @@ make_checkpoint() {
 make_zil() {
     disks 2
     mkdir "$HERE/keys"
-    printf 'correct horse battery' >"$HERE/keys/pass"
+    printf 'correct horse battery' >"$HERE/keys/one.pass"
     create -O recordsize=16k $POOL "${DISKS[0]}" log "${DISKS[1]}"
     sample files 1
     zfs create -o logbias=throughput $POOL/throughput
-    zfs create -o encryption=on -o keyformat=passphrase -o pbkdf2iters=100000 -o "keylocation=file://$HERE/keys/pass" $POOL/encrypted
+    zfs create -o encryption=on -o keyformat=passphrase -o pbkdf2iters=100000 -o "keylocation=file://$HERE/keys/one.pass" $POOL/encrypted
     fill encrypted record=16384 many=20
     for name in files throughput encrypted; do
         dd if=/dev/urandom of="$MNT/$name/first" bs=4k count=1 conv=fsync status=none
