@@ -101,7 +101,7 @@ impl Walk {
     }
 
     /// Goes on as if the directory visited last were none: it is not left, either.
-    pub(super) fn skip(&mut self) {
+    pub(super) fn pass(&mut self) {
         self.entered = None;
     }
 

@@ -178,7 +178,7 @@ impl Work<'_> {
                     let done = self.visit(&node, name, path);
                     if done.is_err() {
                         // Nothing can go where there is no directory.
-                        taken.walk.skip();
+                        taken.walk.pass();
                     }
                     (done, path.to_vec())
                 }
