@@ -149,7 +149,8 @@ fn xattrs(file: &File) -> Result<String, Error> {
         return Ok("-".to_owned());
     }
     found.sort();
-    let shown: Vec<String> = found.iter().map(|(name, value)| format!("{}={}", quote(name), hexadecimal(value))).collect();
+    let shown: Vec<String> =
+        found.iter().map(|(name, value)| format!("{}={}", quote(name), hexadecimal(value))).collect();
     Ok(shown.join(" "))
 }
 

@@ -90,10 +90,12 @@ impl Made {
     pub fn compare_datasets(&self, pool: &Pool) -> Result<Differences, Error> {
         // Name, type, used, available, referenced, mountpoint, origin, creation, createtxg, guid.
         let meant = self.table("list.txt").into_iter().filter(|row| row[1] != "bookmark");
-        let meant = meant.map(|row| (row[0].clone(), [&row[4], &row[7], &row[8], &row[9]].map(String::clone))).collect();
+        let meant =
+            meant.map(|row| (row[0].clone(), [&row[4], &row[7], &row[8], &row[9]].map(String::clone))).collect();
         let row = |found: &Dataset| {
             let record = &found.dataset;
-            [record.referenced_bytes, record.creation_time, record.creation_txg, record.guid].map(|word| word.to_string())
+            [record.referenced_bytes, record.creation_time, record.creation_txg, record.guid]
+                .map(|word| word.to_string())
         };
         let found = pool.datasets()?.iter().map(|dataset| (dataset.name.clone(), row(dataset))).collect();
         let columns = ["referenced", "creation", "createtxg", "guid"];
@@ -110,9 +112,10 @@ impl Made {
         let (meant, holes) = (self.sections("manifest.txt"), self.sections("holes.txt"));
         let mut differences = Differences::new();
         for (name, lines) in &meant {
-            let described = pool.dataset(name).and_then(|dataset| FileSystem::open(&dataset)).and_then(|fs| {
-                Ok((described::manifest(&fs)?, described::holes(&fs)?))
-            });
+            let described = pool
+                .dataset(name)
+                .and_then(|dataset| FileSystem::open(&dataset))
+                .and_then(|fs| Ok((described::manifest(&fs)?, described::holes(&fs)?)));
             match described {
                 Ok((files, found_holes)) => {
                     differences.extend(compare_lines(name, lines, &files));
@@ -181,7 +184,9 @@ fn compare_lines(name: &str, meant: &[String], found: &[String]) -> Differences 
     let found = differences(&by_path(meant), &by_path(found), &|path, meant, found| {
         let pairs = FIELDS.iter().zip(meant.iter().zip(found));
         let differ = pairs.filter(|(_, (meant, found))| meant != found);
-        differ.map(|(field, (meant, found))| format!("{path}: {field} is {}, found {}", cut(meant), cut(found))).collect()
+        differ
+            .map(|(field, (meant, found))| format!("{path}: {field} is {}, found {}", cut(meant), cut(found)))
+            .collect()
     });
     found.into_iter().map(|line| format!("{name}:/{line}")).collect()
 }
@@ -195,7 +200,8 @@ fn compare_holes(name: &str, meant: &[String], found: &described::Holes) -> Diff
         let mut number = || fields.next().and_then(|word| word.parse().ok()).unwrap_or(u64::MAX);
         by_path.entry(path).or_default().push((number(), number()));
     }
-    let differ = found.iter().filter(|(path, holes)| by_path.get(path.as_str()).map_or(&[][..], Vec::as_slice) != **holes);
+    let differ =
+        found.iter().filter(|(path, holes)| by_path.get(path.as_str()).map_or(&[][..], Vec::as_slice) != **holes);
     differ
         .map(|(path, holes)| format!("{name}:/{path}: holes are {:?}, found {holes:?}", by_path.get(path.as_str())))
         .collect()
