@@ -18,6 +18,7 @@
 
 mod block;
 mod cache;
+pub mod capacity;
 pub mod check;
 mod crypt;
 #[cfg(test)]
@@ -27,10 +28,13 @@ mod damage_tests;
 mod dataset;
 mod device;
 mod error;
+pub mod facts;
+pub mod features;
 pub mod fs;
 mod label;
 mod object;
 mod pool;
+pub mod props;
 pub mod space;
 #[cfg(test)]
 #[path = "../tests/support/mod.rs"]
