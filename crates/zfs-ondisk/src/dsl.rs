@@ -12,8 +12,14 @@ pub const DATASET_SIZE: usize = 320;
 
 /// [`Dir::used_breakdown`] is kept.
 pub const DIR_FLAG_USED_BREAKDOWN: u64 = 1 << 0;
+/// A receive into it was not finished.
+pub const DATASET_FLAG_INCONSISTENT: u64 = 1 << 0;
+/// It cannot be promoted.
+pub const DATASET_FLAG_NOPROMOTE: u64 = 1 << 1;
 /// [`Dataset::unique_bytes`] of a head is exact.
 pub const DATASET_FLAG_UNIQUE_ACCURATE: u64 = 1 << 2;
+/// A snapshot that goes when its last hold does.
+pub const DATASET_FLAG_DEFER_DESTROY: u64 = 1 << 3;
 /// Names are looked up without regard to case.
 pub const DATASET_FLAG_CASE_INSENSITIVE: u64 = 1 << 16;
 

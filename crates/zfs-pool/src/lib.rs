@@ -25,10 +25,12 @@ mod dataset;
 mod device;
 mod error;
 pub mod fs;
+mod history;
 mod label;
 mod object;
 mod pool;
 pub mod space;
+mod spacemap;
 #[cfg(test)]
 #[path = "../tests/support/mod.rs"]
 mod support;
@@ -41,9 +43,11 @@ pub use dataset::{Dataset, DatasetKind, PropertyValue};
 pub use device::{Device, ReadAt};
 pub use error::Error;
 pub use fs::FileSystem;
+pub use history::{History, HistoryRecord};
 pub use label::{LabelUberblock, Labels};
 pub use object::{Object, ObjectSet, Objects};
 pub use pool::Pool;
+pub use spacemap::SpaceMap;
 pub use vdev::{Vdev, VdevKind};
-pub use walk::Blocks;
+pub use walk::{Blocks, Visit, Walk};
 pub use zap::Zap;

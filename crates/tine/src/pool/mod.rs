@@ -1,5 +1,6 @@
 //! `tine pool`: pools read in user space, from files and disks.
 
+mod inspect;
 mod open;
 mod target;
 mod verify;
@@ -11,11 +12,13 @@ use crate::failure::Failure;
 /// Look into ZFS pools and verify them, without a kernel that knows ZFS and without writing a byte
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    Inspect(inspect::Inspect),
     Verify(verify::Verify),
 }
 
 pub(crate) fn run(command: Command) -> Result<(), Failure> {
     match command {
+        Command::Inspect(inspect) => inspect.run(),
         Command::Verify(verify) => verify.run(),
     }
 }

@@ -17,7 +17,7 @@ pub(crate) struct Opening {
     #[arg(short = 'p', value_name = "DIR|DEVICE", global = true)]
     places: Vec<PathBuf>,
     /// Open the pool as it was at the end of transaction group N, if its uberblock is still there
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", global = true)]
     txg: Option<u64>,
 }
 
@@ -35,7 +35,12 @@ impl Opening {
                     "it is not said where pool '{pool}' is: name its devices or their folder with -p, or give an image file instead of the name"
                 )));
             }
-            PoolRef::Name(_) => self.candidates()?,
+            PoolRef::Only if self.places.is_empty() => {
+                return Err(Failure::Usage(
+                    "it is not said which pool is meant: name its devices or their folder with -p".to_owned(),
+                ));
+            }
+            PoolRef::Name(_) | PoolRef::Only => self.candidates()?,
         };
         let mut found = Vec::new();
         for device in devices {
@@ -46,12 +51,42 @@ impl Opening {
         let wanted = match pool {
             PoolRef::Device(_) => found.first().map(|(_, guid, _)| *guid),
             PoolRef::Name(wanted) => found.iter().find(|(name, ..)| name == wanted).map(|(_, guid, _)| *guid),
+            PoolRef::Only => {
+                if let Some((other, ..)) =
+                    found.iter().find(|(_, guid, _)| Some(*guid) != found.first().map(|first| first.1))
+                {
+                    let first = found.first().map_or("?", |(name, ..)| name);
+                    return Err(Failure::Usage(format!(
+                        "there are several pools, '{first}' and '{other}': name one of them"
+                    )));
+                }
+                found.first().map(|(_, guid, _)| *guid)
+            }
         };
         let Some(wanted) = wanted else {
             return Err(Failure::Work(format!("no pool '{pool}' was found")));
         };
         let devices = found.into_iter().filter(|(_, guid, _)| *guid == wanted).map(|(.., device)| device).collect();
         Ok(Pool::open_txg(devices, self.txg)?)
+    }
+
+    /// The devices of a pool, whether it can be opened or not. One that is named by its path need not even belong to
+    /// a pool.
+    pub(crate) fn devices(&self, pool: &PoolRef) -> Result<Vec<Device>, Failure> {
+        let PoolRef::Name(wanted) = pool else {
+            return match pool {
+                PoolRef::Device(path) => Ok(vec![Device::open(path)?]),
+                _ => self.candidates(),
+            };
+        };
+        let mut devices = self.candidates()?;
+        devices.retain(|device| {
+            Labels::read(device.clone()).is_ok_and(|labels| labels.config.str("name").is_ok_and(|name| name == wanted))
+        });
+        if devices.is_empty() {
+            return Err(Failure::Work(format!("no pool '{pool}' was found")));
+        }
+        Ok(devices)
     }
 
     fn candidates(&self) -> Result<Vec<Device>, Failure> {

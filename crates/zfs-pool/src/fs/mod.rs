@@ -18,8 +18,9 @@ use crate::object::{Object, ObjectSet};
 use crate::walk::Blocks;
 use crate::zap::Zap;
 
+pub(crate) use attributes::Stored;
+pub use attributes::sa_view;
 pub use attributes::{Attributes, FileType, Time};
-pub(crate) use attributes::{Stored, sa_view};
 pub use xattr::Xattr;
 
 /// The longest target of a symbolic link in bytes.
@@ -145,7 +146,8 @@ impl FileSystem {
         Ok(File { fs: self.clone(), object, stored: Arc::new(stored) })
     }
 
-    pub(crate) fn schema(&self) -> &Schema {
+    /// Its system attributes and their layouts.
+    pub fn schema(&self) -> &Schema {
         &self.0.schema
     }
 
