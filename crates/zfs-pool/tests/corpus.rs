@@ -280,10 +280,8 @@ fn a_mirror_is_read_from_either_side_alone() {
 }
 
 #[test]
-fn raidz_is_refused_by_its_name() {
-    let Some(unpacked) = support::unpack("raidz", "rz1") else { return };
-    let error = Pool::open_paths(&unpacked.images).unwrap_err();
-    assert_eq!(error.to_string(), "vdev 0 is of type 'raidz', which is not supported yet");
+fn raidz_is_what_its_manifest_says() {
+    compare_with_manifest("raidz", "rz1", "rz1");
 }
 
 #[test]

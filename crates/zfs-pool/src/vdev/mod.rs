@@ -10,6 +10,7 @@ mod tests;
 
 use std::collections::{BTreeMap, HashMap};
 
+use zfs_ondisk::blkptr;
 use zfs_ondisk::label;
 use zfs_ondisk::nvlist::{NvError, NvList, Value};
 
@@ -163,6 +164,27 @@ impl Vdev {
         }
     }
 
+    /// Bytes by which the space used counts `asize` bytes that are allocated: parity
+    /// and padding do not count, as far as blocks of 128 KiB have them
+    /// (`vdev_deflate_ratio`).
+    pub fn deflated_size(&self, asize: u64) -> u64 {
+        const USUAL_BLOCK: u64 = 128 << 10;
+        // Of raidz, as it was at first.
+        let sectors = self.allocated_size(USUAL_BLOCK, 0) >> blkptr::SECTOR_SHIFT;
+        (asize >> blkptr::SECTOR_SHIFT).saturating_mul(USUAL_BLOCK / sectors.max(1))
+    }
+
+    /// Bytes that each device must have for all that can be allocated, its labels
+    /// included.
+    pub fn device_size(&self) -> u64 {
+        let space = match &self.kind {
+            VdevKind::Raidz(raidz) => self.asize / raidz.children().len() as u64,
+            VdevKind::Draid(draid) => self.asize / draid.disks(),
+            _ => self.asize,
+        };
+        space.saturating_add(label::START_SIZE + label::END_SIZE)
+    }
+
     /// The vdevs that it is made of, in order.
     pub fn children(&self) -> &[Vdev] {
         match &self.kind {
@@ -288,6 +310,23 @@ fn map_moved(
             Ok(Map { rows: vec![Row { parity: 0, columns: vec![column] }], old_widths: Vec::new() })
         }
     }
+}
+
+/// Calls `each` with the configuration of every device below and at `config`.
+pub(crate) fn for_each_leaf<'a>(config: &'a NvList, each: &mut dyn FnMut(&'a NvList)) {
+    // Lists do not nest deeper than `nvlist::MAX_DEPTH`.
+    match config.lists("children") {
+        Ok(children) => children.iter().for_each(|child| for_each_leaf(child, each)),
+        Err(_) => each(config),
+    }
+}
+
+/// The GUIDs of the devices in the tree of a configuration, such as `vdev_tree` of
+/// a label.
+pub fn leaf_guids(config: &NvList) -> Vec<u64> {
+    let mut guids = Vec::new();
+    for_each_leaf(config, &mut |leaf| guids.extend(leaf.u64("guid")));
+    guids
 }
 
 /// The GUIDs of all vdevs of a configuration's tree.

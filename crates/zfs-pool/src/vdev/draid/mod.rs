@@ -77,7 +77,7 @@ impl Draid {
     }
 
     /// Disks that are not kept as spares.
-    fn disks(&self) -> u64 {
+    pub(super) fn disks(&self) -> u64 {
         self.children.len() as u64 - self.spares
     }
 
