@@ -25,6 +25,8 @@ mod dataset;
 mod device;
 mod error;
 pub mod fs;
+#[cfg(test)]
+mod gang_tests;
 mod label;
 mod object;
 mod pool;

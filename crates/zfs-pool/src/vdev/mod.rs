@@ -32,6 +32,9 @@ const MAX_CHILDREN: u64 = 255;
 /// How often a block can have been moved, each time because its vdev was removed.
 const MAX_REMOVALS: usize = 64;
 
+/// What the configuration of a leaf has if it lacks something.
+const STALE: [&str; 6] = ["offline", "faulted", "removed", "not_present", "resilver_txg", "rebuild_txg"];
+
 /// A virtual device.
 #[derive(Clone, Debug)]
 pub struct Vdev {
@@ -65,8 +68,8 @@ pub enum VdevKind {
         path: String,
         /// The device, if it was given.
         device: Option<Device>,
-        /// Whether it was away when something was written, and lacks it still
-        /// (it has a dirty time log).
+        /// Whether it lacks what was written while it was away: it is offline, faulted
+        /// or gone, or not yet resilvered.
         is_stale: bool,
     },
     /// Children with the same contents: a mirror, or a disk being replaced by
@@ -113,7 +116,7 @@ impl Vdev {
             "disk" | "file" => VdevKind::Leaf {
                 path: config.str("path").unwrap_or_default().to_owned(),
                 device: members.devices.get(&guid).cloned(),
-                is_stale: config.u64("DTL").is_ok_and(|object| object != 0),
+                is_stale: STALE.iter().any(|name| config.contains(name)),
             },
             "mirror" | "replacing" | "spare" if depth < MAX_DEPTH => VdevKind::Mirror(children()?),
             "raidz" if depth == 0 => VdevKind::Raidz(Raidz::build(config, children()?, members.reflow)?),
@@ -161,6 +164,17 @@ impl Vdev {
             VdevKind::Raidz(raidz) => raidz.allocated_size(self.ashift, psize, birth),
             VdevKind::Draid(draid) => draid.allocated_size(self.ashift, psize),
             _ => psize.next_multiple_of(1 << self.ashift),
+        }
+    }
+
+    /// Where a metaslab begins, of which the entries of its space map are relative
+    /// (`vdev_op_metaslab_init`). They are `1 << metaslab_shift` bytes apart; on
+    /// draid, each begins with a whole row of sectors.
+    pub fn metaslab_start(&self, index: u64) -> u64 {
+        let start = index.checked_shl(self.metaslab_shift as u32).unwrap_or(u64::MAX);
+        match &self.kind {
+            VdevKind::Draid(draid) => start.checked_next_multiple_of(draid.stripe(self.ashift)).unwrap_or(u64::MAX),
+            _ => start,
         }
     }
 
