@@ -16,6 +16,7 @@ pub mod dnode;
 pub mod dsl;
 pub mod feature;
 pub mod history;
+pub mod indirect;
 pub mod label;
 pub mod nvlist;
 pub mod object;

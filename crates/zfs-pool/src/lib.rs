@@ -29,6 +29,8 @@ mod error;
 pub mod facts;
 pub mod features;
 pub mod fs;
+#[cfg(test)]
+mod gang_tests;
 mod history;
 mod label;
 mod object;
@@ -54,6 +56,6 @@ pub use label::{LabelUberblock, Labels, PoolState};
 pub use object::{Object, ObjectSet, Objects};
 pub use pool::{OpenOptions, Pool};
 pub use spacemap::SpaceMap;
-pub use vdev::{Vdev, VdevKind, leaf_guids};
+pub use vdev::{DevicePlace, Draid, Indirect, Raidz, Vdev, VdevKind, leaf_guids};
 pub use walk::{Blocks, Visit, Walk};
 pub use zap::Zap;
