@@ -29,6 +29,7 @@ mod label;
 mod object;
 mod pool;
 pub mod space;
+mod spill;
 #[cfg(test)]
 #[path = "../tests/support/mod.rs"]
 mod support;
