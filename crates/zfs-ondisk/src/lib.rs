@@ -14,6 +14,7 @@ pub mod compress;
 pub mod dnode;
 pub mod dsl;
 pub mod feature;
+pub mod indirect;
 pub mod label;
 pub mod nvlist;
 pub mod object;

@@ -45,6 +45,6 @@ pub use fs::FileSystem;
 pub use label::{LabelUberblock, Labels};
 pub use object::{Object, ObjectSet, Objects};
 pub use pool::Pool;
-pub use vdev::{Vdev, VdevKind};
+pub use vdev::{DevicePlace, Draid, Indirect, Raidz, Vdev, VdevKind};
 pub use walk::Blocks;
 pub use zap::Zap;

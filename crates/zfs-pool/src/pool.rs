@@ -14,7 +14,7 @@ use crate::device::Device;
 use crate::error::Error;
 use crate::label::Labels;
 use crate::object::ObjectSet;
-use crate::vdev::{self, Vdev};
+use crate::vdev::{self, Members, Vdev};
 
 /// Object of the MOS that says where everything else is
 /// (`DMU_POOL_DIRECTORY_OBJECT`).
@@ -117,13 +117,16 @@ impl Pool {
 
         // A label knows the top-level vdev of its device only; the MOS knows
         // them all, and can be read with those that are known so far.
+        let mut by_age: Vec<&Labels> = labels.iter().collect();
+        by_age.sort_by_key(|labels| std::cmp::Reverse(labels.config.u64("txg").unwrap_or(0)));
         let known: Vec<&NvList> =
-            labels.iter().map(|labels| labels.config.list("vdev_tree")).collect::<Result<_, _>>()?;
+            by_age.into_iter().map(|labels| labels.config.list("vdev_tree")).collect::<Result<_, _>>()?;
+        let members = Members { devices: &devices, reflow: uberblock.raidz_reflow_info };
         let mut inner = Inner {
             name,
             guid,
+            vdevs: build_vdevs(known, members)?,
             uberblock,
-            vdevs: build_vdevs(known, &devices)?,
             config: newest.config.clone(),
             labels,
             salt: None,
@@ -142,9 +145,11 @@ impl Pool {
             });
         }
         let all = config.list("vdev_tree")?.lists("children")?;
-        inner.vdevs = build_vdevs(all, &devices)?;
+        inner.vdevs = build_vdevs(all, members)?;
         inner.salt = read_salt(&mos)?;
         inner.config = config;
+        let all = Pool(Arc::new(inner.without_labels()));
+        vdev::load_mappings(&inner.vdevs, &all.mos()?);
         Ok(Pool(Arc::new(inner)))
     }
 
@@ -196,6 +201,11 @@ impl Pool {
 
     pub(crate) fn vdev(&self, id: u32) -> Option<&Vdev> {
         self.0.vdevs.get(&id)
+    }
+
+    /// The top-level vdevs by number.
+    pub(crate) fn vdev_map(&self) -> &BTreeMap<u32, Vdev> {
+        &self.0.vdevs
     }
 
     pub(crate) fn salt(&self) -> Option<&Salt> {
@@ -261,12 +271,12 @@ fn best_uberblock(labels: &[Labels], txg: Option<u64>) -> Result<Uberblock, Erro
 
 fn build_vdevs<'a>(
     configs: impl IntoIterator<Item = &'a NvList>,
-    devices: &HashMap<u64, Device>,
+    members: Members<'_>,
 ) -> Result<BTreeMap<u32, Vdev>, Error> {
     let mut vdevs = BTreeMap::new();
     let mut seen = HashSet::new();
     for config in configs {
-        let vdev = Vdev::build(config, devices)?;
+        let vdev = Vdev::build(config, members)?;
         // Every device of a mirror has a label with the whole mirror.
         if !seen.insert(vdev.guid) && vdev.guid != 0 {
             continue;
