@@ -155,6 +155,23 @@ impl Pool {
         })
     }
 
+    /// The same, for a block whose contents are wanted soon: they are kept in the cache.
+    ///
+    /// # Errors
+    /// As [`Pool::verify_block`].
+    pub(crate) fn verify_and_keep(&self, pointer: &BlockPointer) -> Result<Vec<BadCopy>, Error> {
+        let size = pointer.logical_size();
+        let bad = self.verify_block(pointer)?;
+        if pointer.kind() == Kind::Data && !pointer.is_encrypted() && self.cache().get(pointer).is_none() {
+            let block: Arc<[u8]> = BUFFERS.with_borrow(|[stored, block]| {
+                let is_plain = pointer.compression() == Function::Off.number() && stored.len() == size;
+                Arc::from(if is_plain { stored.as_slice() } else { block.as_slice() })
+            });
+            self.cache().put(pointer, &block);
+        }
+        Ok(bad)
+    }
+
     /// The block as [`Pool::read_block`] gives it, from the cache if it is there.
     pub(crate) fn block(&self, pointer: &BlockPointer) -> Result<Arc<[u8]>, Error> {
         if let Some(block) = self.cache().get(pointer) {

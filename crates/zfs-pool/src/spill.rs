@@ -107,7 +107,7 @@ impl<const N: usize> Sorter<N> {
         while let Some(record) = merged.next()? {
             part.push(record);
             if part.len() * N * 8 >= READ {
-                runs.records += self.write(part.drain(..).collect::<Vec<_>>().iter())?.records;
+                runs.records += self.write(std::mem::take(&mut part).iter())?.records;
             }
         }
         runs.records += self.write(part.iter())?.records;

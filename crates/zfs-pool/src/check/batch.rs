@@ -80,6 +80,12 @@ impl Batch {
         });
     }
 
+    /// Adds what is wrong with space; `owner` is who has it.
+    pub(super) fn space_finding(&mut self, kind: Kind, owner: Option<(String, ObjectId)>, message: String) {
+        let (dataset, object) = owner.map_or((None, None), |(name, object)| (Some(name), Some(object)));
+        self.add(Finding { dataset, object, ..Finding::new(kind, message) });
+    }
+
     /// Adds an error.
     pub(super) fn failed(&mut self, object: Option<ObjectId>, error: &Error) {
         let object = match error {

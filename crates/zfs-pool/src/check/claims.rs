@@ -1,8 +1,10 @@
 //! References to space.
 
-use zfs_ondisk::blkptr::{BlockPointer, Dva, SECTOR_SHIFT};
+use zfs_ondisk::blkptr::{BlockPointer, SECTOR_SHIFT};
 use zfs_ondisk::object::ObjectId;
 
+use super::removal::claim_moved;
+use crate::block::GANG_HEADER_SIZE;
 use crate::pool::Pool;
 
 /// Words of a record.
@@ -39,6 +41,8 @@ pub(super) enum Source {
     DedupTable = 4,
     /// The space map of what only the checkpoint has.
     CheckpointMap = 5,
+    /// A pointer to a further copy of a block, or to the parts of one that is in a table.
+    Copy = 7,
     /// Where blocks of a vdev that was removed, or is being, were moved to.
     Moved = 6,
 }
@@ -52,7 +56,8 @@ impl Source {
             3 => Self::CloneTable,
             4 => Self::DedupTable,
             5 => Self::CheckpointMap,
-            _ => Self::Moved,
+            6 => Self::Moved,
+            _ => Self::Copy,
         }
     }
 }
@@ -119,26 +124,28 @@ pub(super) fn claim(pool: &Pool, pointer: &BlockPointer, owner: Owner, to: &mut 
 /// The same, said by another source.
 pub(super) fn claim_as(pool: &Pool, pointer: &BlockPointer, source: Source, owner: Owner, to: &mut Vec<Claim>) {
     let mut parts_claimed = false;
-    for dva in pointer.dvas() {
-        let said = Said { vdev: dva.vdev, offset: dva.offset, size: space_of(pool, &dva), source, owner };
+    for (index, dva) in pointer.dvas().enumerate() {
+        let birth = pointer.physical_birth();
+        let size = match pool.vdev(dva.vdev) {
+            // What is allocated for the parts counts as the header's, too.
+            Some(vdev) if dva.gang => vdev.allocated_size(GANG_HEADER_SIZE as u64, birth),
+            _ if dva.gang => GANG_HEADER_SIZE as u64,
+            _ => dva.asize,
+        };
+        // Tables count the references to the first copy only.
+        let source = if index > 0 && source != Source::Checkpoint { Source::Copy } else { source };
+        let said = Said { vdev: dva.vdev, offset: dva.offset, size, source, owner };
         to.extend(said.pack());
+        claim_moved(pool, dva.vdev, dva.offset, size, owner, to);
         // All copies of the header lead to the same parts.
         if dva.gang && !parts_claimed {
             for part in pool.gang_parts(pointer, dva).unwrap_or_default() {
                 parts_claimed = true;
-                claim_as(pool, &part, source, owner, to);
+                let is_counted = source == Source::Pointer || source == Source::Checkpoint;
+                claim_as(pool, &part, if is_counted { source } else { Source::Copy }, owner, to);
             }
         }
     }
-}
-
-/// Bytes that a copy takes itself: of a gang block, the header.
-fn space_of(pool: &Pool, dva: &Dva) -> u64 {
-    if !dva.gang {
-        return dva.asize;
-    }
-    let ashift = pool.vdev(dva.vdev).map_or(0, |vdev| vdev.ashift);
-    super::space::GANG_HEADER_SIZE.max(1 << ashift)
 }
 
 #[cfg(test)]
@@ -151,7 +158,7 @@ mod tests {
         #[test]
         fn what_is_said_is_kept(
             vdev in 0u32..1 << 24, sector in 0u64..1 << 55, sectors in 0u64..1 << 24, set in 0u32..1 << 20, object: u64,
-            source in 0u64..7,
+            source in 0u64..8,
         ) {
             let said = Said {
                 vdev,

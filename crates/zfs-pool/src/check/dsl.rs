@@ -184,7 +184,7 @@ impl Checker<'_> {
         let (totals, complete) = match before {
             // It was walked as the snapshot.
             Some(last) if unchanged => {
-                for &set in chain.sets.last() {
+                if let Some(&set) = chain.sets.last() {
                     self.share_all(set, &dataset.name);
                 }
                 (Totals { born: Space::default(), ..last }, !chain.incomplete)

@@ -189,7 +189,7 @@ pub struct Report {
     pub datasets: u64,
     /// Bytes allocated according to the space maps.
     pub allocated: u64,
-    /// Copies that could not be examined as they are on missing devices.
+    /// Bad copies on devices that were away when something was written.
     pub missing_copies: u64,
 }
 

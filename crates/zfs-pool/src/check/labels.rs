@@ -2,9 +2,8 @@
 
 use zfs_ondisk::label;
 
-use super::findings::{CopyPlace, Finding, Kind, Place};
+use super::findings::{Finding, Kind, Place};
 use super::{Checker, LABELS, lock};
-use crate::block::BadCopy;
 use crate::label::Labels;
 use crate::vdev::{Vdev, VdevKind};
 
@@ -89,16 +88,6 @@ impl Checker<'_> {
                 }
             }
         }
-    }
-
-    /// Where a bad copy is.
-    pub(super) fn copy_place(&self, copy: BadCopy) -> CopyPlace {
-        let leaf = copy.leaf.and_then(|guid| {
-            let vdev = self.pool.vdev(copy.vdev)?;
-            vdev.leaves().into_iter().find(|leaf| leaf.guid == guid)
-        });
-        let device = leaf.map(|leaf| (name_of(leaf), copy.offset.saturating_add(label::START_SIZE)));
-        CopyPlace { vdev: copy.vdev, offset: copy.offset, device, fault: copy.fault }
     }
 }
 

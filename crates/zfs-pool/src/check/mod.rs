@@ -44,7 +44,6 @@ mod paths;
 mod pointer;
 mod references;
 mod removal;
-mod snapshots;
 mod space;
 #[cfg(test)]
 mod tests;
@@ -62,7 +61,7 @@ use std::thread;
 
 use crate::error::Error;
 use crate::pool::{MOS, Pool};
-use crate::vdev::Vdev;
+use crate::vdev::{Vdev, VdevKind};
 use batch::Batch;
 use findings::{Findings, Place};
 use crate::spill::Sorter;
@@ -156,7 +155,8 @@ pub fn check_with(pool: &Pool, options: &Options, progress: &dyn Progress) -> Re
         claims: Mutex::new(Sorter::new((memory / CLAIMS_PART) as usize, &options.scratch)),
         files_memory: (memory / FILES_PART) as usize,
         counts: Counts::default(),
-        missing: pool.vdevs().flat_map(Vdev::leaves).filter(|leaf| leaf.device().is_none()).map(|leaf| (leaf.guid, AtomicU64::new(0))).collect(),
+        away: away(pool),
+        names: Mutex::default(),
         incomplete: AtomicBool::new(false),
         failed: Mutex::default(),
     };
@@ -170,6 +170,20 @@ pub fn check_with(pool: &Pool, options: &Options, progress: &dyn Progress) -> Re
         checker.everything(&mos)
     })?;
     checker.report()
+}
+
+/// The leaves of a pool with the top-level vdevs that they belong to.
+fn leaves(pool: &Pool) -> impl Iterator<Item = (&Vdev, &Vdev)> {
+    pool.vdevs().flat_map(|vdev| vdev.leaves().into_iter().map(move |leaf| (vdev, leaf)))
+}
+
+/// The devices that cannot have everything.
+fn away(pool: &Pool) -> HashMap<u64, AtomicU64> {
+    let is_away = |leaf: &Vdev| match &leaf.kind {
+        VdevKind::Leaf { device, is_stale, .. } => device.is_none() || *is_stale,
+        _ => false,
+    };
+    leaves(pool).filter(|(_, leaf)| is_away(leaf)).map(|(_, leaf)| (leaf.guid, AtomicU64::new(0))).collect()
 }
 
 struct Closing<'a>(&'a Queue<Job>);
@@ -201,8 +215,10 @@ struct Checker<'a> {
     /// Bytes for the tables of the files of one dataset.
     files_memory: usize,
     counts: Counts,
-    /// Copies on each missing device, by its GUID.
-    missing: HashMap<u64, AtomicU64>,
+    /// Bad copies on each device that is missing or was away, by its GUID.
+    away: HashMap<u64, AtomicU64>,
+    /// Names of the datasets, by their numbers.
+    names: Mutex<Vec<String>>,
     /// Whether some of what is referenced cannot be met.
     incomplete: AtomicBool,
     /// Why a temporary file could not be written or read.
@@ -218,7 +234,10 @@ impl Checker<'_> {
         self.mos_features(&mut batch, totals.features);
         self.merge(batch);
         match self.pool.all_datasets() {
-            Ok(datasets) => self.datasets(mos, datasets),
+            Ok(datasets) => {
+                *lock(&self.names) = datasets.iter().map(|dataset| dataset.name.clone()).collect();
+                self.datasets(mos, datasets);
+            }
             Err(error) => {
                 self.is_incomplete();
                 self.with_batch(SPACE, MOS, |batch| batch.failed(None, &error));
@@ -234,16 +253,20 @@ impl Checker<'_> {
             return Err(Error::scratch(&self.options.scratch, source));
         }
         let mut findings = self.findings.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let mut missing_copies = 0;
-        for (number, leaf) in self.pool.vdevs().flat_map(Vdev::leaves).enumerate() {
-            let Some(copies) = self.missing.get(&leaf.guid) else { continue };
-            let copies = copies.load(Ordering::Relaxed);
-            missing_copies += copies;
-            let message = format!("{} was not given: {copies} copies of blocks were not examined", labels::name_of(leaf));
-            let place = Place { set: LABELS, number: number as u32, ..Place::default() };
-            findings.add(place, Finding::new(Kind::MissingDevice, message));
-        }
         let count = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        let mut missing_copies = 0;
+        for (number, (vdev, leaf)) in (0..).zip(leaves(self.pool)) {
+            let name = labels::name_of(leaf);
+            let message = match (leaf.device(), self.away.get(&leaf.guid)) {
+                (None, _) => format!("{name} of vdev {} was not given: blocks were examined without it", vdev.id),
+                (_, Some(copies)) if count(copies) > 0 => {
+                    missing_copies += count(copies);
+                    format!("{name} was away when something was written: {} copies on it are old", count(copies))
+                }
+                _ => continue,
+            };
+            findings.add(Place { set: LABELS, number, ..Place::default() }, Finding::new(Kind::MissingDevice, message));
+        }
         Ok(Report {
             blocks: count(&self.counts.blocks),
             bytes: count(&self.counts.bytes),
@@ -282,7 +305,7 @@ impl Checker<'_> {
 
     /// Notes that a temporary file failed; what was asked of it otherwise.
     fn scratch<T>(&self, result: io::Result<T>) -> Option<T> {
-        result.map_err(|error| lock(&self.failed).get_or_insert(error)).ok()
+        result.map_err(|error| _ = lock(&self.failed).get_or_insert(error)).ok()
     }
 }
 

@@ -86,7 +86,7 @@ impl Checker<'_> {
             if dva.offset % sector != 0 || dva.asize % sector != 0 {
                 faults.push(format!("{dva:x?} is not in whole sectors of {sector} bytes"));
             }
-            let needed = (physical as u64).next_multiple_of(sector);
+            let needed = vdev.allocated_size(physical as u64, pointer.physical_birth());
             if dva.asize != needed && !dva.gang {
                 faults.push(format!("{} bytes are allocated, expected {needed}", dva.asize));
             }

@@ -34,7 +34,8 @@ struct Group {
     owners: Vec<Owner>,
     pointers: u64,
     checkpoint: bool,
-    moved: bool,
+    /// A further copy of a block, or what was moved from a vdev: how often is not known.
+    uncounted: bool,
     /// What the table of clones counts beyond the first reference.
     clones: u64,
     /// What tables of deduplicated blocks count.
@@ -52,7 +53,7 @@ impl Group {
                 }
             }
             Source::Checkpoint => self.checkpoint = true,
-            Source::Moved => self.moved = true,
+            Source::Moved | Source::Copy => self.uncounted = true,
             Source::CloneTable => return self.clones = self.clones.saturating_add(count),
             Source::DedupTable => return self.dedup = self.dedup.saturating_add(count),
             Source::CheckpointMap => return,
@@ -184,6 +185,10 @@ impl Checker<'_> {
         let owners = self.owners(group);
         if group.sizes.len() > 1 {
             let message = format!("blocks of {:?} bytes begin there{owners}", group.sizes);
+            self.space_finding(Kind::DoublyAllocated, vdev, block.clone(), &message, group, batch);
+        }
+        if group.uncounted && group.pointers > 0 {
+            let message = format!("is a copy of one block and the only one of another{owners}");
             self.space_finding(Kind::DoublyAllocated, vdev, block.clone(), &message, group, batch);
         }
         let is_table = group.clones > 0 || group.dedup > 0;

@@ -104,7 +104,7 @@ impl Totals {
         self.all.add(other.all);
         self.born.add(other.born);
         self.own = self.own.wrapping_add(other.own);
-        self.features.extend(other.features.iter());
+        other.features.iter().for_each(|feature| self.features.insert(feature));
     }
 }
 
@@ -521,13 +521,19 @@ impl Checker<'_> {
         self.incomplete.store(true, Ordering::Release);
     }
 
-    /// Where bad copies are. Those on missing devices are counted only.
+    /// Where bad copies are. Those on devices that were away are counted only: that they were is told once.
     fn copies(&self, bad: Vec<BadCopy>) -> Vec<CopyPlace> {
-        let is_missing = |copy: &BadCopy| {
-            let missing = copy.leaf.and_then(|leaf| self.missing.get(&leaf));
-            missing.inspect(|count| _ = count.fetch_add(1, Ordering::Relaxed)).is_some()
+        let is_away = |copy: &BadCopy| {
+            let away = copy.place.as_ref().and_then(|place| self.away.get(&place.guid));
+            away.inspect(|count| _ = count.fetch_add(1, Ordering::Relaxed)).is_some()
         };
-        bad.into_iter().filter(|copy| !is_missing(copy)).map(|copy| self.copy_place(copy)).collect()
+        let place = |copy: BadCopy| CopyPlace {
+            vdev: copy.vdev,
+            offset: copy.offset,
+            device: copy.place.map(|place| (place.name, place.offset)),
+            fault: copy.fault,
+        };
+        bad.into_iter().filter(|copy| !is_away(copy)).map(place).collect()
     }
 }
 
