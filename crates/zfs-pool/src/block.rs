@@ -1,6 +1,7 @@
 //! Reading blocks: copies, gang blocks, checksums, decompression.
 
 use std::cell::RefCell;
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -21,6 +22,9 @@ pub const MAX_BLOCK: usize = 16 << 20;
 pub(crate) const GANG_HEADER_SIZE: usize = 512;
 /// Block pointers in the header of a gang block.
 const GANG_POINTERS: usize = 3;
+
+/// How many faults are told of a part of a gang block.
+const MOST_FAULTS: usize = 32;
 
 /// How many headers of gang blocks one block may lead to: copies of copies would
 /// otherwise be read again and again.
@@ -77,9 +81,12 @@ impl BadCopy {
         Self { vdev: dva.vdev, offset: dva.offset, place: None, fault: fault.into() }
     }
 
+    /// The faults of a copy; where a device has the same one many times, the first.
     fn of(dva: Dva, faults: Vec<Fault>) -> Vec<Self> {
-        let of = |fault: Fault| Self { place: fault.place, ..Self::new(dva, fault.what) };
-        faults.into_iter().map(of).collect()
+        let mut seen = HashSet::new();
+        let guid = |fault: &Fault| fault.place.as_ref().map(|place| place.guid);
+        let new = faults.into_iter().filter(|fault| seen.insert((guid(fault), fault.what.clone())));
+        new.map(|fault| Self { place: fault.place, ..Self::new(dva, fault.what) }).collect()
     }
 }
 
@@ -170,6 +177,13 @@ impl Pool {
             self.cache().put(pointer, &block);
         }
         Ok(bad)
+    }
+
+    /// Bytes by which the space used counts all copies of a block
+    /// (`bp_get_dsize_sync`); see [`Vdev::deflated_size`](crate::Vdev::deflated_size).
+    pub fn used_size(&self, pointer: &BlockPointer) -> u64 {
+        let used = |dva: Dva| self.vdev(dva.vdev).map_or(dva.asize, |vdev| vdev.deflated_size(dva.asize));
+        pointer.dvas().map(used).fold(0, u64::wrapping_add)
     }
 
     /// The block as [`Pool::read_block`] gives it, from the cache if it is there.
@@ -322,6 +336,7 @@ impl Pool {
             let mut bad = Vec::new();
             let mut read = |dva| self.read_copy(&part, dva, effort, headers, stored).map_err(|faults| bad.extend(faults));
             if !part.dvas().any(|dva| read(dva).is_ok()) {
+                bad.truncate(MOST_FAULTS);
                 return Err(bad);
             }
             whole.append(stored);

@@ -210,9 +210,10 @@ impl Metaslabs {
     }
 
     fn metaslab(&mut self, id: u32, index: u64, map: u64) -> Result<Metaslab, Error> {
-        let (ashift, shift) = self.pool.vdev(id).map_or((0, 0), |vdev| (vdev.ashift, vdev.metaslab_shift));
-        let start = index << shift;
-        let range = start..start.saturating_add(1 << shift);
+        let vdev = self.pool.vdev(id);
+        let (ashift, shift) = vdev.map_or((0, 0), |vdev| (vdev.ashift, vdev.metaslab_shift));
+        let range = index << shift..(index + 1).checked_shl(shift as u32).unwrap_or(u64::MAX);
+        let start = vdev.map_or(range.start, |vdev| vdev.metaslab_start(index));
         let mut set = RangeSet::default();
         let mut faults = Faults::default();
         // A metaslab that was never used has no space map.

@@ -1,5 +1,6 @@
 //! `tine pool`: pools read in user space, from files and disks.
 
+mod discover;
 mod open;
 mod target;
 mod verify;

@@ -122,7 +122,10 @@ impl Checker<'_> {
             self.counts.datasets.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             let mut batch = Batch::new(number, dataset.name.as_str());
             self.dataset(mos, dataset, number, &mut family, &mut features, &mut batch);
-            if let Some(other) = guids.insert(dataset.dataset.guid, &dataset.name) {
+            // A snapshot that was received has the GUID of the one that was sent.
+            if dataset.kind == DatasetKind::Head
+                && let Some(other) = guids.insert(dataset.dataset.guid, &dataset.name)
+            {
                 batch.finding(Kind::Dataset, None, format!("its GUID is that of {other}, too"));
             }
             self.merge(batch);

@@ -10,7 +10,11 @@ use crate::vdev::{Vdev, VdevKind};
 impl Checker<'_> {
     pub(super) fn labels(&self) {
         let mut faults = Vec::new();
-        for labels in self.pool.labels() {
+        // Others were given, too: removed from the pool, or detached.
+        let is_member = |labels: &&Labels| {
+            labels.config.u64("guid").is_ok_and(|guid| super::leaves(self.pool).any(|(_, leaf)| leaf.guid == guid))
+        };
+        for labels in self.pool.labels().iter().filter(is_member) {
             let name = labels.device.name();
             for (index, fault) in labels.faults.iter().enumerate() {
                 if let Some(fault) = fault {
@@ -21,9 +25,8 @@ impl Checker<'_> {
             self.configuration(labels, &mut faults);
         }
         for vdev in self.pool.vdevs() {
-            let needed = vdev.asize.saturating_add(label::START_SIZE + label::END_SIZE);
-            let is_whole = !matches!(vdev.kind, VdevKind::Leaf { .. } | VdevKind::Mirror(_));
-            for device in vdev.leaves().into_iter().filter(|_| !is_whole).filter_map(Vdev::device) {
+            let needed = vdev.device_size();
+            for device in vdev.leaves().into_iter().filter_map(Vdev::device) {
                 if device.size() < needed {
                     faults.push(format!("{device:?} is too small: vdev {} needs {needed} bytes", vdev.id));
                 }
@@ -47,9 +50,10 @@ impl Checker<'_> {
         let name = labels.device.name();
         let txg = self.pool.uberblock().txg;
         let newest = labels.uberblocks.iter().map(|found| found.uberblock.txg).max();
-        // An older state was asked for, or the device was away: it is told by its label.
+        // An older state was asked for; or the device was away, which is told once.
         if newest != Some(txg) {
-            if newest.is_none_or(|newest| newest < txg) {
+            let is_away = labels.config.u64("guid").is_ok_and(|guid| self.away.contains_key(&guid));
+            if !is_away && newest.is_none_or(|newest| newest < txg) {
                 let newest = newest.map_or("none".into(), |newest| format!("one of txg {newest}"));
                 faults.push(format!("the newest uberblock of {name} is {newest}, the pool is at txg {txg}"));
             }
@@ -68,12 +72,6 @@ impl Checker<'_> {
     fn configuration(&self, labels: &Labels, faults: &mut Vec<String>) {
         let name = labels.device.name();
         let config = &labels.config;
-        let Ok(guid) = config.u64("guid") else { return };
-        let is_member = self.pool.vdevs().any(|vdev| vdev.guid == guid || vdev.leaves().iter().any(|leaf| leaf.guid == guid));
-        if !is_member {
-            faults.push(format!("{name} says that it is vdev {guid}, which the pool does not have"));
-            return;
-        }
         if let (Ok(top), Ok(tree)) = (config.u64("top_guid"), config.list("vdev_tree")) {
             let Some(vdev) = self.pool.vdevs().find(|vdev| vdev.guid == top) else {
                 faults.push(format!("{name} says that it belongs to vdev {top}, which the pool does not have"));

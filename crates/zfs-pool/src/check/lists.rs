@@ -69,7 +69,7 @@ impl Checker<'_> {
         let object = mos.object(id)?;
         // Before pools had deadlists of several lists, one list was all.
         if object.dnode().bonus_type != ObjectType::DEADLIST_HDR {
-            let total = list(mos, id, signed, batch)?;
+            let total = self.list(mos, id, signed, batch)?;
             return Ok(Deadlist { total, parts: vec![(0, total)] });
         }
         let header = DeadlistHeader::read(&object.bonus()).map_err(Error::truncated("header of a deadlist"))?;
@@ -84,7 +84,7 @@ impl Checker<'_> {
                 batch.finding(Kind::Dataset, Some(id), message);
                 continue;
             };
-            let space = list(mos, ObjectId(entry.number().unwrap_or(0)), signed, batch)?;
+            let space = self.list(mos, ObjectId(entry.number().unwrap_or(0)), signed, batch)?;
             deadlist.parts.push((since, space));
             deadlist.total.add(space);
         }
@@ -94,22 +94,22 @@ impl Checker<'_> {
         }
         Ok(deadlist)
     }
-}
 
-/// Compares the totals of a list with its blocks, and gives them as recorded.
-fn list(mos: &ObjectSet, id: ObjectId, signed: bool, batch: &mut Batch) -> Result<Space, Error> {
-    let mut sum = Space::default();
-    for_each_in_list(mos, id, &mut HashSet::new(), &mut |pointer| {
-        let space = Space::of(pointer);
-        if signed && pointer.fill() & FREED != 0 { sum = sum.less(space) } else { sum.add(space) }
-    })?;
-    let header = list_header(mos, id)?;
-    let recorded = Space { used: header.used, compressed: header.compressed, uncompressed: header.uncompressed };
-    if sum != recorded {
-        let message = format!("the list of blocks says {recorded:?}, its blocks take {sum:?}");
-        batch.finding(Kind::Accounting, Some(id), message);
+    /// Compares the totals of a list with its blocks, and gives them as recorded.
+    fn list(&self, mos: &ObjectSet, id: ObjectId, signed: bool, batch: &mut Batch) -> Result<Space, Error> {
+        let mut sum = Space::default();
+        for_each_in_list(mos, id, &mut HashSet::new(), &mut |pointer| {
+            let space = Space::of(self.pool, pointer);
+            if signed && pointer.fill() & FREED != 0 { sum = sum.less(space) } else { sum.add(space) }
+        })?;
+        let header = list_header(mos, id)?;
+        let recorded = Space { used: header.used, compressed: header.compressed, uncompressed: header.uncompressed };
+        if sum != recorded {
+            let message = format!("the list of blocks says {recorded:?}, its blocks take {sum:?}");
+            batch.finding(Kind::Accounting, Some(id), message);
+        }
+        Ok(recorded)
     }
-    Ok(recorded)
 }
 
 /// The header of a list of block pointers.

@@ -18,6 +18,7 @@ use super::{Checker, lock};
 use crate::block::{BadCopy, order_of};
 use crate::error::Error;
 use crate::object::{Object, ObjectSet, dnodes_of, pointer_at, slots_per_block};
+use crate::pool::Pool;
 use crate::vdev::Vdev;
 
 /// Space, in the three ways in which ZFS counts it.
@@ -32,14 +33,14 @@ pub(super) struct Space {
 }
 
 impl Space {
-    pub(super) fn of(pointer: &BlockPointer) -> Self {
+    pub(super) fn of(pool: &Pool, pointer: &BlockPointer) -> Self {
         let stored = match pointer.kind() {
             PointerKind::Data => pointer.physical_size() as u64,
             _ => 0,
         };
         let is_metadata = pointer.level() > 0 || pointer.object_type().is_metadata();
         Self {
-            used: pointer.allocated_size(),
+            used: pool.used_size(pointer),
             compressed: stored,
             uncompressed: match pointer.kind() {
                 PointerKind::Data | PointerKind::Embedded if !is_metadata => pointer.logical_size() as u64,
@@ -88,8 +89,8 @@ pub(super) struct Totals {
 }
 
 impl Totals {
-    fn count(&mut self, pointer: &BlockPointer, shared: &Shared) {
-        let space = Space::of(pointer);
+    fn count(&mut self, pool: &Pool, pointer: &BlockPointer, shared: &Shared) {
+        let space = Space::of(pool, pointer);
         self.all.add(space);
         if pointer.birth() > shared.snapshot_txg {
             self.born.add(space);
@@ -338,20 +339,20 @@ impl Checker<'_> {
         if let Some(spill) = dnode.spill.filter(|spill| !spill.is_hole()) {
             let place = BlockPlace { level: 0, number: None, offset: 0, length: 0, pointer: spill };
             match self.block(set, object, &place, (dnode.bonus_type, spill.logical_size()), batch) {
-                Next::Walk => used = used.wrapping_add(spill.allocated_size()),
+                Next::Walk => used = used.wrapping_add(self.pool.used_size(&spill)),
                 Next::Pass => complete = false,
             }
         }
         if dnode.levels == 1 {
             for (number, pointer) in (0..).zip(&dnode.pointers).filter(|(_, pointer)| !pointer.is_hole()) {
                 if is_meta(object) {
-                    used = used.wrapping_add(pointer.allocated_size());
+                    used = used.wrapping_add(self.pool.used_size(pointer));
                     self.submit(Job::Dnodes(set.clone(), *pointer, number));
                     continue;
                 }
                 let place = place_of(object, pointer, 0, number);
                 match self.block(set, object, &place, expected, batch) {
-                    Next::Walk => used = used.wrapping_add(pointer.allocated_size()),
+                    Next::Walk => used = used.wrapping_add(self.pool.used_size(pointer)),
                     Next::Pass => complete = false,
                 }
             }
@@ -389,7 +390,7 @@ impl Checker<'_> {
         let object = &tree.object;
         let dnode = object.dnode();
         if level == 0 && is_meta(object) {
-            tree.used.fetch_add(pointer.allocated_size(), Ordering::Relaxed);
+            tree.used.fetch_add(self.pool.used_size(pointer), Ordering::Relaxed);
             return self.submit(Job::Dnodes(tree.set.clone(), *pointer, number));
         }
         let size = if level > 0 { 1 << dnode.indirect_shift } else { dnode.data_block_size() };
@@ -397,7 +398,7 @@ impl Checker<'_> {
         if let Next::Pass = self.block(&tree.set, object, &place, (dnode.object_type, size), batch) {
             return tree.incomplete.store(true, Ordering::Release);
         }
-        tree.used.fetch_add(pointer.allocated_size(), Ordering::Relaxed);
+        tree.used.fetch_add(self.pool.used_size(pointer), Ordering::Relaxed);
         if level > 0
             && let Err(error) = self.below(tree, &place, batch)
         {
@@ -470,7 +471,7 @@ impl Checker<'_> {
             self.lose(set);
             return Next::Pass;
         }
-        batch.totals.count(pointer, &set.shared);
+        batch.totals.count(self.pool, pointer, &set.shared);
         if is_shared {
             return Next::Walk;
         }

@@ -10,6 +10,7 @@ mod tests;
 
 use std::collections::{BTreeMap, HashMap};
 
+use zfs_ondisk::blkptr;
 use zfs_ondisk::label;
 use zfs_ondisk::nvlist::{NvError, NvList, Value};
 
@@ -30,6 +31,9 @@ const MAX_DEPTH: usize = 8;
 const MAX_CHILDREN: u64 = 255;
 /// How often a block can have been moved, each time because its vdev was removed.
 const MAX_REMOVALS: usize = 64;
+
+/// What the configuration of a leaf has if it lacks something.
+const STALE: [&str; 6] = ["offline", "faulted", "removed", "not_present", "resilver_txg", "rebuild_txg"];
 
 /// A virtual device.
 #[derive(Clone, Debug)]
@@ -64,8 +68,8 @@ pub enum VdevKind {
         path: String,
         /// The device, if it was given.
         device: Option<Device>,
-        /// Whether it was away when something was written, and lacks it still
-        /// (it has a dirty time log).
+        /// Whether it lacks what was written while it was away: it is offline, faulted
+        /// or gone, or not yet resilvered.
         is_stale: bool,
     },
     /// Children with the same contents: a mirror, or a disk being replaced by
@@ -112,7 +116,7 @@ impl Vdev {
             "disk" | "file" => VdevKind::Leaf {
                 path: config.str("path").unwrap_or_default().to_owned(),
                 device: members.devices.get(&guid).cloned(),
-                is_stale: config.u64("DTL").is_ok_and(|object| object != 0),
+                is_stale: STALE.iter().any(|name| config.contains(name)),
             },
             "mirror" | "replacing" | "spare" if depth < MAX_DEPTH => VdevKind::Mirror(children()?),
             "raidz" if depth == 0 => VdevKind::Raidz(Raidz::build(config, children()?, members.reflow)?),
@@ -161,6 +165,38 @@ impl Vdev {
             VdevKind::Draid(draid) => draid.allocated_size(self.ashift, psize),
             _ => psize.next_multiple_of(1 << self.ashift),
         }
+    }
+
+    /// Where a metaslab begins, of which the entries of its space map are relative
+    /// (`vdev_op_metaslab_init`). They are `1 << metaslab_shift` bytes apart; on
+    /// draid, each begins with a whole row of sectors.
+    pub fn metaslab_start(&self, index: u64) -> u64 {
+        let start = index.checked_shl(self.metaslab_shift as u32).unwrap_or(u64::MAX);
+        match &self.kind {
+            VdevKind::Draid(draid) => start.checked_next_multiple_of(draid.stripe(self.ashift)).unwrap_or(u64::MAX),
+            _ => start,
+        }
+    }
+
+    /// Bytes by which the space used counts `asize` bytes that are allocated: parity
+    /// and padding do not count, as far as blocks of 128 KiB have them
+    /// (`vdev_deflate_ratio`).
+    pub fn deflated_size(&self, asize: u64) -> u64 {
+        const USUAL_BLOCK: u64 = 128 << 10;
+        // Of raidz, as it was at first.
+        let sectors = self.allocated_size(USUAL_BLOCK, 0) >> blkptr::SECTOR_SHIFT;
+        (asize >> blkptr::SECTOR_SHIFT).saturating_mul(USUAL_BLOCK / sectors.max(1))
+    }
+
+    /// Bytes that each device must have for all that can be allocated, its labels
+    /// included.
+    pub fn device_size(&self) -> u64 {
+        let space = match &self.kind {
+            VdevKind::Raidz(raidz) => self.asize / raidz.children().len() as u64,
+            VdevKind::Draid(draid) => self.asize / draid.disks(),
+            _ => self.asize,
+        };
+        space.saturating_add(label::START_SIZE + label::END_SIZE)
     }
 
     /// The vdevs that it is made of, in order.
@@ -288,6 +324,23 @@ fn map_moved(
             Ok(Map { rows: vec![Row { parity: 0, columns: vec![column] }], old_widths: Vec::new() })
         }
     }
+}
+
+/// Calls `each` with the configuration of every device below and at `config`.
+pub(crate) fn for_each_leaf<'a>(config: &'a NvList, each: &mut dyn FnMut(&'a NvList)) {
+    // Lists do not nest deeper than `nvlist::MAX_DEPTH`.
+    match config.lists("children") {
+        Ok(children) => children.iter().for_each(|child| for_each_leaf(child, each)),
+        Err(_) => each(config),
+    }
+}
+
+/// The GUIDs of the devices in the tree of a configuration, such as `vdev_tree` of
+/// a label.
+pub fn leaf_guids(config: &NvList) -> Vec<u64> {
+    let mut guids = Vec::new();
+    for_each_leaf(config, &mut |leaf| guids.extend(leaf.u64("guid")));
+    guids
 }
 
 /// The GUIDs of all vdevs of a configuration's tree.

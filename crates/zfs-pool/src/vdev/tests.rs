@@ -287,7 +287,7 @@ fn a_mirror_gives_the_side_that_fits() {
 
 #[test]
 fn a_side_that_was_away_is_asked_last() {
-    let children = vec![leaf(0).with("DTL", 77u64), leaf(1), leaf(2)];
+    let children = vec![leaf(0).with("offline", 1u64), leaf(1), leaf(2)];
     let subject = subject(top("mirror", 9, children), vec![1; 512]);
     let mut devices = subject.written();
     devices.remove(&1);

@@ -76,8 +76,13 @@ impl Draid {
         self.data + self.parity
     }
 
+    /// Bytes of a row of sectors in a group: what is allocated is a multiple of them.
+    pub(super) fn stripe(&self, ashift: u64) -> u64 {
+        self.group_width() << ashift
+    }
+
     /// Disks that are not kept as spares.
-    fn disks(&self) -> u64 {
+    pub(super) fn disks(&self) -> u64 {
         self.children.len() as u64 - self.spares
     }
 
@@ -91,7 +96,7 @@ impl Draid {
     }
 
     pub(super) fn map(&self, ashift: u64, offset: u64, size: usize) -> Result<Map<'_>, String> {
-        let stripe = self.group_width() << ashift;
+        let stripe = self.stripe(ashift);
         if !offset.is_multiple_of(stripe) {
             return Err(format!("a block cannot begin there: every one begins at a multiple of {stripe}"));
         }
