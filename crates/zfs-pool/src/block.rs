@@ -12,6 +12,7 @@ use zfs_ondisk::checksum::{Checksum, Digest};
 use zfs_ondisk::compress::{Decompressor, Function};
 use zfs_ondisk::object::ObjectType;
 
+use crate::crypt::{self, Access};
 use crate::error::Error;
 use crate::pool::Pool;
 use crate::vdev::{self, DevicePlace, Fault, Map};
@@ -100,8 +101,13 @@ impl Pool {
     /// for a hole. The first copy whose checksum holds is taken.
     ///
     /// # Errors
-    /// If the pointer cannot be, no copy holds, or the block is encrypted.
+    /// If the pointer cannot be, no copy holds, or the block is encrypted: such a
+    /// one is read [through its object set](crate::ObjectSet::read_block).
     pub fn read_block(&self, pointer: &BlockPointer) -> Result<Vec<u8>, Error> {
+        self.read_block_with(pointer, &Access::Plain)
+    }
+
+    pub(crate) fn read_block_with(&self, pointer: &BlockPointer, access: &Access) -> Result<Vec<u8>, Error> {
         let size = checked_sizes(pointer)?.0;
         match pointer.kind() {
             Kind::Hole | Kind::Redacted => return Ok(vec![0; size]),
@@ -113,14 +119,29 @@ impl Pool {
                 })?;
                 return decompress(pointer, &payload, size);
             }
-            Kind::Data if pointer.is_encrypted() => return Err(Error::Encrypted(Box::new(*pointer))),
-            Kind::Data => {}
+            Kind::Data => access.permits(pointer)?,
         }
-        let stored = self.read_stored(pointer)?;
-        match pointer.compression() {
-            n if n == Function::Off.number() && stored.len() == size => Ok(stored),
-            _ => decompress(pointer, &stored, size),
+        self.contents(pointer, self.read_stored(pointer)?, access)
+    }
+
+    /// The contents of a block from what is stored of it: decrypted and
+    /// decompressed, the MAC verified as far as there is a key.
+    pub(crate) fn contents(
+        &self,
+        pointer: &BlockPointer,
+        mut stored: Vec<u8>,
+        access: &Access,
+    ) -> Result<Vec<u8>, Error> {
+        access.decrypt(pointer, &mut stored)?;
+        let size = checked_sizes(pointer)?.0;
+        let block = match pointer.compression() {
+            n if n == Function::Off.number() && stored.len() == size => stored,
+            _ => decompress(pointer, &stored, size)?,
+        };
+        if self.verifies() {
+            crypt::verify_pointers(pointer, &block)?;
         }
+        Ok(block)
     }
 
     /// The bytes of a block as they are stored, [`BlockPointer::physical_size`]
@@ -142,6 +163,22 @@ impl Pool {
     /// If the pointer cannot be, no copy holds, or what it holds cannot be
     /// decompressed.
     pub fn verify_block(&self, pointer: &BlockPointer) -> Result<Vec<BadCopy>, Error> {
+        self.verify_block_with(pointer, &Access::Plain)
+    }
+
+    pub(crate) fn verify_block_with(&self, pointer: &BlockPointer, access: &Access) -> Result<Vec<BadCopy>, Error> {
+        self.verify(pointer, access, false)
+    }
+
+    /// The same, for a block whose contents are wanted soon: they are kept in the cache.
+    ///
+    /// # Errors
+    /// As [`Pool::verify_block`].
+    pub(crate) fn verify_and_keep(&self, pointer: &BlockPointer, access: &Access) -> Result<Vec<BadCopy>, Error> {
+        self.verify(pointer, access, self.cache().get(access.id(), pointer).is_none())
+    }
+
+    fn verify(&self, pointer: &BlockPointer, access: &Access, keep: bool) -> Result<Vec<BadCopy>, Error> {
         let size = checked_sizes(pointer)?.0;
         if pointer.kind() != Kind::Data {
             return self.read_block(pointer).map(|_| Vec::new());
@@ -153,30 +190,24 @@ impl Pool {
             for (index, dva) in pointer.dvas().enumerate() {
                 self.compare_copy(pointer, dva, stored, first == Some(index), headers, &mut bad);
             }
+            if access.permits(pointer).is_err() {
+                return Ok(bad);
+            }
+            access.decrypt(pointer, stored)?;
             let is_plain = pointer.compression() == Function::Off.number() && stored.len() == size;
-            if !pointer.is_encrypted() && !is_plain {
+            if !is_plain {
                 block.resize(size, 0);
                 decompress_into(pointer, stored, block)?;
             }
+            let contents = if is_plain { stored } else { block };
+            if self.verifies() {
+                crypt::verify_pointers(pointer, contents)?;
+            }
+            if keep {
+                self.cache().put(access.id(), pointer, &Arc::from(contents.as_slice()));
+            }
             Ok(bad)
         })
-    }
-
-    /// The same, for a block whose contents are wanted soon: they are kept in the cache.
-    ///
-    /// # Errors
-    /// As [`Pool::verify_block`].
-    pub(crate) fn verify_and_keep(&self, pointer: &BlockPointer) -> Result<Vec<BadCopy>, Error> {
-        let size = pointer.logical_size();
-        let bad = self.verify_block(pointer)?;
-        if pointer.kind() == Kind::Data && !pointer.is_encrypted() && self.cache().get(pointer).is_none() {
-            let block: Arc<[u8]> = BUFFERS.with_borrow(|[stored, block]| {
-                let is_plain = pointer.compression() == Function::Off.number() && stored.len() == size;
-                Arc::from(if is_plain { stored.as_slice() } else { block.as_slice() })
-            });
-            self.cache().put(pointer, &block);
-        }
-        Ok(bad)
     }
 
     /// Bytes by which the space used counts all copies of a block
@@ -186,13 +217,13 @@ impl Pool {
         pointer.dvas().map(used).fold(0, u64::wrapping_add)
     }
 
-    /// The block as [`Pool::read_block`] gives it, from the cache if it is there.
-    pub(crate) fn block(&self, pointer: &BlockPointer) -> Result<Arc<[u8]>, Error> {
-        if let Some(block) = self.cache().get(pointer) {
+    /// The block as [`Pool::read_block_with`] gives it, from the cache if it is there.
+    pub(crate) fn block(&self, pointer: &BlockPointer, access: &Access) -> Result<Arc<[u8]>, Error> {
+        if let Some(block) = self.cache().get(access.id(), pointer) {
             return Ok(block);
         }
-        let block: Arc<[u8]> = self.read_block(pointer)?.into();
-        self.cache().put(pointer, &block);
+        let block: Arc<[u8]> = self.read_block_with(pointer, access)?.into();
+        self.cache().put(access.id(), pointer, &block);
         Ok(block)
     }
 
@@ -233,7 +264,7 @@ impl Pool {
             return self.read_gang(pointer, dva, effort, headers, stored);
         }
         let size = pointer.physical_size();
-        self.read_map(pointer, dva, size, effort, stored, &mut |stored| self.verify(pointer, stored))
+        self.read_map(pointer, dva, size, effort, stored, &mut |stored| self.verify_stored(pointer, stored))
     }
 
     /// Makes `stored` the `size` bytes at `dva` that `check` accepts.
@@ -266,7 +297,7 @@ impl Pool {
     }
 
     /// Checks stored bytes against the checksum of a pointer.
-    fn verify(&self, pointer: &BlockPointer, stored: &[u8]) -> Result<(), String> {
+    fn verify_stored(&self, pointer: &BlockPointer, stored: &[u8]) -> Result<(), String> {
         if !self.verifies() {
             return Ok(());
         }
@@ -276,6 +307,7 @@ impl Pool {
         let place = match function {
             Checksum::Off | Checksum::NoParity => return Ok(()),
             Checksum::Zilog => Verifier::Zilog(pointer.digest()),
+            Checksum::Zilog2 if pointer.uses_crypt() => Verifier::EncryptedZilog2(pointer.digest()),
             Checksum::Zilog2 => Verifier::Zilog2(pointer.digest()),
             Checksum::Label | Checksum::GangHeader => {
                 return Err(format!("checksum function '{function}' is not for blocks"));
@@ -342,7 +374,7 @@ impl Pool {
             whole.append(stored);
         }
         *stored = whole;
-        self.verify(pointer, stored).map_err(|fault| vec![BadCopy::new(dva, fault)])
+        self.verify_stored(pointer, stored).map_err(|fault| vec![BadCopy::new(dva, fault)])
     }
 
     /// Adds what differs from the `stored` bytes in a copy of a block, on any

@@ -18,18 +18,23 @@
 
 mod block;
 mod cache;
+pub mod capacity;
 pub mod check;
+mod crypt;
 #[cfg(test)]
 mod damage_tests;
 mod dataset;
 mod device;
 mod error;
+pub mod facts;
+pub mod features;
 pub mod fs;
 #[cfg(test)]
 mod gang_tests;
 mod label;
 mod object;
 mod pool;
+pub mod props;
 pub mod space;
 mod spill;
 #[cfg(test)]
@@ -40,6 +45,7 @@ mod walk;
 mod zap;
 
 pub use block::{BadCopy, MAX_BLOCK};
+pub use crypt::{Encryption, Lock, Secret};
 pub use dataset::{Dataset, DatasetKind, PropertyValue};
 pub use device::{Device, ReadAt};
 pub use error::Error;

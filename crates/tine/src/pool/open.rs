@@ -6,6 +6,7 @@ use clap::Args;
 use zfs_pool::{Device, Error, Labels, OpenOptions, Pool, PoolState};
 
 use super::discover::{Discovery, FoundPool};
+use super::keys::KeyFiles;
 use super::target::PoolRef;
 use crate::failure::Failure;
 use crate::output::{self, plural};
@@ -24,6 +25,8 @@ pub(crate) struct Opening {
     /// Open the pool as it was when its checkpoint was made
     #[arg(long)]
     checkpoint: bool,
+    #[command(flatten)]
+    keys: KeyFiles,
 }
 
 /// A pool whose devices were found.
@@ -39,6 +42,7 @@ impl Opening {
         let located = self.locate(pool)?;
         let opened = self.open_located(&located).map_err(|error| refused(&located, &error))?;
         output::warn("tine", opened.warnings());
+        self.keys.unlock(&opened)?;
         Ok(opened)
     }
 

@@ -117,18 +117,18 @@ impl Checker<'_> {
         if set.kind() != Some(SetKind::FileSystem) {
             return None;
         }
+        if let Some(lock) = set.lock() {
+            let message = format!("{lock}: only checksums and block trees were examined");
+            batch.finding(Kind::NotChecked, None, message);
+            return None;
+        }
         match FileSystem::from_objects(set.clone()) {
             Ok(fs) => {
                 let own = own_objects(&fs);
                 Some(Files { fs, own })
             }
             Err(error) => {
-                if matches!(error.cause(), Error::Encrypted(_)) {
-                    let message = "encrypted, and there is no key: only checksums and block trees were examined";
-                    batch.finding(Kind::NotChecked, None, message);
-                } else {
-                    batch.failed(None, &error);
-                }
+                batch.failed(None, &error);
                 None
             }
         }

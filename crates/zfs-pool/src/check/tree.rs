@@ -198,7 +198,9 @@ impl Checker<'_> {
         for table in objects.accounting().into_iter().flatten() {
             batch.at(table.id(), 0);
             self.block_tree(&set, &table, &mut batch);
-            self.zap(&table, &mut batch, |_, _| ());
+            if is_open(&table) {
+                self.zap(&table, &mut batch, |_, _| ());
+            }
         }
         self.merge_in(&set, batch);
         self.queue.finish(|job| self.run(job));
@@ -282,7 +284,7 @@ impl Checker<'_> {
             return;
         }
         // What cannot be read was found above, unless it belongs to others.
-        let block = match self.pool.block(pointer) {
+        let block = match set.objects.block(pointer) {
             Ok(block) => block,
             Err(error) => {
                 self.lose(set);
@@ -320,7 +322,7 @@ impl Checker<'_> {
         self.block_tree(set, object, batch);
         match &set.files {
             Some(files) => self.file_system_object(files, object, batch),
-            None if object.dnode().object_type.is_zap() => self.zap(object, batch, |_, _| ()),
+            None if object.dnode().object_type.is_zap() && is_open(object) => self.zap(object, batch, |_, _| ()),
             None => {}
         }
     }
@@ -483,7 +485,8 @@ impl Checker<'_> {
         batch.bytes += pointer.allocated_size();
         // The contents of files are not needed again.
         let keep = place.level > 0 || expected.0.is_metadata();
-        let result = if keep { self.pool.verify_and_keep(pointer) } else { self.pool.verify_block(pointer) };
+        let objects = object.set();
+        let result = if keep { objects.verify_and_keep(pointer) } else { objects.verify_block(pointer) };
         match result {
             Ok(bad) => {
                 let copies = self.copies(bad);
@@ -536,6 +539,11 @@ impl Checker<'_> {
         };
         bad.into_iter().filter(|copy| !is_away(copy)).map(place).collect()
     }
+}
+
+/// Whether the contents of an object can be read, as far as keys go.
+fn is_open(object: &Object) -> bool {
+    object.set().lock().is_none() || !object.dnode().object_type.is_encrypted()
 }
 
 /// Whether an object is the array of dnodes.

@@ -13,7 +13,7 @@ impl Checker<'_> {
     pub(super) fn zap(&self, object: &Object, batch: &mut Batch, mut each: impl FnMut(&mut Batch, &Entry)) {
         if let Err(error) = read_zap(object, batch, &mut each) {
             // That a dataset is encrypted is said of it once.
-            if !matches!(error.cause(), Error::Encrypted(_)) {
+            if !matches!(error.cause(), Error::Encrypted(_) | Error::Locked(_)) {
                 batch.failed(Some(object.id()), &error);
             }
         }
