@@ -366,7 +366,8 @@ impl Pool {
         let mut whole = Vec::with_capacity(pointer.physical_size());
         for part in parts {
             let mut bad = Vec::new();
-            let mut read = |dva| self.read_copy(&part, dva, effort, headers, stored).map_err(|faults| bad.extend(faults));
+            let mut read =
+                |dva| self.read_copy(&part, dva, effort, headers, stored).map_err(|faults| bad.extend(faults));
             if !part.dvas().any(|dva| read(dva).is_ok()) {
                 bad.truncate(MOST_FAULTS);
                 return Err(bad);

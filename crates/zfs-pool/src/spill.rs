@@ -177,9 +177,8 @@ impl<const N: usize> Stream<N> {
         file.read_exact_at(&mut bytes, self.rest.offset)?;
         let (words, _) = bytes.as_chunks::<8>();
         self.ready.clear();
-        self.ready.extend(
-            words.chunks_exact(N).map(|words| std::array::from_fn(|index| u64::from_ne_bytes(words[index]))),
-        );
+        self.ready
+            .extend(words.chunks_exact(N).map(|words| std::array::from_fn(|index| u64::from_ne_bytes(words[index]))));
         self.next = 0;
         self.rest.offset += bytes.len() as u64;
         self.rest.records -= records as u64;

@@ -8,8 +8,8 @@
 
 use super::leaf::{Shape, Writer, chunks_of};
 use super::{
-    BLOCK_TYPE_HEADER, Entries, Entry, FLAG_PRE_HASHED_KEY, FLAG_UINT64_KEY, HashBits, MAX_VALUE, Order, Params, PlanError,
-    ZapError, hash_key, hash_name, lossy,
+    BLOCK_TYPE_HEADER, Entries, Entry, FLAG_PRE_HASHED_KEY, FLAG_UINT64_KEY, HashBits, MAX_VALUE, Order, Params,
+    PlanError, ZapError, hash_key, hash_name, lossy,
 };
 use crate::bytes::{ByteOrder, Put, View};
 

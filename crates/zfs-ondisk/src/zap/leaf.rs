@@ -291,7 +291,8 @@ impl<'a> Leaf<'a> {
                     fault(&entry.name, "cannot be told from another of the same hash");
                 }
                 // Those of one hash are sorted by what tells them apart, not by name.
-                let same = entries.iter().zip(places).filter(|(other, place)| place.0 == stored && other.name == entry.name);
+                let same =
+                    entries.iter().zip(places).filter(|(other, place)| place.0 == stored && other.name == entry.name);
                 if same.count() > 1 {
                     fault(&entry.name, "is there twice");
                 }

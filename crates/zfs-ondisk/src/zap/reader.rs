@@ -217,10 +217,8 @@ where
             .into());
         }
         let places = leaf.entries()?;
-        let entries = places
-            .iter()
-            .map(|&(_, _, chunk)| leaf.entry(chunk, header.flags))
-            .collect::<Result<VecDeque<_>, _>>()?;
+        let entries =
+            places.iter().map(|&(_, _, chunk)| leaf.entry(chunk, header.flags)).collect::<Result<VecDeque<_>, _>>()?;
         if let Some(faults) = &mut self.faults {
             leaf.examine(&places, &entries, |entry| header.hash(entry), faults)?;
         }

@@ -121,8 +121,15 @@ pub(super) fn claim(pool: &Pool, pointer: &BlockPointer, owner: Owner, to: &mut 
     claim_as(pool, pointer, source, owner, to);
 }
 
+/// Makes what was said of a pool something that is said of the state that its checkpoint keeps.
+pub(super) fn of_checkpoint(claim: &mut Claim) {
+    let said = Said::unpack(claim);
+    let source = if said.source == Source::Moved { Source::Moved } else { Source::Checkpoint };
+    *claim = Said { source, ..said }.pack().unwrap_or(*claim);
+}
+
 /// The same, said by another source.
-pub(super) fn claim_as(pool: &Pool, pointer: &BlockPointer, source: Source, owner: Owner, to: &mut Vec<Claim>) {
+fn claim_as(pool: &Pool, pointer: &BlockPointer, source: Source, owner: Owner, to: &mut Vec<Claim>) {
     let mut parts_claimed = false;
     for (index, dva) in pointer.dvas().enumerate() {
         let birth = pointer.physical_birth();
@@ -133,7 +140,7 @@ pub(super) fn claim_as(pool: &Pool, pointer: &BlockPointer, source: Source, owne
             _ => dva.asize,
         };
         // Tables count the references to the first copy only.
-        let source = if index > 0 && source != Source::Checkpoint { Source::Copy } else { source };
+        let source = if index > 0 { Source::Copy } else { source };
         let said = Said { vdev: dva.vdev, offset: dva.offset, size, source, owner };
         to.extend(said.pack());
         claim_moved(pool, dva.vdev, dva.offset, size, owner, to);
@@ -141,8 +148,8 @@ pub(super) fn claim_as(pool: &Pool, pointer: &BlockPointer, source: Source, owne
         if dva.gang && !parts_claimed {
             for part in pool.gang_parts(pointer, dva).unwrap_or_default() {
                 parts_claimed = true;
-                let is_counted = source == Source::Pointer || source == Source::Checkpoint;
-                claim_as(pool, &part, if is_counted { source } else { Source::Copy }, owner, to);
+                let source = if source == Source::Pointer { source } else { Source::Copy };
+                claim_as(pool, &part, source, owner, to);
             }
         }
     }

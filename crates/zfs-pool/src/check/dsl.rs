@@ -2,14 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use zfs_ondisk::dsl::DIR_FLAG_USED_BREAKDOWN;
+use zfs_ondisk::dsl::{DATASET_FLAG_INCONSISTENT, DIR_FLAG_USED_BREAKDOWN};
 use zfs_ondisk::object::ObjectId;
 
 use super::batch::Batch;
 use super::features::Recorded;
 use super::findings::Kind;
 use super::lists::Deadlist;
-use super::tree::{Shared, Space, Totals};
+use super::tree::{Shared, Space, Totals, Walk};
 use super::{Checker, FIRST_DATASET, SPACE};
 use crate::dataset::{Dataset, DatasetKind, read_dir};
 use crate::error::Error;
@@ -194,7 +194,14 @@ impl Checker<'_> {
             }
             _ => match dataset.objects() {
                 Ok(Some(set)) => {
-                    let (totals, complete) = self.object_set(&set, number, shared, full);
+                    let consistent = dataset.dataset.flags & DATASET_FLAG_INCONSISTENT == 0;
+                    if !consistent {
+                        let message =
+                            "it was not received to its end: its files are not all there, and were not compared";
+                        batch.finding(Kind::NotChecked, None, message);
+                    }
+                    let walk = Walk { shared, full, compare_files: consistent };
+                    let (totals, complete) = self.object_set(&set, number, walk);
                     self.merge_into(number, &chain.sets, &dataset.name);
                     chain.sets.push(number);
                     (totals, complete)
@@ -232,8 +239,7 @@ impl Checker<'_> {
         }
         if is_head {
             let head = dataset.dir.used_breakdown[HEAD];
-            let pairs =
-                [("unique", totals.born.used, record.unique_bytes), ("its directory's", totals.own, head)];
+            let pairs = [("unique", totals.born.used, record.unique_bytes), ("its directory's", totals.own, head)];
             for (what, found, recorded) in pairs {
                 if found != recorded {
                     let message = format!("{found} bytes are {what}, its record says {recorded}");
@@ -411,8 +417,9 @@ fn directory(mos: &ObjectSet, dataset: &Dataset, family: &Family<'_>, batch: &mu
         chain.born.uncompressed.wrapping_add(children.uncompressed),
     );
     if recorded != sum {
-        let message =
-            format!("the directory holds {recorded:?} bytes (compressed, uncompressed), dataset, snapshots and children {sum:?}");
+        let message = format!(
+            "the directory holds {recorded:?} bytes (compressed, uncompressed), dataset, snapshots and children {sum:?}"
+        );
         batch.finding(Kind::Accounting, None, message);
     }
 }

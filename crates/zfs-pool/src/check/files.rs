@@ -14,10 +14,10 @@ use zfs_ondisk::znode::{self, flag, master};
 use super::Checker;
 use super::batch::{Batch, Spent};
 use super::findings::Kind;
-use crate::spill::{Sorted, Sorter};
 use crate::error::Error;
 use crate::fs::{File, FileSystem, FileType};
 use crate::object::{Object, ObjectSet};
+use crate::spill::{Sorted, Sorter};
 
 /// The attributes that kernels look for at fixed places in the bonus buffer
 /// (`SA_MODE_OFFSET` and its neighbours, `sys/zfs_sa.h`).
@@ -262,7 +262,11 @@ fn dangling(names: &mut Sorted<2>, end: u64, batch: &mut Batch) -> io::Result<()
         let directory = ObjectId(rest >> 8);
         let what = if rest as u8 == DELETED { "the delete queue" } else { "it" };
         batch.at(directory, u64::MAX);
-        batch.finding(Kind::Directory, Some(directory), format!("{what} has an entry for object {file}, which is no file"));
+        batch.finding(
+            Kind::Directory,
+            Some(directory),
+            format!("{what} has an entry for object {file}, which is no file"),
+        );
     }
     Ok(())
 }

@@ -193,6 +193,41 @@ pub struct Report {
     pub missing_copies: u64,
 }
 
+impl Report {
+    /// Adds what was found in the state that the checkpoint keeps, and not in the newest one.
+    pub(super) fn add_checkpoint(&mut self, kept: Report) {
+        let Report { findings, remarks, blocks, bytes, objects, datasets, omitted, .. } = kept;
+        let known = |finding: &Finding, all: &[Finding]| {
+            all.iter().any(|other| {
+                (other.kind, other.object, &other.message) == (finding.kind, finding.object, &finding.message)
+            })
+        };
+        let in_checkpoint = |mut finding: Finding| {
+            finding.dataset = Some(match &finding.dataset {
+                Some(dataset) => format!("{dataset} (checkpoint)"),
+                None => "checkpoint".to_owned(),
+            });
+            finding
+        };
+        for finding in findings {
+            if !known(&finding, &self.findings) {
+                *self.kinds.entry(finding.kind).or_default() += 1;
+                self.findings.push(in_checkpoint(finding));
+            }
+        }
+        for remark in remarks {
+            if !known(&remark, &self.remarks) {
+                self.remarks.push(in_checkpoint(remark));
+            }
+        }
+        self.omitted += omitted;
+        self.blocks += blocks;
+        self.bytes += bytes;
+        self.objects += objects;
+        self.datasets += datasets;
+    }
+}
+
 /// Where in the walk something was found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Place {

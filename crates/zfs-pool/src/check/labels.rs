@@ -77,7 +77,11 @@ impl Checker<'_> {
                 faults.push(format!("{name} says that it belongs to vdev {top}, which the pool does not have"));
                 return;
             };
-            let pairs = [("ashift", vdev.ashift), ("metaslab_array", vdev.metaslab_array), ("metaslab_shift", vdev.metaslab_shift)];
+            let pairs = [
+                ("ashift", vdev.ashift),
+                ("metaslab_array", vdev.metaslab_array),
+                ("metaslab_shift", vdev.metaslab_shift),
+            ];
             for (field, expected) in pairs {
                 if let Ok(found) = tree.u64(field)
                     && found != expected

@@ -165,7 +165,8 @@ pub(super) fn for_each_in_list(
             let order = order_of(&sublists.block_pointer(index * 8 / sublists.dnode().data_block_size() as u64)?);
             let id = View::new(&word, order).u64(0).map_err(Error::truncated("list of lists"))?;
             if id == 0 {
-                let error = Error::Malformed { what: "number of a list in a list", found: "0".into(), expected: "an object" };
+                let error =
+                    Error::Malformed { what: "number of a list in a list", found: "0".into(), expected: "an object" };
                 return Err(sublists.failed(error));
             }
             if !seen.contains(&ObjectId(id)) {

@@ -60,11 +60,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use crate::error::Error;
-use crate::pool::{MOS, Pool};
+use crate::pool::{MOS, OpenOptions, Pool};
+use crate::spill::Sorter;
 use crate::vdev::{Vdev, VdevKind};
 use batch::Batch;
 use findings::{Findings, Place};
-use crate::spill::Sorter;
 use tree::Job;
 use work::Queue;
 
@@ -144,15 +144,51 @@ pub fn check(pool: &Pool) -> Result<Report, Error> {
 /// # Errors
 /// As [`check`].
 pub fn check_with(pool: &Pool, options: &Options, progress: &dyn Progress) -> Result<Report, Error> {
+    let claims = Sorter::new((options.memory.max(LEAST_MEMORY) / CLAIMS_PART) as usize, &options.scratch);
+    progress.start(space::recorded(pool).unwrap_or(0));
+    let Some(checkpoint) = checkpoint_of(pool) else {
+        return Ok(walk(pool, options, progress, false, claims)?.0);
+    };
+    // Both states together are what is allocated.
+    let (kept, claims) = match checkpoint {
+        Ok(checkpoint) => walk(&checkpoint, options, progress, true, claims)?,
+        Err(error) => {
+            let message = format!("the checkpoint cannot be opened: {error}");
+            (Report { findings: vec![Finding::new(Kind::Unreadable, message)], ..Report::default() }, claims)
+        }
+    };
+    let (mut report, _) = walk(pool, options, progress, false, claims)?;
+    report.add_checkpoint(kept);
+    Ok(report)
+}
+
+/// The state of a pool that its checkpoint keeps, if there is one.
+fn checkpoint_of(pool: &Pool) -> Option<Result<Pool, Error>> {
+    // What cannot be read is found later.
+    pool.directory_entry("com.delphix:zpool_checkpoint").ok()??;
+    let devices = pool.labels().iter().map(|labels| labels.device.clone()).collect();
+    Some(Pool::open_with(devices, &OpenOptions { checkpoint: true, ..OpenOptions::default() }))
+}
+
+/// Walks through one state of a pool, the one that a checkpoint keeps or the newest. That the space is compared with
+/// is what all walks claimed.
+fn walk(
+    pool: &Pool,
+    options: &Options,
+    progress: &dyn Progress,
+    is_checkpoint: bool,
+    claims: Sorter<{ claims::WORDS }>,
+) -> Result<(Report, Sorter<{ claims::WORDS }>), Error> {
     let mos = pool.mos()?;
     let memory = options.memory.max(LEAST_MEMORY);
     let checker = Checker {
         pool,
         options,
         progress,
+        is_checkpoint,
         queue: Queue::new(options.threads),
         findings: Mutex::default(),
-        claims: Mutex::new(Sorter::new((memory / CLAIMS_PART) as usize, &options.scratch)),
+        claims: Mutex::new(claims),
         files_memory: (memory / FILES_PART) as usize,
         counts: Counts::default(),
         away: away(pool),
@@ -160,7 +196,6 @@ pub fn check_with(pool: &Pool, options: &Options, progress: &dyn Progress) -> Re
         incomplete: AtomicBool::new(false),
         failed: Mutex::default(),
     };
-    progress.start(space::recorded(pool).unwrap_or(0));
     thread::scope(|scope| {
         // However this ends, the threads are sent home.
         let _closing = Closing(&checker.queue);
@@ -208,6 +243,8 @@ struct Checker<'a> {
     pool: &'a Pool,
     options: &'a Options,
     progress: &'a dyn Progress,
+    /// Whether the state of the pool is that which a checkpoint keeps.
+    is_checkpoint: bool,
     queue: Queue<Job>,
     findings: Mutex<Findings>,
     /// References to space: see [`claims::Claim`].
@@ -227,9 +264,12 @@ struct Checker<'a> {
 
 impl Checker<'_> {
     fn everything(&self, mos: &crate::object::ObjectSet) -> Result<(), Error> {
-        self.labels();
+        if !self.is_checkpoint {
+            self.labels();
+        }
         self.progress.stage(MOS);
-        let (totals, _) = self.object_set(mos, MOS_SET, tree::Shared::default(), true);
+        let walk = tree::Walk { shared: tree::Shared::default(), full: true, compare_files: false };
+        let (totals, _) = self.object_set(mos, MOS_SET, walk);
         let mut batch = Batch::new(MOS_SET, MOS);
         self.mos_features(&mut batch, totals.features);
         self.merge(batch);
@@ -243,12 +283,16 @@ impl Checker<'_> {
                 self.with_batch(SPACE, MOS, |batch| batch.failed(None, &error));
             }
         }
-        self.progress.stage("space maps");
-        self.space(mos);
+        self.deferred_frees(mos);
+        if !self.is_checkpoint {
+            self.progress.stage("space maps");
+            self.space(mos);
+        }
         Ok(())
     }
 
-    fn report(self) -> Result<Report, Error> {
+    fn report(self) -> Result<(Report, Sorter<{ claims::WORDS }>), Error> {
+        let claims = self.claims.into_inner().unwrap_or_else(PoisonError::into_inner);
         if let Some(source) = self.failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
             return Err(Error::scratch(&self.options.scratch, source));
         }
@@ -267,7 +311,7 @@ impl Checker<'_> {
             };
             findings.add(Place { set: LABELS, number, ..Place::default() }, Finding::new(Kind::MissingDevice, message));
         }
-        Ok(Report {
+        let report = Report {
             blocks: count(&self.counts.blocks),
             bytes: count(&self.counts.bytes),
             objects: count(&self.counts.objects),
@@ -275,12 +319,16 @@ impl Checker<'_> {
             allocated: count(&self.counts.allocated),
             missing_copies,
             ..findings.report()
-        })
+        };
+        Ok((report, claims))
     }
 
     /// Adds what was found to what is known.
     fn merge(&self, batch: Batch) {
-        let Batch { findings, claims, blocks, bytes, objects, .. } = batch;
+        let Batch { findings, mut claims, blocks, bytes, objects, .. } = batch;
+        if self.is_checkpoint {
+            claims.iter_mut().for_each(claims::of_checkpoint);
+        }
         self.counts.blocks.fetch_add(blocks, Ordering::Relaxed);
         self.counts.bytes.fetch_add(bytes, Ordering::Relaxed);
         self.counts.objects.fetch_add(objects, Ordering::Relaxed);

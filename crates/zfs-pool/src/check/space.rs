@@ -72,9 +72,9 @@ impl Group {
 impl Checker<'_> {
     /// Compares the space that is allocated with that which is referenced.
     pub(super) fn space(&self, mos: &ObjectSet) {
-        self.deferred_frees(mos);
         self.with_batch(SPACE, MOS, |batch| {
-            for result in [self.clone_tables(mos, batch), self.dedup_tables(mos, batch), self.checkpoint_maps(mos, batch)]
+            for result in
+                [self.clone_tables(mos, batch), self.dedup_tables(mos, batch), self.checkpoint_maps(mos, batch)]
             {
                 if let Err(error) = result {
                     self.is_incomplete();
@@ -158,7 +158,7 @@ impl Checker<'_> {
                 let message = format!("is referenced{owners}, and not allocated or by several blocks: {part:x?}");
                 self.space_finding(Kind::DoublyAllocated, vdev, block.clone(), &message, &group, batch);
             }
-            if group.checkpoint && group.pointers == 0 && kept.remove(block.clone()).is_err() {
+            if group.checkpoint && group.pointers == 0 && !group.uncounted && kept.remove(block.clone()).is_err() {
                 let message = "is referenced by the checkpoint only, but its map does not say so";
                 self.space_finding(Kind::SpaceMap, vdev, block, message, &group, batch);
             }
@@ -202,15 +202,7 @@ impl Checker<'_> {
         self.space_finding(kind, vdev, block, &message, group, batch);
     }
 
-    fn space_finding(
-        &self,
-        kind: Kind,
-        vdev: u32,
-        range: Range<u64>,
-        what: &str,
-        group: &Group,
-        batch: &mut Batch,
-    ) {
+    fn space_finding(&self, kind: Kind, vdev: u32, range: Range<u64>, what: &str, group: &Group, batch: &mut Batch) {
         let message = format!("vdev {vdev}, {:#x}..{:#x} {what}", range.start, range.end);
         let owner = group.owners.first();
         batch.space_finding(kind, owner.map(|owner| (self.set_name(owner.set), owner.object)), message);
@@ -218,11 +210,8 @@ impl Checker<'_> {
 
     /// Who references a block, for messages.
     fn owners(&self, group: &Group) -> String {
-        let owners: Vec<String> = group
-            .owners
-            .iter()
-            .map(|owner| format!("{}, object {}", self.set_name(owner.set), owner.object))
-            .collect();
+        let owners: Vec<String> =
+            group.owners.iter().map(|owner| format!("{}, object {}", self.set_name(owner.set), owner.object)).collect();
         if owners.is_empty() { String::new() } else { format!(" (by {})", owners.join("; ")) }
     }
 
@@ -251,7 +240,8 @@ impl Checker<'_> {
                 while range.start < range.end {
                     let size = (range.end - range.start).min(LONGEST);
                     let owner = Owner { set: MOS_SET, object: ObjectId(map) };
-                    let said = Said { vdev: vdev.id as u32, offset: range.start, size, source: Source::CheckpointMap, owner };
+                    let said =
+                        Said { vdev: vdev.id as u32, offset: range.start, size, source: Source::CheckpointMap, owner };
                     batch.claims.extend(said.pack());
                     range.start += size;
                 }

@@ -75,6 +75,16 @@ pub(super) struct Shared {
     pub(super) origin_txg: u64,
 }
 
+/// How an object set is to be walked.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Walk {
+    pub(super) shared: Shared,
+    /// Whether what belongs to the snapshot before is walked, too. It is not verified again.
+    pub(super) full: bool,
+    /// Whether files are compared with each other.
+    pub(super) compare_files: bool,
+}
+
 /// The space that an object set takes.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Totals {
@@ -170,13 +180,16 @@ impl Set {
 }
 
 impl Checker<'_> {
-    /// Examines all objects of an object set, and gives the space that it takes, and whether all could be read. What belongs to the snapshot before is
-    /// walked only if `full`, and never verified.
-    pub(super) fn object_set(&self, objects: &ObjectSet, number: u32, shared: Shared, full: bool) -> (Totals, bool) {
+    /// Examines all objects of an object set, and gives the space that it takes, and whether all could be read.
+    pub(super) fn object_set(&self, objects: &ObjectSet, number: u32, walk: Walk) -> (Totals, bool) {
+        let Walk { shared, full, compare_files } = walk;
         let mut batch = Batch::new(number, objects.name());
         let files = self.open_files(objects, &mut batch);
         // Files are compared with each other only if all are met.
-        let tables = files.as_ref().filter(|_| full).map(|_| Tables::new(self.files_memory, &self.options.scratch));
+        let tables = files
+            .as_ref()
+            .filter(|_| full && compare_files)
+            .map(|_| Tables::new(self.files_memory, &self.options.scratch));
         // So many pointers fit the pool if it holds nothing else.
         let devices = self.pool.vdevs().flat_map(Vdev::leaves).filter_map(Vdev::device);
         let capacity = devices.map(|device| device.size()).fold(0, u64::saturating_add);
@@ -279,8 +292,10 @@ impl Checker<'_> {
         let first = ObjectId(number.saturating_mul(per_block));
         batch.at(first, 0);
         let place = place_of(&meta, pointer, 0, number);
-        if matches!(self.block(set, &meta, &place, (ObjectType::DNODE, meta.dnode().data_block_size()), batch), Next::Pass)
-        {
+        if matches!(
+            self.block(set, &meta, &place, (ObjectType::DNODE, meta.dnode().data_block_size()), batch),
+            Next::Pass
+        ) {
             return;
         }
         // What cannot be read was found above, unless it belongs to others.
@@ -444,8 +459,7 @@ impl Checker<'_> {
             }
         }
         if fill != pointer.fill() {
-            let message =
-                format!("{pointer:?}: the fill count is {}, that of the blocks below {fill}", pointer.fill());
+            let message = format!("{pointer:?}: the fill count is {}, that of the blocks below {fill}", pointer.fill());
             batch.block_finding(Kind::Pointer, object.id(), *place, Vec::new(), message);
         }
         Ok(())
