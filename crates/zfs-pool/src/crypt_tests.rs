@@ -78,6 +78,11 @@ fn contents(fs: &FileSystem, path: &str) -> Vec<u8> {
     let file = fs.lookup(path.as_bytes()).unwrap();
     let mut contents = vec![0; file.attributes().size as usize];
     assert_eq!(file.read_at(0, &mut contents).unwrap(), contents.len());
+    let mut ahead = vec![0; contents.len()];
+    for piece in file.contents().pieces(2) {
+        ahead[piece.range.start as usize..piece.range.end as usize].copy_from_slice(&piece.bytes.unwrap());
+    }
+    assert!(contents == ahead, "{path}: read at once and ahead");
     contents
 }
 
