@@ -10,6 +10,7 @@ use zfs_ondisk::spacemap::Change;
 use super::batch::Batch;
 use super::claims::{Claim, Owner, Said, Source, WORDS};
 use super::findings::Kind;
+use super::removal::Referenced;
 use super::{Checker, FIRST_DATASET, MOS_SET, SPACE, lock};
 use crate::error::Error;
 use crate::object::ObjectSet;
@@ -91,7 +92,7 @@ impl Checker<'_> {
                 batch.finding(Kind::NotChecked, None, format!("space was not compared: {reason}"));
                 Ok(())
             }
-            Ok(None) => self.compare_space(&mut batch),
+            Ok(None) => self.compare_space(mos, &mut batch),
         };
         if let Err(error) = done {
             batch.failed(None, &error);
@@ -99,11 +100,16 @@ impl Checker<'_> {
         self.merge(batch);
     }
 
-    fn compare_space(&self, batch: &mut Batch) -> Result<(), Error> {
+    fn compare_space(&self, mos: &ObjectSet, batch: &mut Batch) -> Result<(), Error> {
         let memory = (self.options.memory / LOGS_PART) as usize;
         let mut metaslabs = Metaslabs::new(self.pool, memory, &self.options.scratch)?;
         let claims = std::mem::replace(&mut *lock(&self.claims), Sorter::new(0, &self.options.scratch));
-        let mut claims = Claims { sorted: self.claims_of(claims)?, checker: self };
+        let mut claims = Claims {
+            sorted: self.claims_of(claims)?,
+            checker: self,
+            referenced: Referenced::default(),
+            removed: (0, 0),
+        };
         let complete = !self.incomplete.load(Ordering::Acquire);
         let mut unlisted = 0u64;
         loop {
@@ -117,6 +123,9 @@ impl Checker<'_> {
             }
         }
         claims.outside(u32::MAX, u64::MAX, batch)?;
+        if complete {
+            self.compare_removed(mos, claims.referenced, batch)?;
+        }
         for (object, fault) in metaslabs.take_faults() {
             batch.finding(Kind::SpaceMap, Some(object), fault);
         }
@@ -276,6 +285,10 @@ impl Checker<'_> {
 struct Claims<'a> {
     sorted: Sorted<WORDS>,
     checker: &'a Checker<'a>,
+    /// What is referenced of removed vdevs.
+    referenced: Referenced,
+    /// The place on a removed vdev that was met last.
+    removed: (u32, u64),
 }
 
 impl Claims<'_> {
@@ -315,6 +328,10 @@ impl Claims<'_> {
             let Some(said) = self.next()? else { break };
             if !self.checker.is_indirect(said.vdev) {
                 *by_vdev.entry(said.vdev).or_default() += 1;
+            } else if said.size > 0 && (said.vdev, said.offset) >= self.removed {
+                // Several pointers may lead to one block.
+                self.referenced.add(self.checker.pool, said.vdev, said.offset, said.size);
+                self.removed = (said.vdev, said.offset.saturating_add(said.size));
             }
         }
         for (vdev, count) in by_vdev {
