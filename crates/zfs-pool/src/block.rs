@@ -190,6 +190,7 @@ impl Pool {
             for (index, dva) in pointer.dvas().enumerate() {
                 self.compare_copy(pointer, dva, stored, first == Some(index), headers, &mut bad);
             }
+            // Without the key, the checksum of what is stored is all that can be verified.
             if access.permits(pointer).is_err() {
                 return Ok(bad);
             }

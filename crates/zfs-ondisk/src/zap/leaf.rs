@@ -7,8 +7,6 @@
 //! hash that follow the leaf's prefix. Arrays keep 21 bytes per chunk, integers
 //! most significant byte first.
 
-use std::collections::VecDeque;
-
 use super::{BLOCK_TYPE_LEAF, Entry, FLAG_UINT64_KEY, MAX_NAME, MAX_VALUE, Value, ZapError};
 use crate::bytes::{ByteOrder, Put, Truncated, View};
 
@@ -65,7 +63,7 @@ impl Shape {
         1 << self.bucket_shift()
     }
 
-    fn block_len(self) -> usize {
+    pub(super) fn block_len(self) -> usize {
         1 << self.block_shift
     }
 
@@ -246,6 +244,11 @@ impl<'a> Leaf<'a> {
         Ok(Leaf { view, shape, block, prefix, prefix_len })
     }
 
+    /// The free chunks, as the leaf counts them.
+    pub(super) fn free_chunks(&self) -> Result<u16, ZapError> {
+        self.u16(FREE_COUNT)
+    }
+
     /// The entries' hashes, collision differentiators and chunks, in that order.
     pub(super) fn entries(&self) -> Result<Vec<(u64, u32, u16)>, ZapError> {
         let mut entries = Vec::new();
@@ -264,12 +267,11 @@ impl<'a> Leaf<'a> {
         Ok(entries)
     }
 
-    /// Examines the leaf, whose `places` and `entries` were read: adds to `faults` what does not hold. `hash` gives the
-    /// hash that an entry must have, where that can be known.
+    /// Examines the leaf, whose `entries` were read with the hashes stored for them: adds to `faults` what does not
+    /// hold. `hash` gives the hash that an entry must have, where that can be known.
     pub(super) fn examine(
         &self,
-        places: &[(u64, u32, u16)],
-        entries: &VecDeque<Entry>,
+        entries: &[(u64, Entry)],
         hash: impl Fn(&Entry) -> Option<u64>,
         faults: &mut Vec<String>,
     ) -> Result<(), ZapError> {
@@ -277,7 +279,7 @@ impl<'a> Leaf<'a> {
             faults.push(format!("ZAP block {}: the entry {:?} {what}", self.block, String::from_utf8_lossy(name)));
         };
         let mut before: Option<(u64, &Entry)> = None;
-        for (&(stored, _, _), entry) in places.iter().zip(entries) {
+        for &(stored, ref entry) in entries {
             if hash(entry).is_some_and(|hash| hash != stored) {
                 fault(&entry.name, "has a hash that is not its name's");
             }
@@ -291,8 +293,7 @@ impl<'a> Leaf<'a> {
                     fault(&entry.name, "cannot be told from another of the same hash");
                 }
                 // Those of one hash are sorted by what tells them apart, not by name.
-                let same =
-                    entries.iter().zip(places).filter(|(other, place)| place.0 == stored && other.name == entry.name);
+                let same = entries.iter().filter(|(hash, other)| *hash == stored && other.name == entry.name);
                 if same.count() > 1 {
                     fault(&entry.name, "is there twice");
                 }

@@ -136,7 +136,8 @@ fn raidz() -> impl Strategy<Value = Subject> {
         |(parity, data, ashift, expansions, is_reflowing)| {
             let reflowing = u64::from(is_reflowing);
             let txgs: Vec<u64> = (1..=expansions).map(|number| number * 100).collect();
-            let mut config = top("raidz", ashift, disks(parity + data + expansions + reflowing)).with("nparity", parity);
+            let mut config =
+                top("raidz", ashift, disks(parity + data + expansions + reflowing)).with("nparity", parity);
             if expansions > 0 {
                 config.set("raidz_expand_txgs", txgs);
             }
@@ -147,9 +148,8 @@ fn raidz() -> impl Strategy<Value = Subject> {
             // In sectors of 512 bytes, around where blocks are; and whether rows are
             // in the reserved space yet.
             let reflow = (0u64..16 << 10, 0u64..3).prop_map(|(offset, state)| offset | state << 55);
-            (Just(config), reflow, offset, 0u64..400, blocks(ashift)).prop_map(
-                |(config, reflow, offset, birth, block)| Subject { config, reflow, offset, birth, block },
-            )
+            (Just(config), reflow, offset, 0u64..400, blocks(ashift))
+                .prop_map(|(config, reflow, offset, birth, block)| Subject { config, reflow, offset, birth, block })
         },
     )
 }
@@ -167,8 +167,13 @@ fn draid() -> impl Strategy<Value = Subject> {
         let stripe = width << ashift;
         // Near the end of a group, so that some blocks go on in the next one.
         let offset = (1u64..1000, 0u64..20).prop_map(move |(group, back)| group * width * (16 << 20) - back * stripe);
-        (Just(config), offset, blocks(ashift))
-            .prop_map(|(config, offset, block)| Subject { config, reflow: 0, offset, birth: 1, block })
+        (Just(config), offset, blocks(ashift)).prop_map(|(config, offset, block)| Subject {
+            config,
+            reflow: 0,
+            offset,
+            birth: 1,
+            block,
+        })
     })
 }
 
@@ -298,8 +303,11 @@ fn a_side_that_was_away_is_asked_last() {
 
 #[test]
 fn a_disk_of_raidz_that_is_being_replaced_counts_once() {
-    let replacing =
-        NvList::new().with("type", "replacing").with("id", 1u64).with("guid", 50u64).with("children", vec![leaf(1), leaf(9)]);
+    let replacing = NvList::new()
+        .with("type", "replacing")
+        .with("id", 1u64)
+        .with("guid", 50u64)
+        .with("children", vec![leaf(1), leaf(9)]);
     let config = top("raidz", 9, vec![leaf(0), replacing, leaf(2)]).with("nparity", 1u64);
     let subject = subject(config, (0..=255).cycle().take(8192).collect());
     let mut devices = subject.written();
@@ -347,8 +355,11 @@ fn draid_with_spare() -> NvList {
         .with("guid", 60u64)
         .with("spareid", 0u64)
         .with("top_guid", 1000u64);
-    let spare =
-        NvList::new().with("type", "spare").with("id", 2u64).with("guid", 50u64).with("children", vec![leaf(2), dspare]);
+    let spare = NvList::new()
+        .with("type", "spare")
+        .with("id", 2u64)
+        .with("guid", 50u64)
+        .with("children", vec![leaf(2), dspare]);
     top("draid", 9, vec![leaf(0), leaf(1), spare, leaf(3)])
         .with("nparity", 1u64)
         .with("draid_ndata", 2u64)
