@@ -19,7 +19,7 @@ use crate::block::order_of;
 use crate::error::Error;
 use crate::object::{Object, ObjectSet};
 use crate::pool::Pool;
-use crate::space::{byte_range, for_each_entry, map_object};
+use crate::space::{byte_range, for_each_entry};
 use crate::vdev::{Indirect, Vdev, VdevKind};
 
 /// Vdevs removed one after the other lead to each other; more than these in a row do not.
@@ -113,7 +113,7 @@ fn obsolete(mos: &ObjectSet, vdev: &Vdev, indirect: &Indirect) -> Result<Option<
     let mut table = mos.object(ObjectId(vdev.top_zap))?.zap()?;
     let precise = table.number(PRECISE)?.unwrap_or(0) != 0;
     if let Some(map) = table.number(OBSOLETE_MAP)? {
-        for_each_entry(&map_object(mos, ObjectId(map))?, |entry| {
+        for_each_entry(mos, ObjectId(map), |entry| {
             if let Some(range) = byte_range(&entry, vdev.ashift, 0).filter(|_| entry.change == Change::Allocated) {
                 spread(indirect.entries(), range.start, range.end - range.start, |index, bytes| {
                     if let Some(count) = obsolete.get_mut(index) {

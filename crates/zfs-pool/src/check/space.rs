@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use zfs_ondisk::object::ObjectId;
 use zfs_ondisk::spacemap::Change;
 
-use super::batch::Batch;
+use super::batch::{Batch, step};
 use super::claims::{Claim, Owner, Said, Source, WORDS};
 use super::findings::Kind;
 use super::removal::Referenced;
@@ -15,7 +15,7 @@ use super::{Checker, FIRST_DATASET, MOS_SET, SPACE, lock};
 use crate::error::Error;
 use crate::object::ObjectSet;
 use crate::pool::MOS;
-use crate::space::{Metaslab, Metaslabs, RangeSet, byte_range, for_each_entry, map_object};
+use crate::space::{Metaslab, Metaslabs, RangeSet, byte_range, for_each_entry};
 use crate::spill::{Sorted, Sorter};
 
 pub(super) use crate::space::recorded;
@@ -73,7 +73,7 @@ impl Group {
 impl Checker<'_> {
     /// Compares the space that is allocated with that which is referenced.
     pub(super) fn space(&self, mos: &ObjectSet) {
-        self.with_batch(SPACE, MOS, |batch| {
+        self.at_step(step::TABLES, |batch| {
             for result in
                 [self.clone_tables(mos, batch), self.dedup_tables(mos, batch), self.checkpoint_maps(mos, batch)]
             {
@@ -85,7 +85,7 @@ impl Checker<'_> {
         });
         let result = self.unknown_references(mos);
         let mut batch = Batch::new(SPACE, MOS);
-        batch.at(ObjectId(u64::MAX), u64::MAX);
+        batch.at_step(step::SPACE);
         let done = match result {
             Err(error) => Err(error),
             Ok(Some(reason)) => {
@@ -238,9 +238,8 @@ impl Checker<'_> {
         for vdev in self.pool.vdevs().filter(|vdev| vdev.top_zap != 0 && vdev.metaslab_array != 0) {
             let map = mos.object(ObjectId(vdev.top_zap))?.zap()?.number("com.delphix:pool_checkpoint_sm")?;
             let Some(map) = map else { continue };
-            let object = map_object(mos, ObjectId(map))?;
             let mut faults = 0u64;
-            for_each_entry(&object, |entry| {
+            for_each_entry(mos, ObjectId(map), |entry| {
                 let range = byte_range(&entry, vdev.ashift, 0).filter(|range| range.end <= vdev.asize);
                 let Some(mut range) = range.filter(|_| entry.change == Change::Freed) else {
                     faults += 1;
