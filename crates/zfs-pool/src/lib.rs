@@ -18,16 +18,21 @@
 
 mod block;
 mod cache;
+pub mod capacity;
 pub mod check;
+mod crypt;
 #[cfg(test)]
 mod damage_tests;
 mod dataset;
 mod device;
 mod error;
+pub mod facts;
+pub mod features;
 pub mod fs;
 mod label;
 mod object;
 mod pool;
+pub mod props;
 pub mod space;
 #[cfg(test)]
 #[path = "../tests/support/mod.rs"]
@@ -37,13 +42,14 @@ mod walk;
 mod zap;
 
 pub use block::{BadCopy, MAX_BLOCK};
+pub use crypt::{Encryption, Lock, Secret};
 pub use dataset::{Dataset, DatasetKind, PropertyValue};
 pub use device::{Device, ReadAt};
 pub use error::Error;
 pub use fs::FileSystem;
-pub use label::{LabelUberblock, Labels};
+pub use label::{LabelUberblock, Labels, PoolState};
 pub use object::{Object, ObjectSet, Objects};
-pub use pool::Pool;
-pub use vdev::{Vdev, VdevKind};
+pub use pool::{OpenOptions, Pool};
+pub use vdev::{Vdev, VdevKind, leaf_guids};
 pub use walk::Blocks;
 pub use zap::Zap;

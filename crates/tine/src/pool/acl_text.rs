@@ -69,8 +69,10 @@ pub(super) fn posix(value: &[u8]) -> Option<String> {
             0x20 => "other:".to_owned(),
             _ => return None,
         };
-        let letters: String =
-            [(4, 'r'), (2, 'w'), (1, 'x')].map(|(bit, letter)| if bits & bit != 0 { letter } else { '-' }).iter().collect();
+        let letters: String = [(4, 'r'), (2, 'w'), (1, 'x')]
+            .map(|(bit, letter)| if bits & bit != 0 { letter } else { '-' })
+            .iter()
+            .collect();
         text.push(format!("{who}:{letters}"));
     }
     Some(text.join(","))

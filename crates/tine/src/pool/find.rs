@@ -66,9 +66,8 @@ pub(crate) struct Find {
 
 /// Gives the conditions of find(1) the second dash that all other long options have.
 pub(crate) fn with_long_options(arguments: &mut [OsString]) {
-    const NAMES: [&str; 11] = [
-        "-name", "-type", "-size", "-newer", "-mtime", "-user", "-group", "-links", "-inum", "-maxdepth", "-print0",
-    ];
+    const NAMES: [&str; 11] =
+        ["-name", "-type", "-size", "-newer", "-mtime", "-user", "-group", "-links", "-inum", "-maxdepth", "-print0"];
     if !arguments.windows(2).any(|pair| pair[0] == "pool" && pair[1] == "find") {
         return;
     }
@@ -244,7 +243,8 @@ mod tests {
 
     #[test]
     fn the_options_of_find_have_one_dash() {
-        let mut arguments: Vec<OsString> = ["tine", "pool", "find", "x", "-name", "-print0", "-p"].map(Into::into).into();
+        let mut arguments: Vec<OsString> =
+            ["tine", "pool", "find", "x", "-name", "-print0", "-p"].map(Into::into).into();
         with_long_options(&mut arguments);
         assert_eq!(arguments[4..], ["--name", "--print0", "-p"]);
         let mut others: Vec<OsString> = ["tine", "pool", "ls", "-name"].map(Into::into).into();

@@ -133,10 +133,10 @@ impl Listing<'_> {
             self.out.text(&format!("{gap}{}:\n", shown(dataset, path)))?;
         }
         self.begun = true;
-        let (mut entries, damage) = files.file(id).and_then(|file| file.directory()).map_or_else(
-            |error| (Vec::new(), Some(error)),
-            |mut directory| read_entries(&mut directory),
-        );
+        let (mut entries, damage) = files
+            .file(id)
+            .and_then(|file| file.directory())
+            .map_or_else(|error| (Vec::new(), Some(error)), |mut directory| read_entries(&mut directory));
         entries.retain(|entry| self.ls.all || self.ls.json || !entry.name.starts_with(b"."));
         entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         let mut below = Vec::new();

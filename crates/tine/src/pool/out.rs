@@ -71,7 +71,8 @@ pub(super) fn printable(name: &[u8]) -> String {
     for chunk in name.utf8_chunks() {
         for letter in chunk.valid().chars() {
             // Some that are not control characters change the order of what is around them.
-            let disguises = matches!(letter, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+            let disguises =
+                matches!(letter, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
             if letter.is_control() || disguises {
                 shown.extend(letter.escape_default());
             } else {

@@ -52,7 +52,9 @@ impl<'a> Places<'a> {
         let pool = self.pool(&target.pool)?;
         let name = target.dataset(pool.name());
         if name.contains('#') {
-            return Err(Failure::Work(format!("{name} is a bookmark, which holds no files: name a snapshot or dataset")));
+            return Err(Failure::Work(format!(
+                "{name} is a bookmark, which holds no files: name a snapshot or dataset"
+            )));
         }
         pool.dataset(&name).map_err(|error| match error {
             Error::NoDataset(_) => Failure::Work(no_dataset(&pool, &name)),

@@ -44,13 +44,14 @@ impl Source {
         let start = place.file(false)?;
         let mut selection = Vec::new();
         for path in &self.paths {
-            let path = normal(path.as_bytes())
-                .ok_or_else(|| Failure::Usage(format!("{path}: give paths without '..'")))?;
+            let path =
+                normal(path.as_bytes()).ok_or_else(|| Failure::Usage(format!("{path}: give paths without '..'")))?;
             selection.push(path);
         }
         let mounts = if self.all_datasets { self.mounts(&place)? } else { Vec::new() };
         for path in &selection {
-            let mount = mounts.iter().filter(|(mounted, _)| is_within(path, mounted)).max_by_key(|(path, _)| path.len());
+            let mount =
+                mounts.iter().filter(|(mounted, _)| is_within(path, mounted)).max_by_key(|(path, _)| path.len());
             match mount {
                 Some((mounted, files)) => files.lookup(&path[mounted.len()..])?,
                 None => place.files()?.lookup(&join(&place.path, path))?,

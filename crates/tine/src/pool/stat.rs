@@ -240,7 +240,8 @@ impl Attributes {
 
     fn lines(&self, line: &mut impl FnMut(&str, String)) {
         line("mode", format!("{} ({})", self.mode_text, self.mode));
-        let named = |name: &str, id: u64| if name == id.to_string() { name.to_owned() } else { format!("{name} ({id})") };
+        let named =
+            |name: &str, id: u64| if name == id.to_string() { name.to_owned() } else { format!("{name} ({id})") };
         line("owner", named(&self.user, self.uid));
         line("group", named(&self.group, self.gid));
         line("links", self.links.to_string());
@@ -328,10 +329,7 @@ impl Storage {
         line("blocks", format!("{}{embedded}{more}", self.blocks));
         if self.blocks > 0 {
             let ratio = self.logical as f64 / self.physical.max(1) as f64;
-            line(
-                "compressed",
-                format!("{} to {}, {ratio:.2}x", format_size(self.logical), format_size(self.physical)),
-            );
+            line("compressed", format!("{} to {}, {ratio:.2}x", format_size(self.logical), format_size(self.physical)));
             line("compression", counts(&self.compression));
         }
         if !self.checksum.is_empty() {

@@ -176,7 +176,10 @@ impl Walk {
         // Whoever makes files of these names must not be led elsewhere.
         if matches!(name, b"" | b"." | b"..") || name.iter().any(|byte| matches!(byte, b'/' | 0)) {
             let found = format!("'{}'", name.escape_ascii());
-            return Some(Step::Damaged(path, Error::Malformed { what: "a name", found, expected: "one that files may have" }));
+            return Some(Step::Damaged(
+                path,
+                Error::Malformed { what: "a name", found, expected: "one that files may have" },
+            ));
         }
         let depth = frame.node.depth + 1;
         let last = frame.names.len() == 0;

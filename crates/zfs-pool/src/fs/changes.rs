@@ -28,7 +28,9 @@ pub fn changed_objects(older: &ObjectSet, newer: &ObjectSet) -> Result<Vec<Objec
         let (old, new) = (dnodes(&a, block)?, dnodes(&b, block)?);
         let slots = old.keys().chain(new.keys().filter(|slot| !old.contains_key(*slot)));
         let start = changed.len();
-        changed.extend(slots.filter(|slot| old.get(*slot) != new.get(*slot)).map(|slot| ObjectId(first.saturating_add(*slot))));
+        changed.extend(
+            slots.filter(|slot| old.get(*slot) != new.get(*slot)).map(|slot| ObjectId(first.saturating_add(*slot))),
+        );
         changed[start..].sort_unstable();
     }
     Ok(changed)

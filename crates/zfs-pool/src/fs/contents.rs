@@ -140,10 +140,7 @@ fn same_block(a: &BlockPointer, b: &BlockPointer) -> bool {
         && a.physical_size() == b.physical_size()
         && a.is_little_endian() == b.is_little_endian();
     let strong = Checksum::from_number(a.checksum()).is_some_and(|checksum| {
-        matches!(
-            checksum,
-            Checksum::Sha256 | Checksum::Sha512 | Checksum::Skein | Checksum::Edonr | Checksum::Blake3
-        )
+        matches!(checksum, Checksum::Sha256 | Checksum::Sha512 | Checksum::Skein | Checksum::Edonr | Checksum::Blake3)
     });
     a == b || (alike && strong && a.kind() == Kind::Data && b.kind() == Kind::Data && a.digest() == b.digest())
 }

@@ -7,8 +7,8 @@ use clap::Args;
 use serde::Serialize;
 use zfs_ondisk::dsl;
 use zfs_ondisk::object::ObjectId;
-use zfs_pool::{Dataset, Error};
 use zfs_pool::fs::{File, FileType};
+use zfs_pool::{Dataset, Error};
 
 use super::describe::{type_letter, type_name};
 use super::open::Opening;
@@ -117,7 +117,9 @@ impl Diff {
 fn head_of(snapshot: &Target) -> Result<Target, Failure> {
     match snapshot.rest.split_once('@') {
         Some((head, _)) => Ok(Target { rest: head.to_owned(), path: None, ..snapshot.clone() }),
-        None => Err(Failure::Usage("one dataset alone cannot be compared: give a snapshot, or two datasets".to_owned())),
+        None => {
+            Err(Failure::Usage("one dataset alone cannot be compared: give a snapshot, or two datasets".to_owned()))
+        }
     }
 }
 
@@ -143,8 +145,8 @@ fn descends(dataset: &Dataset, from: &Dataset) -> Result<bool, Error> {
         }
         id = ObjectId(previous);
         let record = mos.object(id)?;
-        let record = dsl::Dataset::read(&record.bonus())
-            .map_err(|source| Error::Truncated { what: "DSL dataset", source })?;
+        let record =
+            dsl::Dataset::read(&record.bonus()).map_err(|source| Error::Truncated { what: "DSL dataset", source })?;
         // They go back in time; damage must not make them go round in circles.
         if record.creation_txg >= birth {
             return Ok(false);

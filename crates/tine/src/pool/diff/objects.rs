@@ -88,7 +88,8 @@ impl Found {
 
     /// Files with several names before or after, whose names have to be looked for.
     fn wanted(&self, exists: impl Fn(&Object) -> bool) -> HashSet<ObjectId> {
-        let several = |object: &&Object| [object.old, object.new].into_iter().flatten().any(|state| !state.has_one_name());
+        let several =
+            |object: &&Object| [object.old, object.new].into_iter().flatten().any(|state| !state.has_one_name());
         self.objects.iter().filter(several).filter(|object| exists(object)).map(|object| object.id).collect()
     }
 }

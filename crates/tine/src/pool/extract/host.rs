@@ -227,12 +227,7 @@ impl Host {
     }
 
     /// Owner before mode, as a change of owner takes bits of it away; times last.
-    fn finish(
-        &self,
-        fd: BorrowedFd<'_>,
-        attributes: &Attributes,
-        xattrs: &[(Vec<u8>, Vec<u8>)],
-    ) -> io::Result<Lost> {
+    fn finish(&self, fd: BorrowedFd<'_>, attributes: &Attributes, xattrs: &[(Vec<u8>, Vec<u8>)]) -> io::Result<Lost> {
         let mut lost = Lost { xattrs: !set_xattrs(fd, xattrs), owner: false };
         lost.owner = !self.owner(attributes, |user, group| rustix::fs::fchown(fd, user, group))?;
         // A file that belongs to somebody else must not run as if it belonged to its owner.

@@ -451,7 +451,9 @@ impl Work<'_> {
                     format!("the owners of {files} were not kept, as only root may give files away")
                 }
                 Warning::Owner => format!("the owners of {files} were not kept, as this system refuses them"),
-                Warning::Xattrs => format!("some extended attributes of {files} were not kept, as this system refuses them"),
+                Warning::Xattrs => {
+                    format!("some extended attributes of {files} were not kept, as this system refuses them")
+                }
                 Warning::Acl => format!("the NFSv4 access control lists of {files} were not kept"),
                 Warning::Flags => format!("the file flags of {files} were not kept"),
                 Warning::Device => format!("{} left out, as only root may make them", plural(count, "device")),
