@@ -259,7 +259,7 @@ fn an_archive_is_what_bsdtar_and_gnu_tar_take_it_for() {
     let place = Place::with_image(&[]);
     place.archive("pool.img", "pool.tar");
     let peers: [(&str, &[&str]); 2] =
-        [("bsdtar", &["-xpf"]), ("tar", &["--xattrs", "--xattrs-include=*", "--numeric-owner", "-xpf"])];
+        [("bsdtar", &["-xpf"]), ("tar", &["--warning=no-timestamp", "--xattrs", "--xattrs-include=*", "--numeric-owner", "-xpf"])];
     for (program, options) in peers {
         let Some(peer) = Peer::find("archives before others", program) else { continue };
         let out = place.path(program);
