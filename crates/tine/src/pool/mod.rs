@@ -8,6 +8,7 @@ mod discover;
 mod du;
 mod extract;
 mod find;
+mod inspect;
 mod keys;
 mod ls;
 mod mounts;
@@ -19,7 +20,7 @@ mod stat;
 mod tar;
 mod target;
 mod tree;
-mod verify;
+pub(crate) mod verify;
 mod walk;
 
 use clap::Subcommand;
@@ -40,6 +41,7 @@ pub(crate) enum Command {
     Diff(diff::Diff),
     Extract(extract::Extract),
     Tar(tar::Tar),
+    Inspect(inspect::Inspect),
     Verify(verify::Verify),
 }
 
@@ -54,6 +56,7 @@ pub(crate) fn run(command: Command) -> Result<(), Failure> {
         Command::Diff(diff) => diff.run(),
         Command::Extract(extract) => extract.run(),
         Command::Tar(tar) => tar.run(),
+        Command::Inspect(inspect) => inspect.run(),
         Command::Verify(verify) => verify.run(),
     }
 }
