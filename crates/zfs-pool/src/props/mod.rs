@@ -15,8 +15,8 @@ use zfs_ondisk::object::ObjectId;
 use zfs_ondisk::property::{DefaultValue, Kind, Property, Storage, StoredValue, Types};
 use zfs_ondisk::zap::Entry;
 
-pub use pool::pool_properties;
-pub use value::Value;
+pub use pool::{POOL_FACTS, pool_properties};
+pub use value::{Value, civil};
 
 use crate::capacity::Capacity;
 use crate::dataset::{Dataset, DatasetKind, PropertyValue, entries_of, properties_in, read_dir};
