@@ -177,7 +177,7 @@ pub(crate) fn slots_per_block(meta: &Dnode) -> u64 {
 }
 
 /// The slots that the dnode at `slot` takes, or 1 if that is free.
-fn slots_at(view: &View<'_>, slot: usize) -> Result<usize, Error> {
+pub(crate) fn slots_at(view: &View<'_>, slot: usize) -> Result<usize, Error> {
     let at = slot * dnode::SLOT_SIZE;
     let bytes = view.bytes(at, dnode::SLOT_SIZE).map_err(Error::truncated("block of dnodes"))?;
     Ok(if bytes[0] == 0 { 1 } else { 1 + usize::from(bytes[12]) })
@@ -266,6 +266,17 @@ impl Object {
         let mut padded = contents.to_vec();
         padded.resize(size, 0);
         Ok(padded.into())
+    }
+
+    /// The contents of the block that a pointer of this object leads to. It is not kept: for what is read once.
+    ///
+    /// # Errors
+    /// If it cannot be read, or was left out of a redacted send.
+    pub(crate) fn read_uncached(&self, pointer: &BlockPointer) -> Result<Vec<u8>, Error> {
+        if pointer.kind() == blkptr::Kind::Redacted {
+            return Err(self.failed(Error::Redacted));
+        }
+        self.set.pool().read_block(pointer).map_err(|error| self.failed(error))
     }
 
     /// Fills `buf` with the contents from `offset` on; zeros where nothing was

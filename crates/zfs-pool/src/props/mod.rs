@@ -127,8 +127,8 @@ const ORDER: &[&str] = &[
 const OF_BOOKMARKS: &[&str] =
     &["type", "creation", "referenced", "createtxg", "guid", "refcompressratio", "logicalreferenced", "redact_snaps"];
 
-/// Properties that are options of a mount and of no interest unless they are set.
-const QUIET: &[&str] = &["jailed"];
+/// Properties of some systems only: of no interest unless they are set.
+const QUIET: &[&str] = &["jailed", "zoned_uid"];
 
 /// What properties are asked of.
 #[derive(Clone, Debug)]
