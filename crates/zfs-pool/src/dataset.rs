@@ -13,7 +13,7 @@ use crate::pool::{MOS, Pool};
 
 /// Datasets nested deeper than this are refused; OpenZFS allows 50
 /// (`zfs_max_dataset_nesting`), and 5 more levels for what it nests itself.
-pub(crate) const MAX_DEPTH: usize = 64;
+const MAX_DEPTH: usize = 64;
 
 /// A dataset or snapshot of a pool.
 #[derive(Clone, Debug)]

@@ -156,6 +156,9 @@ pub enum Error {
     /// A ZAP is damaged.
     #[error(transparent)]
     Zap(#[from] ZapError),
+    /// The history is damaged.
+    #[error(transparent)]
+    History(#[from] zfs_ondisk::history::Error),
     /// An nvlist is damaged.
     #[error(transparent)]
     NvList(#[from] NvError),

@@ -29,11 +29,15 @@ mod error;
 pub mod facts;
 pub mod features;
 pub mod fs;
+#[cfg(test)]
+mod gang_tests;
+mod history;
 mod label;
 mod object;
 mod pool;
 pub mod props;
 pub mod space;
+mod spacemap;
 #[cfg(test)]
 #[path = "../tests/support/mod.rs"]
 mod support;
@@ -47,9 +51,11 @@ pub use dataset::{Dataset, DatasetKind, PropertyValue};
 pub use device::{Device, ReadAt};
 pub use error::Error;
 pub use fs::FileSystem;
+pub use history::{History, HistoryRecord};
 pub use label::{LabelUberblock, Labels, PoolState};
 pub use object::{Object, ObjectSet, Objects};
 pub use pool::{OpenOptions, Pool};
-pub use vdev::{Vdev, VdevKind, leaf_guids};
-pub use walk::Blocks;
+pub use spacemap::SpaceMap;
+pub use vdev::{DevicePlace, Draid, Indirect, Raidz, Vdev, VdevKind, leaf_guids};
+pub use walk::{Blocks, Visit, Walk};
 pub use zap::Zap;

@@ -315,6 +315,12 @@ impl Object {
         Blocks::new(Walk::new(self, first))
     }
 
+    /// The pointers to all blocks of all levels that are no holes, each before
+    /// those it leads to.
+    pub fn walk(&self) -> Walk {
+        Walk::new(self, 0)
+    }
+
     /// The object's contents as a ZAP.
     ///
     /// # Errors

@@ -137,7 +137,7 @@ impl Loader<'_> {
             if map == 0 {
                 continue;
             }
-            let start = (index as u64) << vdev.metaslab_shift;
+            let start = vdev.metaslab_start(index as u64);
             let object = self.map(ObjectId(map))?;
             let mut faults = Faults::default();
             let mut sum = 0;
@@ -146,7 +146,7 @@ impl Loader<'_> {
                 let Some(range) = byte_range(&entry, vdev.ashift, start) else {
                     return faults.add(format!("{entry:?} is beyond any vdev"));
                 };
-                if range.end > start + (1 << vdev.metaslab_shift) {
+                if range.end > start.saturating_add(1 << vdev.metaslab_shift) {
                     return faults.add(format!("{range:x?} is beyond metaslab {index} of vdev {id}"));
                 }
                 match entry.change {

@@ -10,6 +10,7 @@ mod extract;
 mod find;
 mod get;
 mod items;
+mod inspect;
 mod keys;
 mod list;
 mod ls;
@@ -23,7 +24,6 @@ mod status;
 mod table;
 mod tar;
 mod target;
-mod time;
 mod tree;
 mod vdevs;
 mod verify;
@@ -50,6 +50,7 @@ pub(crate) enum Command {
     Diff(diff::Diff),
     Extract(extract::Extract),
     Tar(tar::Tar),
+    Inspect(inspect::Inspect),
     Verify(verify::Verify),
 }
 
@@ -67,6 +68,7 @@ pub(crate) fn run(command: Command) -> Result<(), Failure> {
         Command::Diff(diff) => diff.run(),
         Command::Extract(extract) => extract.run(),
         Command::Tar(tar) => tar.run(),
+        Command::Inspect(inspect) => inspect.run(),
         Command::Verify(verify) => verify.run(),
     }
 }

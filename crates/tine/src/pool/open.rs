@@ -21,7 +21,7 @@ pub(crate) struct Opening {
     #[arg(short = 'p', value_name = "DIR|DEVICE", global = true)]
     places: Vec<PathBuf>,
     /// Open the pool as it was at the end of transaction group N, if its uberblock is still there
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", global = true)]
     txg: Option<u64>,
     /// Open the pool as it was when its checkpoint was made
     #[arg(long)]
@@ -70,9 +70,36 @@ impl Opening {
                 self.search(&mut discovery)?;
                 choose(name, &discovery, &self.places)?
             }
+            PoolRef::Only => {
+                let mut pools = self.discover()?.pools();
+                let only = pools.pop().ok_or_else(|| Failure::Work("no pool was found".to_owned()))?;
+                if !pools.is_empty() {
+                    pools.push(only);
+                    return Err(Failure::Usage(format!(
+                        "there are several pools: {}; name one of them",
+                        descriptions(&pools)
+                    )));
+                }
+                only
+            }
             PoolRef::Device(path) => self.pool_on(path, &mut discovery)?,
         };
         Ok(Located { pool: found, auxiliary: discovery.auxiliary().cloned().collect() })
+    }
+
+    /// The devices of a pool, whether it can be opened or not. One that is named by its path need not even belong to
+    /// a pool.
+    pub(crate) fn devices(&self, pool: &PoolRef) -> Result<Vec<Device>, Failure> {
+        let PoolRef::Device(path) = pool else { return Ok(self.locate(pool)?.devices()) };
+        let mut discovery = Discovery::default();
+        discovery.search(path)?;
+        let found: Vec<Device> = discovery
+            .pools()
+            .iter()
+            .flat_map(|pool| pool.members.iter().map(|labels| labels.device.clone()))
+            .chain(discovery.auxiliary().map(|labels| labels.device.clone()))
+            .collect();
+        if found.is_empty() { Ok(vec![Device::open(path)?]) } else { Ok(found) }
     }
 
     /// Looks at all places that were given.

@@ -11,10 +11,10 @@ use zfs_pool::facts;
 use zfs_pool::features::{self, Activity, PoolFeature};
 use zfs_pool::{DatasetKind, Error, Labels, Pool, PoolState};
 
+use super::describe;
 use super::open::{Located, Opening};
 use super::table::{Column, Table};
 use super::target::{self, Target};
-use super::time::Utc;
 use super::vdevs::{self, LabelStatus, State, VdevStatus};
 use crate::failure::Failure;
 use crate::output::{self, plural};
@@ -226,7 +226,7 @@ impl Status {
         if let Some(why) = &report.newest_unreadable {
             fact(&mut text, "newest", &format!("{why}; the state of txg {} is shown: --txg {0} opens it", report.txg));
         }
-        fact(&mut text, "txg", &format!("{}, {} UTC", report.txg, Utc(report.time)));
+        fact(&mut text, "txg", &format!("{}, {} UTC", report.txg, utc(report.time)));
         if let Some(host) = &report.hostname {
             let id = report.hostid.map_or(String::new(), |id| format!(" (hostid {id:08x})"));
             fact(&mut text, "host", &format!("{host}{id}"));
@@ -253,10 +253,10 @@ impl Status {
         if let Some(checkpoint) = &report.checkpoint {
             let Checkpoint { txg, time, bytes } = checkpoint;
             let size = format_size(*bytes);
-            fact(&mut text, "checkpoint", &format!("txg {txg}, {} UTC, holds {size}", Utc(*time)));
+            fact(&mut text, "checkpoint", &format!("txg {txg}, {} UTC, holds {size}", utc(*time)));
         }
         for job in report.scan.iter().chain(&report.removal).chain(&report.expansions) {
-            let ended = job.ended.filter(|&ended| ended != 0).map_or(String::new(), |at| format!(", {} UTC", Utc(at)));
+            let ended = job.ended.filter(|&ended| ended != 0).map_or(String::new(), |at| format!(", {} UTC", utc(at)));
             let errors = job.errors.map_or(String::new(), |errors| format!(", {}", plural(errors, "error")));
             fact(&mut text, &job.what, &format!("{}{ended}{errors}", job.progress));
         }
@@ -343,7 +343,7 @@ impl Status {
         let mut table =
             Table::new(vec![Column::right("UBERBLOCK"), Column::left("TIME (UTC)"), Column::right("COPIES")]);
         for found in uberblocks.iter().take(most) {
-            table.push(vec![found.txg.to_string(), Utc(found.time).to_string(), found.copies.to_string()]);
+            table.push(vec![found.txg.to_string(), utc(found.time), found.copies.to_string()]);
         }
         let _ = write!(text, "\n{}", table.text("  "));
         if let Some(more @ 1..) = uberblocks.len().checked_sub(most) {
@@ -522,6 +522,11 @@ fn label_lines(text: &mut String, vdev: &VdevStatus) {
         let _ = writeln!(text, "  {device}, label {number}: {state}");
     }
     vdev.children.iter().for_each(|child| label_lines(text, child));
+}
+
+/// A time in seconds since 1970.
+fn utc(seconds: u64) -> String {
+    describe::seconds(i64::try_from(seconds).unwrap_or(i64::MAX))
 }
 
 /// A line with a name and what it is.

@@ -208,7 +208,7 @@ impl Checker<'_> {
 
     fn list(&mut self, mos: &ObjectSet, id: ObjectId) -> Result<(), Error> {
         let mut sum = Space::default();
-        for_each_in_list(mos, id, &mut HashSet::new(), &mut |pointer| sum.add(Space::of(pointer)))?;
+        for_each_in_list(mos, id, &mut HashSet::new(), &mut |pointer| sum.add(Space::of(self.pool, pointer)))?;
         let header = list_header(mos, id)?;
         let recorded = Space { used: header.used, compressed: header.compressed, uncompressed: header.uncompressed };
         if sum != recorded {

@@ -18,7 +18,6 @@ mod tree;
 
 use std::fmt;
 
-use zfs_ondisk::label;
 use zfs_ondisk::object::ObjectId;
 
 use crate::error::Error;
@@ -171,7 +170,7 @@ impl Checker<'_> {
             }
         }
         for vdev in self.pool.vdevs() {
-            let needed = vdev.asize.saturating_add(label::START_SIZE + label::END_SIZE);
+            let needed = vdev.device_size();
             for device in vdev.leaves().into_iter().filter_map(|leaf| leaf.device()) {
                 if device.size() < needed {
                     faults.push(format!("{device:?} is too small: vdev {} needs {needed} bytes", vdev.id));

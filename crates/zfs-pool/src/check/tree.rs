@@ -12,6 +12,7 @@ use super::features::{used_by_block, used_by_root};
 use super::{Checker, Kind};
 use crate::block::order_of;
 use crate::object::{Object, ObjectSet};
+use crate::pool::Pool;
 use crate::walk::{Visit, Walk};
 
 /// Offset of the first block's pointer in the header of an intent log
@@ -33,14 +34,14 @@ pub(super) struct Space {
 }
 
 impl Space {
-    pub(super) fn of(pointer: &BlockPointer) -> Self {
+    pub(super) fn of(pool: &Pool, pointer: &BlockPointer) -> Self {
         let stored = match pointer.kind() {
             PointerKind::Data => pointer.physical_size() as u64,
             _ => 0,
         };
         let is_metadata = pointer.level() > 0 || pointer.object_type().is_metadata();
         Self {
-            used: pointer.allocated_size(),
+            used: pool.used_size(pointer),
             compressed: stored,
             uncompressed: match pointer.kind() {
                 PointerKind::Data | PointerKind::Embedded if !is_metadata => pointer.logical_size() as u64,
@@ -91,8 +92,8 @@ struct Context<'a> {
 }
 
 impl Context<'_> {
-    fn count(&mut self, pointer: &BlockPointer) {
-        let space = Space::of(pointer);
+    fn count(&mut self, pool: &Pool, pointer: &BlockPointer) {
+        let space = Space::of(pool, pointer);
         self.totals.all.add(space);
         let used = |since| if pointer.birth() > since { space.used } else { 0 };
         self.totals.unique = self.totals.unique.wrapping_add(used(self.shared.snapshot_txg));
@@ -116,7 +117,7 @@ impl Checker<'_> {
         let budget = capacity / blkptr::SIZE as u64;
         let mut context = Context { name, shared, totals: Totals::default(), budget };
         let root = *set.pointer();
-        context.count(&root);
+        context.count(self.pool, &root);
         used_by_root(set, &mut context.totals.features);
         let meta = set.meta();
         let fill = meta.dnode().pointers.iter().map(BlockPointer::fill).fold(0, u64::wrapping_add);
@@ -195,8 +196,8 @@ impl Checker<'_> {
                     self.finding(Kind::Pointer, context.name, Some(object.id()), message);
                 }
             }
-            used = used.wrapping_add(pointer.allocated_size());
-            context.count(&pointer);
+            used = used.wrapping_add(self.pool.used_size(&pointer));
+            context.count(self.pool, &pointer);
             let size = if visit.level > 0 { 1 << dnode.indirect_shift } else { dnode.data_block_size() };
             self.pointer(context, object, &pointer, (dnode.object_type, visit.level, size));
             self.contents(context, object, &pointer);
@@ -208,8 +209,8 @@ impl Checker<'_> {
         }
         self.close(context, object, &mut pending, u32::MAX);
         if let Some(spill) = dnode.spill.filter(|spill| !spill.is_hole()) {
-            used = used.wrapping_add(spill.allocated_size());
-            context.count(&spill);
+            used = used.wrapping_add(self.pool.used_size(&spill));
+            context.count(self.pool, &spill);
             self.pointer(context, object, &spill, (dnode.bonus_type, 0, spill.logical_size()));
             self.contents(context, object, &spill);
         }

@@ -21,8 +21,9 @@ use crate::error::Error;
 use crate::object::{Object, ObjectSet};
 use crate::zap::Zap;
 
+pub(crate) use attributes::Stored;
+pub use attributes::sa_view;
 pub use attributes::{Attributes, FileType, Time};
-pub(crate) use attributes::{Stored, sa_view};
 pub use changes::changed_objects;
 pub use contents::{Contents, Extents, Piece, Pieces};
 use names::NameRules;
@@ -153,7 +154,8 @@ impl FileSystem {
         Ok(File { fs: self.clone(), object, stored: Arc::new(stored) })
     }
 
-    pub(crate) fn schema(&self) -> &Schema {
+    /// Its system attributes and their layouts.
+    pub fn schema(&self) -> &Schema {
         &self.0.schema
     }
 

@@ -16,7 +16,7 @@ use zfs_ondisk::property::{DefaultValue, Kind, Property, Storage, StoredValue, T
 use zfs_ondisk::zap::Entry;
 
 pub use pool::{POOL_FACTS, pool_properties};
-pub use value::{Value, civil};
+pub use value::Value;
 
 use crate::capacity::Capacity;
 use crate::dataset::{Dataset, DatasetKind, PropertyValue, entries_of, properties_in, read_dir};

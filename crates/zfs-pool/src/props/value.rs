@@ -93,7 +93,7 @@ fn format_time(seconds: u64) -> String {
 }
 
 /// Year, month and day of a number of days since 1970-01-01.
-pub fn civil(days: u64) -> (u64, u64, u64) {
+fn civil(days: u64) -> (u64, u64, u64) {
     // Years begin in March, so that a leap day is the last; eras of 400 years from
     // 0000-03-01 on.
     let days = days + 719_468;
