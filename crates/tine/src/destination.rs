@@ -4,7 +4,7 @@
 //! leaves nothing behind. Elsewhere it has a temporary name, which is removed when
 //! the work fails or a signal ends it.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -163,7 +163,7 @@ fn link(file: &File, path: &Path, replace: bool) -> io::Result<()> {
     name.push(format!(".new-{}", std::process::id()));
     let beside = path.with_file_name(name);
     link(&beside)?;
-    fs::rename(&beside, path).inspect_err(|_| drop(fs::remove_file(&beside)))
+    std::fs::rename(&beside, path).inspect_err(|_| drop(std::fs::remove_file(&beside)))
 }
 
 /// Files with a temporary name.
@@ -215,6 +215,7 @@ mod named {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::io::Write;
 
     use super::*;

@@ -69,7 +69,16 @@ impl From<zfs_image::Error> for Failure {
 
 impl From<zfs_pool::Error> for Failure {
     fn from(error: zfs_pool::Error) -> Failure {
-        Failure::Work(error.to_string())
+        use zfs_ondisk::crypt::KeyFormat;
+        use zfs_pool::Error;
+        Failure::Work(match error.cause() {
+            Error::Locked(lock) if lock.tried > 0 => lock.to_string(),
+            Error::Locked(lock) => {
+                let option = if lock.format == KeyFormat::Passphrase { "--passphrase-file" } else { "--key-file" };
+                format!("{lock}; give it with {option} FILE")
+            }
+            _ => error.to_string(),
+        })
     }
 }
 

@@ -11,6 +11,7 @@ pub mod bpobj;
 pub mod bytes;
 pub mod checksum;
 pub mod compress;
+pub mod crypt;
 pub mod dnode;
 pub mod dsl;
 pub mod feature;

@@ -11,6 +11,7 @@ use zfs_ondisk::checksum::{Checksum, Digest};
 use zfs_ondisk::compress::{Decompressor, Function};
 use zfs_ondisk::object::ObjectType;
 
+use crate::crypt::{self, Access};
 use crate::error::Error;
 use crate::pool::Pool;
 use crate::vdev::Vdev;
@@ -18,7 +19,7 @@ use crate::vdev::Vdev;
 /// The largest block in bytes (`SPA_MAXBLOCKSIZE`).
 pub const MAX_BLOCK: usize = 16 << 20;
 /// Bytes of the header of a gang block (`SPA_OLD_GANGBLOCKSIZE`).
-const GANG_HEADER_SIZE: usize = 512;
+pub(crate) const GANG_HEADER_SIZE: usize = 512;
 /// Block pointers in the header of a gang block.
 const GANG_POINTERS: usize = 3;
 
@@ -72,8 +73,13 @@ impl Pool {
     /// for a hole. The first copy whose checksum holds is taken.
     ///
     /// # Errors
-    /// If the pointer cannot be, no copy holds, or the block is encrypted.
+    /// If the pointer cannot be, no copy holds, or the block is encrypted: such a
+    /// one is read [through its object set](crate::ObjectSet::read_block).
     pub fn read_block(&self, pointer: &BlockPointer) -> Result<Vec<u8>, Error> {
+        self.read_block_with(pointer, &Access::Plain)
+    }
+
+    pub(crate) fn read_block_with(&self, pointer: &BlockPointer, access: &Access) -> Result<Vec<u8>, Error> {
         let size = checked_sizes(pointer)?.0;
         match pointer.kind() {
             Kind::Hole | Kind::Redacted => return Ok(vec![0; size]),
@@ -85,14 +91,29 @@ impl Pool {
                 })?;
                 return decompress(pointer, &payload, size);
             }
-            Kind::Data if pointer.is_encrypted() => return Err(Error::Encrypted(Box::new(*pointer))),
-            Kind::Data => {}
+            Kind::Data => access.permits(pointer)?,
         }
-        let stored = self.read_stored(pointer)?;
-        match pointer.compression() {
-            n if n == Function::Off.number() && stored.len() == size => Ok(stored),
-            _ => decompress(pointer, &stored, size),
+        self.contents(pointer, self.read_stored(pointer)?, access)
+    }
+
+    /// The contents of a block from what is stored of it: decrypted and
+    /// decompressed, the MAC verified as far as there is a key.
+    pub(crate) fn contents(
+        &self,
+        pointer: &BlockPointer,
+        mut stored: Vec<u8>,
+        access: &Access,
+    ) -> Result<Vec<u8>, Error> {
+        access.decrypt(pointer, &mut stored)?;
+        let size = checked_sizes(pointer)?.0;
+        let block = match pointer.compression() {
+            n if n == Function::Off.number() && stored.len() == size => stored,
+            _ => decompress(pointer, &stored, size)?,
+        };
+        if self.verifies() {
+            crypt::verify_pointers(pointer, &block)?;
         }
+        Ok(block)
     }
 
     /// The bytes of a block as they are stored, [`BlockPointer::physical_size`]
@@ -119,7 +140,11 @@ impl Pool {
     /// If the pointer cannot be, no copy holds, or what it holds cannot be
     /// decompressed.
     pub fn verify_block(&self, pointer: &BlockPointer) -> Result<Vec<BadCopy>, Error> {
-        let size = checked_sizes(pointer)?.0;
+        self.verify_block_with(pointer, &Access::Plain)
+    }
+
+    pub(crate) fn verify_block_with(&self, pointer: &BlockPointer, access: &Access) -> Result<Vec<BadCopy>, Error> {
+        checked_sizes(pointer)?;
         if pointer.kind() != Kind::Data {
             return self.read_block(pointer).map(|_| Vec::new());
         }
@@ -127,19 +152,19 @@ impl Pool {
         let Some(stored) = good else {
             return Err(Error::Unreadable { pointer: Box::new(*pointer), copies: bad });
         };
-        if !pointer.is_encrypted() {
-            decompress(pointer, &stored, size)?;
+        if access.permits(pointer).is_ok() {
+            self.contents(pointer, stored, access)?;
         }
         Ok(bad)
     }
 
-    /// The block as [`Pool::read_block`] gives it, from the cache if it is there.
-    pub(crate) fn block(&self, pointer: &BlockPointer) -> Result<Arc<[u8]>, Error> {
-        if let Some(block) = self.cache().get(pointer) {
+    /// The block as [`Pool::read_block_with`] gives it, from the cache if it is there.
+    pub(crate) fn block(&self, pointer: &BlockPointer, access: &Access) -> Result<Arc<[u8]>, Error> {
+        if let Some(block) = self.cache().get(access.id(), pointer) {
             return Ok(block);
         }
-        let block: Arc<[u8]> = self.read_block(pointer)?.into();
-        self.cache().put(pointer, &block);
+        let block: Arc<[u8]> = self.read_block_with(pointer, access)?.into();
+        self.cache().put(access.id(), pointer, &block);
         Ok(block)
     }
 

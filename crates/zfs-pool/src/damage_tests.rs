@@ -13,7 +13,7 @@ use crate::check::{Kind, Report, check};
 use crate::device::{Device, ReadAt};
 use crate::error::Error;
 use crate::fs::{File, FileSystem, FileType};
-use crate::pool::Pool;
+use crate::pool::{OpenOptions, Pool};
 use crate::space::allocated;
 use crate::support;
 
@@ -92,7 +92,7 @@ impl Subject {
 }
 
 fn open(image: &Damaged, verifies: bool) -> Result<Pool, Error> {
-    Pool::open_verifying(vec![Device::new("image", image.clone())], None, verifies)
+    Pool::open_verifying(vec![Device::new("image", image.clone())], &OpenOptions::default(), verifies)
 }
 
 /// Reads whatever can be read, and no more of each file than a little.

@@ -12,7 +12,7 @@ use crate::pool::{MOS, Pool};
 
 /// Datasets nested deeper than this are refused; OpenZFS allows 50
 /// (`zfs_max_dataset_nesting`), and 5 more levels for what it nests itself.
-const MAX_DEPTH: usize = 64;
+pub(crate) const MAX_DEPTH: usize = 64;
 
 /// A dataset or snapshot of a pool.
 #[derive(Clone, Debug)]
@@ -145,7 +145,9 @@ impl Dataset {
     }
 
     /// Its objects; `None` if it has no contents at all, as the origin of all
-    /// datasets has none.
+    /// datasets has none. Those of an encrypted dataset are read with its key if
+    /// that was [given](Pool::add_secret); without it, what needs it is
+    /// [`Error::Locked`].
     ///
     /// # Errors
     /// If the root of the object set cannot be read.
@@ -153,7 +155,7 @@ impl Dataset {
         if self.dataset.root.is_hole() {
             return Ok(None);
         }
-        ObjectSet::open(&self.pool, &self.name, &self.dataset.root).map(Some)
+        ObjectSet::open_with(&self.pool, &self.name, &self.dataset.root, self.access()?).map(Some)
     }
 
     /// The properties that are set here, by name; none that are inherited. A

@@ -19,6 +19,7 @@
 mod block;
 mod cache;
 pub mod check;
+mod crypt;
 #[cfg(test)]
 mod damage_tests;
 mod dataset;
@@ -39,15 +40,16 @@ mod walk;
 mod zap;
 
 pub use block::{BadCopy, MAX_BLOCK};
+pub use crypt::{Encryption, Lock, Secret};
 pub use dataset::{Dataset, DatasetKind, PropertyValue};
 pub use device::{Device, ReadAt};
 pub use error::Error;
 pub use fs::FileSystem;
 pub use history::{History, HistoryRecord};
-pub use label::{LabelUberblock, Labels};
+pub use label::{LabelUberblock, Labels, PoolState};
 pub use object::{Object, ObjectSet, Objects};
-pub use pool::Pool;
+pub use pool::{OpenOptions, Pool};
 pub use spacemap::SpaceMap;
-pub use vdev::{Vdev, VdevKind};
+pub use vdev::{Vdev, VdevKind, leaf_guids};
 pub use walk::{Blocks, Visit, Walk};
 pub use zap::Zap;

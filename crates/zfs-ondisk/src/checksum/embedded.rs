@@ -12,7 +12,7 @@ use crate::bytes::{ByteOrder, Put, Truncated, View};
 pub const TRAILER: usize = 40;
 
 /// The number that a trailer starts with (`ZEC_MAGIC`).
-const MAGIC: u64 = 0x0210_da7a_b10c_7a11;
+pub const MAGIC: u64 = 0x0210_da7a_b10c_7a11;
 /// Offset of the checksum in the trailer.
 const SUM: usize = 8;
 

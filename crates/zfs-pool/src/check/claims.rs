@@ -9,14 +9,11 @@ use zfs_ondisk::bytes::View;
 use zfs_ondisk::object::ObjectId;
 
 use super::{Checker, Finding, Kind};
-use crate::block::order_of;
+use crate::block::{GANG_HEADER_SIZE, order_of};
 use crate::error::Error;
 use crate::object::ObjectSet;
 use crate::pool::{MOS, Pool};
 use crate::space::{RangeSet, allocated};
-
-/// The header of a gang block in bytes.
-const GANG_HEADER_SIZE: u64 = 512;
 
 /// A reference to space: vdev, offset, length.
 type Claim = (u32, u64, u64);
@@ -34,7 +31,13 @@ impl Claims {
     pub(super) fn claim(&mut self, pool: &Pool, pointer: &BlockPointer) {
         let mut parts_claimed = false;
         for dva in pointer.dvas() {
-            let size = if dva.gang { gang_header_size(pool, dva.vdev) } else { dva.asize };
+            // What is allocated for the parts counts as the header's, too.
+            let header = GANG_HEADER_SIZE as u64;
+            let size = match pool.vdev(dva.vdev) {
+                Some(vdev) if dva.gang => vdev.allocated_size(header, pointer.physical_birth()),
+                _ if dva.gang => header,
+                _ => dva.asize,
+            };
             let claim = (dva.vdev, dva.offset, size);
             if pointer.is_dedup() { &mut self.dedup } else { &mut self.all }.push(claim);
             // All copies of the header lead to the same parts.
@@ -46,11 +49,6 @@ impl Claims {
             }
         }
     }
-}
-
-fn gang_header_size(pool: &Pool, vdev: u32) -> u64 {
-    let ashift = pool.vdev(vdev).map_or(0, |vdev| vdev.ashift);
-    GANG_HEADER_SIZE.max(1 << ashift)
 }
 
 impl Checker<'_> {

@@ -335,7 +335,7 @@ impl Checker<'_> {
             if dva.offset % sector != 0 || dva.asize % sector != 0 {
                 faults.push(format!("{dva:x?} is not in whole sectors of {sector} bytes"));
             }
-            let needed = (physical as u64).next_multiple_of(sector);
+            let needed = vdev.allocated_size(physical as u64, pointer.physical_birth());
             if dva.asize != needed && !dva.gang {
                 faults.push(format!("{} bytes are allocated, expected {needed}", dva.asize));
             }
@@ -358,7 +358,7 @@ impl Checker<'_> {
         self.claims.claim(self.pool, pointer);
         self.report.blocks += 1;
         self.report.bytes += pointer.allocated_size();
-        match self.pool.verify_block(pointer) {
+        match object.set().verify_block(pointer) {
             Ok(bad) => {
                 for copy in bad {
                     self.finding(Kind::BadCopy, context.name, Some(object.id()), format!("{pointer:?}: {copy}"));
@@ -379,7 +379,7 @@ impl Checker<'_> {
             return;
         }
         // What cannot be read is reported already.
-        let Ok(block) = self.pool.block(&visit.pointer) else { return };
+        let Ok(block) = object.set().block(&visit.pointer) else { return };
         let count = count_dnodes(&View::new(&block, order_of(&visit.pointer)));
         if count != Some(visit.pointer.fill()) {
             let counted = count.map_or("damaged dnodes".into(), |count| format!("{count} dnodes"));

@@ -1,6 +1,7 @@
 //! The files of a dataset.
 
 mod attributes;
+mod cursor;
 mod xattr;
 
 use std::ops::Range;

@@ -109,6 +109,13 @@ impl Vdev {
         })
     }
 
+    /// Bytes that are allocated for a block of `psize` stored bytes, parity and
+    /// padding included (`vdev_psize_to_asize`). `birth` is the transaction group
+    /// in which it is allocated: a raidz vdev may have become wider since.
+    pub fn allocated_size(&self, psize: u64, _birth: u64) -> u64 {
+        psize.next_multiple_of(1 << self.ashift)
+    }
+
     /// The devices below, in order; each holds a copy of every block.
     pub fn leaves(&self) -> Vec<&Vdev> {
         match &self.kind {
@@ -137,6 +144,23 @@ impl Vdev {
         let at = offset.checked_add(label::START_SIZE).ok_or_else(|| "the offset is beyond any device".to_owned())?;
         device.read_exact_at(buf, at).map_err(|error| error.to_string())
     }
+}
+
+/// Calls `each` with the configuration of every device below and at `config`.
+pub(crate) fn for_each_leaf<'a>(config: &'a NvList, each: &mut dyn FnMut(&'a NvList)) {
+    // Lists do not nest deeper than `nvlist::MAX_DEPTH`.
+    match config.lists("children") {
+        Ok(children) => children.iter().for_each(|child| for_each_leaf(child, each)),
+        Err(_) => each(config),
+    }
+}
+
+/// The GUIDs of the devices in the tree of a configuration, such as `vdev_tree` of
+/// a label.
+pub fn leaf_guids(config: &NvList) -> Vec<u64> {
+    let mut guids = Vec::new();
+    for_each_leaf(config, &mut |leaf| guids.extend(leaf.u64("guid")));
+    guids
 }
 
 /// The GUIDs of all vdevs of a configuration's tree.
