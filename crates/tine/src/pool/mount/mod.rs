@@ -54,6 +54,19 @@ impl Mount {
     }
 }
 
+/// Takes the directory away from those who still use it. What they have open ends with the program.
+#[cfg(any(target_os = "linux", target_os = "freebsd"))]
+fn detach(directory: &Path) -> Result<(), Failure> {
+    let how = if cfg!(target_os = "linux") { "-l" } else { "-f" };
+    match std::process::Command::new("umount").arg(how).arg(directory).status() {
+        Ok(status) if status.success() => Ok(()),
+        _ => Err(Failure::Work(format!(
+            "{0} is still in use, and is left behind: umount {how} {0} takes it away",
+            directory.display()
+        ))),
+    }
+}
+
 /// Whether the system has FUSE.
 fn possible() -> Result<(), Failure> {
     let (device, load) = match cfg!(target_os = "linux") {
@@ -119,10 +132,7 @@ fn serve(view: View, directory: &Path, allow_other: bool) -> Result<(), Failure>
     for event in events {
         match event {
             Event::Ended(ended) => return ended.map_err(|error| Failure::work(directory.display(), error)),
-            // The connection ends with the program, whoever still uses it.
-            Event::Signal if asked => {
-                return Err(Failure::Work(format!("{} is still in use, and is left behind", directory.display())));
-            }
+            Event::Signal if asked => return detach(directory),
             Event::Signal => {
                 asked = true;
                 if let Err(error) = unmounter.unmount() {
