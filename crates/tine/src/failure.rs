@@ -12,12 +12,15 @@ pub(crate) enum Failure {
     Work(String),
     /// The work was done, and something is wrong with what was examined. That was told already.
     Found,
+    /// Nobody reads the output any more, which is no failure: there is nothing left to do.
+    Closed,
 }
 
 impl Failure {
     /// 1 for something wrong in what was examined, 2 for a wrong command line, 3 for work that could not be done.
     pub(crate) fn exit_code(&self) -> ExitCode {
         match self {
+            Failure::Closed => ExitCode::SUCCESS,
             Failure::Found => ExitCode::from(1),
             Failure::Usage(_) => ExitCode::from(2),
             Failure::Work(_) => ExitCode::from(3),
@@ -35,6 +38,7 @@ impl fmt::Display for Failure {
         match self {
             Failure::Usage(message) | Failure::Work(message) => f.write_str(message),
             Failure::Found => f.write_str("something is wrong"),
+            Failure::Closed => f.write_str("the output was closed"),
         }
     }
 }

@@ -60,16 +60,6 @@ pub fn header(object: u64, words: u64, allocated: u64, free: impl Iterator<Item 
     bonus
 }
 
-/// The histogram of free regions in a bonus buffer: how many there are of 2^n up
-/// to 2^(n+1) units. `None` if the bonus buffer has none.
-pub fn histogram(view: &View<'_>) -> Option<[u64; HISTOGRAM_SIZE]> {
-    let mut buckets = [0; HISTOGRAM_SIZE];
-    for (index, bucket) in buckets.iter_mut().enumerate() {
-        *bucket = view.u64(64 + index * 8).ok()?;
-    }
-    Some(buckets)
-}
-
 /// How fragmented free space is in percent, from a histogram in units of
 /// `2^shift` bytes: 0 if it is in regions of 512 MiB or more, 100 if it is in
 /// single sectors (`zfs_frag_table`, `metaslab.c`). `None` if there is none.
@@ -169,6 +159,16 @@ impl Header {
     }
 }
 
+/// The histogram in the bonus buffer of a space map, if it has one: free regions by the
+/// binary logarithm of their length in units.
+pub fn histogram(bonus: &View<'_>) -> Option<[u64; HISTOGRAM_SIZE]> {
+    let mut buckets = [0; HISTOGRAM_SIZE];
+    for (index, bucket) in buckets.iter_mut().enumerate() {
+        *bucket = bonus.u64(64 + index * 8).ok()?;
+    }
+    Some(buckets)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -236,5 +236,8 @@ mod tests {
         let bonus = header(9, 1, 512, [1, 3, 4].into_iter(), true);
         assert_eq!(bonus.len(), 320);
         assert_eq!((bonus[64], bonus[72], bonus[80]), (1, 1, 1));
+        let found = histogram(&View::new(&bonus, ByteOrder::Little)).unwrap();
+        assert_eq!((found[..3].to_vec(), found[3..].iter().sum::<u64>()), (vec![1, 1, 1], 0));
+        assert_eq!(histogram(&View::new(&bonus[..HEADER_SIZE_V0], ByteOrder::Little)), None);
     }
 }

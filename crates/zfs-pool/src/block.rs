@@ -235,6 +235,7 @@ impl Pool {
         let place = match function {
             Checksum::Off | Checksum::NoParity => return Ok(()),
             Checksum::Zilog => Verifier::Zilog(pointer.digest()),
+            Checksum::Zilog2 if pointer.uses_crypt() => Verifier::EncryptedZilog2(pointer.digest()),
             Checksum::Zilog2 => Verifier::Zilog2(pointer.digest()),
             Checksum::Label | Checksum::GangHeader => {
                 return Err(format!("checksum function '{function}' is not for blocks"));

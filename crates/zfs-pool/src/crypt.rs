@@ -15,7 +15,7 @@ use zfs_ondisk::crypt::{self, DataKey, KeyFormat, Suite, Version, WRAPPING_KEY_S
 use zfs_ondisk::dnode::Dnode;
 use zfs_ondisk::object::{ObjectId, ObjectType};
 
-use crate::dataset::{Dataset, MAX_DEPTH, read_dir};
+use crate::dataset::{Dataset, read_dir};
 use crate::error::Error;
 use crate::object::{Object, ObjectSet};
 use crate::pool::{MOS, Pool};
@@ -115,31 +115,6 @@ impl Pool {
     pub fn add_secret(&self, secret: Secret) {
         self.keys().lock().secrets.push(secret);
     }
-
-    /// The name of the dataset that a directory is of.
-    fn directory_name(&self, mos: &ObjectSet, directory: ObjectId) -> Result<String, Error> {
-        let mut parts = Vec::new();
-        let mut id = directory;
-        for _ in 0..MAX_DEPTH {
-            let parent = ObjectId(read_dir(mos, id)?.parent);
-            if parent.0 == 0 {
-                parts.push(self.name().to_owned());
-                parts.reverse();
-                return Ok(parts.join("/"));
-            }
-            let children = mos.object(ObjectId(read_dir(mos, parent)?.child_map))?;
-            let mut zap = children.zap()?;
-            let name = zap.iter().find_map(|entry| match entry {
-                Ok(entry) if entry.number() != Some(id.0) => None,
-                found => Some(found.map(|entry| String::from_utf8_lossy(&entry.name).into_owned())),
-            });
-            parts.push(name.ok_or_else(|| missing("name of the encryption root").in_object(MOS, children.id()))??);
-            id = parent;
-        }
-        let found = format!("more than {MAX_DEPTH} levels");
-        Err(Error::Malformed { what: "the tree of DSL directories", found, expected: "fewer" }
-            .in_object(MOS, directory))
-    }
 }
 
 impl Dataset {
@@ -174,7 +149,7 @@ impl Dataset {
             suite: wrapped.suite,
             root: match self.ancestor(&mos, root)? {
                 Some(name) => name,
-                None => self.pool().directory_name(&mos, root)?,
+                None => self.pool().directory_name(root)?,
             },
             format: read.known(entry::KEY_FORMAT, "key format", KeyFormat::from_number)?,
             iterations: read.zap.number(entry::PBKDF2_ITERATIONS)?.unwrap_or(0),

@@ -176,13 +176,26 @@ pub enum Error {
     #[error("there is no dataset '{0}'")]
     NoDataset(String),
     /// There is no such file.
-    #[error("{dataset}: there is no file '{path}'")]
+    #[error("{dataset}: there is no file '{path}'; what there is on the way to it ends at '{nearest}'")]
     NoFile {
         /// The dataset.
         dataset: String,
         /// Path from its root.
         path: String,
+        /// The longest beginning of the path that exists.
+        nearest: String,
     },
+    /// Symbolic links lead in a circle, or it seems so.
+    #[error("{dataset}: '{path}' leads through too many symbolic links")]
+    Links {
+        /// The dataset.
+        dataset: String,
+        /// Path from its root.
+        path: String,
+    },
+    /// A block is not in the pool on purpose.
+    #[error("the block was left out of a redacted send")]
+    Redacted,
     /// Something was asked of a file of another type.
     #[error("the file is not a {0}")]
     NotA(&'static str),

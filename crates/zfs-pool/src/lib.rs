@@ -18,6 +18,7 @@
 
 mod block;
 mod cache;
+pub mod capacity;
 pub mod check;
 mod crypt;
 #[cfg(test)]
@@ -25,11 +26,14 @@ mod damage_tests;
 mod dataset;
 mod device;
 mod error;
+pub mod facts;
+pub mod features;
 pub mod fs;
 mod history;
 mod label;
 mod object;
 mod pool;
+pub mod props;
 pub mod space;
 mod spacemap;
 #[cfg(test)]

@@ -177,7 +177,7 @@ pub(crate) fn slots_per_block(meta: &Dnode) -> u64 {
 }
 
 /// The slots that the dnode at `slot` takes, or 1 if that is free.
-fn slots_at(view: &View<'_>, slot: usize) -> Result<usize, Error> {
+pub(crate) fn slots_at(view: &View<'_>, slot: usize) -> Result<usize, Error> {
     let at = slot * dnode::SLOT_SIZE;
     let bytes = view.bytes(at, dnode::SLOT_SIZE).map_err(Error::truncated("block of dnodes"))?;
     Ok(if bytes[0] == 0 { 1 } else { 1 + usize::from(bytes[12]) })
@@ -220,6 +220,14 @@ impl Object {
         View::new(&self.dnode.bonus, self.order)
     }
 
+    /// A 64-bit integer of the contents of an object that is an array of them, as
+    /// its first eight bytes are; 0 if there are fewer.
+    pub(crate) fn number_in(&self, bytes: &[u8]) -> u64 {
+        // All blocks of an object of the MOS have one byte order.
+        let order = self.dnode.pointers.first().filter(|pointer| !pointer.is_hole()).map_or(self.order, order_of);
+        View::new(bytes, order).u64(0).unwrap_or(0)
+    }
+
     /// The contents of the spill block, if there is one.
     ///
     /// # Errors
@@ -258,6 +266,17 @@ impl Object {
         let mut padded = contents.to_vec();
         padded.resize(size, 0);
         Ok(padded.into())
+    }
+
+    /// The contents of the block that a pointer of this object leads to. It is not kept: for what is read once.
+    ///
+    /// # Errors
+    /// If it cannot be read, or was left out of a redacted send.
+    pub(crate) fn read_uncached(&self, pointer: &BlockPointer) -> Result<Vec<u8>, Error> {
+        if pointer.kind() == blkptr::Kind::Redacted {
+            return Err(self.failed(Error::Redacted));
+        }
+        self.set.pool().read_block(pointer).map_err(|error| self.failed(error))
     }
 
     /// Fills `buf` with the contents from `offset` on; zeros where nothing was

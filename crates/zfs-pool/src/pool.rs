@@ -190,6 +190,11 @@ impl Pool {
         directory_entry(&self.mos()?, name)
     }
 
+    /// The number that the directory of the MOS has under `name`.
+    pub(crate) fn directory_number(&self, name: &str) -> Result<Option<u64>, Error> {
+        Ok(self.directory_entry(name)?.map(|object| object.0))
+    }
+
     pub(crate) fn vdev(&self, id: u32) -> Option<&Vdev> {
         self.0.vdevs.get(&id)
     }
@@ -492,6 +497,11 @@ fn read_config(mos: &ObjectSet) -> Result<NvList, Error> {
         found: "missing".into(),
         expected: "an object",
     })?;
+    read_nvlist(mos, id)
+}
+
+/// The packed nvlist in an object of the MOS.
+pub(crate) fn read_nvlist(mos: &ObjectSet, id: ObjectId) -> Result<NvList, Error> {
     let object = mos.object(id)?;
     let size = object
         .bonus()
@@ -499,11 +509,8 @@ fn read_config(mos: &ObjectSet) -> Result<NvList, Error> {
         .map_err(Error::truncated("size of a packed nvlist"))
         .map_err(|error| error.in_object(MOS, id))?;
     if size > MAX_CONFIG {
-        let error = Error::Malformed {
-            what: "size of the pool's configuration",
-            found: size.to_string(),
-            expected: "at most 16 MiB",
-        };
+        let error =
+            Error::Malformed { what: "size of a packed nvlist", found: size.to_string(), expected: "at most 16 MiB" };
         return Err(error.in_object(MOS, id));
     }
     let mut packed = vec![0; size as usize];

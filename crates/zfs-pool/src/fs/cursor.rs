@@ -17,15 +17,15 @@ impl Directory {
     /// # Errors
     /// If the directory cannot be read, or `place` is none that was given before.
     pub fn entries_from(&mut self, place: u64, most: usize) -> Result<Vec<(DirEntry, u64)>, Error> {
-        let object = self.0.object().clone();
-        if let Structure::Micro { .. } = self.0.structure() {
+        let object = self.zap.object().clone();
+        if let Structure::Micro { .. } = self.zap.structure() {
             let first = usize::try_from(place).unwrap_or(usize::MAX);
-            let entries = self.0.iter().enumerate().skip(first).take(most);
+            let entries = self.zap.iter().enumerate().skip(first).take(most);
             return entries.map(|(index, entry)| Ok((dir_entry(&object, entry?)?, index as u64 + 1))).collect();
         }
         let (mut index, mut skip) = (place >> LEAF_BITS, (place & ((1 << LEAF_BITS) - 1)) as usize);
         let mut found = Vec::new();
-        while let Some((leaf, next)) = self.0.leaf(index)? {
+        while let Some((leaf, next)) = self.zap.leaf(index)? {
             for (number, (_, entry)) in leaf.entries.into_iter().enumerate().skip(skip) {
                 if found.len() == most {
                     return Ok(found);

@@ -14,6 +14,7 @@ use fuser::{
     MountOption, OpenFlags, ReplyAttr, ReplyData, ReplyDirectory, ReplyEmpty, ReplyEntry, ReplyLseek, ReplyOpen,
     ReplyStatfs, ReplyXattr, Request, Session, SessionACL,
 };
+use zfs_ondisk::znode;
 use zfs_pool::fs::{FileType, Time};
 
 use super::view::{Open, Stat, Trouble, View};
@@ -273,10 +274,7 @@ fn time(time: Time) -> SystemTime {
 
 /// A device number as FUSE has them: 12 bits of major number within 20 bits of minor number.
 fn device(device: u64) -> u32 {
-    let (major, minor) = match (device >> 32) as u32 {
-        0 => ((device >> 20) as u32, device as u32 & 0xf_ffff),
-        major => (major, device as u32),
-    };
+    let (major, minor) = znode::parse_device_number(device);
     (minor & 0xff) | (major & 0xfff) << 8 | (minor & 0xf_ff00) << 12
 }
 

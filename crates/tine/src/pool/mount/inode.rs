@@ -34,6 +34,8 @@ pub(crate) enum Place {
     Control,
     /// `.zfs/snapshot`
     Snapshots,
+    /// A volume, shown as a file.
+    Volume,
     /// In the place of a root directory that cannot be read: that of an encrypted dataset without its key, say.
     Closed,
 }
@@ -45,7 +47,8 @@ impl Node {
             Place::File(object) => (object.0, 0),
             Place::Control => (1, VIRTUAL),
             Place::Snapshots => (2, VIRTUAL),
-            Place::Closed => (3, VIRTUAL),
+            Place::Volume => (3, VIRTUAL),
+            Place::Closed => (4, VIRTUAL),
         };
         let fits = object >> OBJECT_BITS == 0 && self.dataset.0 >> DATASET_BITS == 0;
         fits.then_some(kind | self.dataset.0 << OBJECT_BITS | object)
@@ -59,7 +62,8 @@ impl Node {
             (0, object) => Place::File(ObjectId(object)),
             (1, 1) => Place::Control,
             (1, 2) => Place::Snapshots,
-            (1, 3) => Place::Closed,
+            (1, 3) => Place::Volume,
+            (1, 4) => Place::Closed,
             _ => return None,
         };
         Some(Node { dataset, place })
@@ -75,7 +79,7 @@ mod tests {
     proptest! {
         #[test]
         fn a_number_leads_back_to_its_node(dataset in 1u64..1 << 27, object in 0u64..1 << 37) {
-            for place in [Place::File(ObjectId(object)), Place::Control, Place::Snapshots, Place::Closed] {
+            for place in [Place::File(ObjectId(object)), Place::Control, Place::Snapshots, Place::Volume, Place::Closed] {
                 let node = Node { dataset: ObjectId(dataset), place };
                 match node.number() {
                     Some(number) => {

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use zfs_ondisk::object::ObjectId;
-use zfs_ondisk::objset::Kind;
-use zfs_pool::fs::{Attributes, DirEntry, File, FileType, Time, Xattr};
+use zfs_pool::fs::{Attributes, Contents, DirEntry, File, FileType, Time, Volume, Xattr};
 use zfs_pool::{Dataset, DatasetKind, Error, FileSystem, Pool};
 
+use super::super::describe;
 use super::inode::{Node, Place, ROOT};
 
 /// The name of the directory with the snapshots. It is found by its name and not listed, like that of ZFS itself, so
@@ -34,7 +34,13 @@ struct Entry {
     /// Its snapshots, by name.
     snapshots: BTreeMap<Vec<u8>, ObjectId>,
     /// Opened when it is first needed.
-    files: OnceLock<Result<FileSystem, Arc<Error>>>,
+    inside: OnceLock<Result<Inside, Error>>,
+}
+
+/// What is in a dataset.
+enum Inside {
+    Files(FileSystem),
+    Volume(Volume),
 }
 
 /// Why something of a view cannot be had.
@@ -83,9 +89,9 @@ pub(crate) struct Space {
     pub(crate) objects: u64,
 }
 
-/// A file that was opened, with the block that was read last: large ones are not in the cache of the pool.
+/// A file or volume that was opened, with the block that was read last: large ones are not in the cache of the pool.
 pub(crate) struct Open {
-    file: File,
+    contents: Contents,
     last: Mutex<Option<(u64, Arc<[u8]>)>>,
 }
 
@@ -108,9 +114,6 @@ impl View {
         // Parents come before children and heads before their snapshots.
         for dataset in found {
             let (object, full) = (dataset.object, dataset.name.clone());
-            if dataset.kind == DatasetKind::Head && full != name && is_volume(&dataset) {
-                continue;
-            }
             view.add(dataset);
             let (above, own, is_snapshot) = match (full.rsplit_once('@'), full.rsplit_once('/')) {
                 _ if full == name => continue,
@@ -126,8 +129,7 @@ impl View {
             match view.datasets.get_mut(&above) {
                 Some(entry) if is_snapshot => _ = entry.snapshots.insert(own.as_bytes().to_vec(), object),
                 Some(entry) => _ = entry.children.insert(own.as_bytes().to_vec(), object),
-                // A snapshot of a volume.
-                None => _ = view.datasets.remove(&object),
+                None => {}
             }
         }
         Ok(view)
@@ -136,7 +138,7 @@ impl View {
     fn add(&mut self, dataset: Dataset) {
         let (object, parent) = (dataset.object, dataset.object);
         let entry =
-            Entry { dataset, parent, children: BTreeMap::new(), snapshots: BTreeMap::new(), files: OnceLock::new() };
+            Entry { dataset, parent, children: BTreeMap::new(), snapshots: BTreeMap::new(), inside: OnceLock::new() };
         self.datasets.insert(object, entry);
     }
 
@@ -147,7 +149,7 @@ impl View {
 
     /// Opens the root, so that what is wrong with it is told at once.
     pub(crate) fn check(&self) -> Result<(), Trouble> {
-        self.entry(self.root)?.open()?.root().map(|_| ()).map_err(unreadable)
+        self.entry(self.root)?.files()?.root().map(|_| ()).map_err(unreadable)
     }
 
     /// What a name in a directory leads to.
@@ -157,6 +159,7 @@ impl View {
         let found = match node.place {
             Place::Control if name == SNAPSHOTS => Node { place: Place::Snapshots, ..node },
             Place::Control => return Err(Trouble::Missing),
+            Place::Volume => return Err(Trouble::NotADirectory),
             Place::Snapshots => self.root_of(*entry.snapshots.get(name).ok_or(Trouble::Missing)?)?,
             Place::Closed => self.at_root(entry, name)?.ok_or(Trouble::Missing)?,
             Place::File(object) => {
@@ -189,6 +192,7 @@ impl View {
             Place::File(object) => self.is_root(entry, object),
             Place::Closed => true,
             Place::Control | Place::Snapshots => false,
+            Place::Volume => return Err(Trouble::NotADirectory),
         };
         let mut listed = Vec::new();
         if place < OWN_ENTRIES {
@@ -204,8 +208,9 @@ impl View {
             let count = first.len();
             for (index, (name, node)) in first.into_iter().enumerate().skip(place as usize).take(most) {
                 let next = if index + 1 == count { OWN_ENTRIES } else { index as u64 + 1 };
-                let number = self.number(node?)?;
-                listed.push(Listed { name, number, file_type: Some(FileType::Directory), next });
+                let node = node?;
+                let kind = if node.place == Place::Volume { FileType::Regular } else { FileType::Directory };
+                listed.push(Listed { name, number: self.number(node)?, file_type: Some(kind), next });
             }
         }
         let at = listed.last().map_or(place, |last| last.next);
@@ -239,8 +244,12 @@ impl View {
         match self.node(number)? {
             Node { dataset, place: Place::File(object) } => {
                 let file = self.file(self.entry(dataset)?, object)?;
-                if file.attributes().is_dir() { Err(Trouble::IsADirectory) } else { Ok(Open::new(file)) }
+                if file.attributes().is_dir() { Err(Trouble::IsADirectory) } else { Ok(Open::new(file.contents())) }
             }
+            Node { dataset, place: Place::Volume } => match self.entry(dataset)?.inside()? {
+                Inside::Volume(volume) => Ok(Open::new(volume.contents().clone())),
+                Inside::Files(_) => Err(Trouble::Missing),
+            },
             _ => Err(Trouble::IsADirectory),
         }
     }
@@ -254,17 +263,10 @@ impl View {
         })
     }
 
-    /// The extended attributes of a file, under the names that Linux gives them: one whose name has no namespace is
-    /// one of the user's.
+    /// The extended attributes of a file, under the names that Linux gives them.
     pub(crate) fn xattrs(&self, number: u64) -> Result<Vec<Xattr>, Trouble> {
         let Some(file) = self.file_of(number)? else { return Ok(Vec::new()) };
-        let named = |(name, value): Xattr| {
-            let known = [&b"user."[..], b"security.", b"system.", b"trusted."];
-            if known.iter().any(|space| name.starts_with(space)) {
-                return (name, value);
-            }
-            ([b"user.", &name[..]].concat(), value)
-        };
+        let named = |(name, value): Xattr| (describe::xattr_name(&name), value);
         Ok(file.xattrs().map_err(unreadable)?.into_iter().map(named).collect())
     }
 
@@ -295,10 +297,13 @@ impl View {
         self.datasets.get(&dataset).ok_or(Trouble::Missing)
     }
 
-    /// The root directory of a dataset.
+    /// The root directory of a dataset, or the volume that it is.
     fn root_of(&self, dataset: ObjectId) -> Result<Node, Trouble> {
-        let root = self.entry(dataset)?.open().and_then(|files| files.root().map_err(unreadable));
-        let place = root.map_or(Place::Closed, |root| Place::File(root.object().id()));
+        let place = match self.entry(dataset)?.inside() {
+            Ok(Inside::Files(files)) => files.root().map_or(Place::Closed, |root| Place::File(root.object().id())),
+            Ok(Inside::Volume(_)) => Place::Volume,
+            Err(_) => Place::Closed,
+        };
         Ok(Node { dataset, place })
     }
 
@@ -324,8 +329,8 @@ impl View {
                 let parent = self.file(entry, object)?.attributes().parent;
                 Ok(Node { place: Place::File(parent), ..node })
             }
-            Place::File(_) | Place::Closed if entry.parent == node.dataset => Ok(node),
-            Place::File(_) | Place::Closed => match entry.dataset.kind {
+            _ if entry.parent == node.dataset => Ok(node),
+            Place::File(_) | Place::Volume | Place::Closed => match entry.dataset.kind {
                 DatasetKind::Head => self.root_of(entry.parent),
                 DatasetKind::Snapshot => Ok(Node { dataset: entry.parent, place: Place::Snapshots }),
             },
@@ -340,7 +345,7 @@ impl View {
     }
 
     fn file(&self, entry: &Entry, object: ObjectId) -> Result<File, Trouble> {
-        entry.open()?.file(object).map_err(unreadable)
+        entry.files()?.file(object).map_err(unreadable)
     }
 
     fn stat_node(&self, node: Node) -> Result<Stat, Trouble> {
@@ -355,29 +360,48 @@ impl View {
         let time = Time { seconds: entry.dataset.dataset.creation_time as i64, nanoseconds: 0 };
         let times =
             Attributes { accessed: time, modified: time, changed: time, created: time, ..Attributes::default() };
+        if node.place == Place::Volume
+            && let Inside::Volume(volume) = entry.inside()?
+        {
+            let dnode = volume.contents().object().dnode();
+            let attributes = Attributes { mode: 0o100_400, links: 1, size: volume.contents().size(), ..times };
+            let block_size = dnode.data_block_size() as u64;
+            return Ok(Stat { number, attributes, used: dnode.used_bytes(), block_size });
+        }
         let attributes = Attributes { mode: 0o040_555, links: 2, size: 2, ..times };
         Ok(Stat { number, attributes, used: 0, block_size: 512 })
     }
 }
 
 impl Entry {
-    fn open(&self) -> Result<&FileSystem, Trouble> {
-        let files = self.files.get_or_init(|| FileSystem::open(&self.dataset).map_err(Arc::new));
-        files.as_ref().map_err(|error| unreadable(error))
+    fn inside(&self) -> Result<&Inside, Trouble> {
+        let open = || match Volume::open(&self.dataset) {
+            Ok(volume) => Ok(Inside::Volume(volume)),
+            Err(error) if matches!(error.cause(), Error::NotA(_)) => FileSystem::open(&self.dataset).map(Inside::Files),
+            Err(error) => Err(error),
+        };
+        self.inside.get_or_init(open).as_ref().map_err(unreadable)
+    }
+
+    fn files(&self) -> Result<&FileSystem, Trouble> {
+        match self.inside()? {
+            Inside::Files(files) => Ok(files),
+            Inside::Volume(_) => Err(Trouble::NotADirectory),
+        }
     }
 }
 
 impl Open {
-    fn new(file: File) -> Self {
-        Self { file, last: Mutex::new(None) }
+    fn new(contents: Contents) -> Self {
+        Self { contents, last: Mutex::new(None) }
     }
 
     /// Up to `size` bytes from `offset` on; fewer at the end of the file only.
     pub(crate) fn read(&self, offset: u64, size: usize) -> Result<Vec<u8>, Trouble> {
-        let length = self.file.attributes().size;
+        let length = self.contents.size();
         let size = usize::try_from(length.saturating_sub(offset)).unwrap_or(usize::MAX).min(size);
         let mut bytes = Vec::with_capacity(size);
-        let block_size = self.file.object().dnode().data_block_size() as u64;
+        let block_size = self.block_size();
         while bytes.len() < size {
             let at = offset + bytes.len() as u64;
             let within = (at % block_size) as usize;
@@ -390,8 +414,8 @@ impl Open {
 
     /// Where data begins at or behind `offset`; `None` behind the last of it.
     pub(crate) fn data_from(&self, offset: u64) -> Result<Option<u64>, Trouble> {
-        let (length, block_size) = (self.file.attributes().size, self.block_size());
-        match self.file.object().blocks_from(offset / block_size).next() {
+        let (length, block_size) = (self.contents.size(), self.block_size());
+        match self.contents.object().blocks_from(offset / block_size).next() {
             _ if offset >= length => Ok(None),
             Some(Ok((block, _))) => Ok(Some(offset.max(block.saturating_mul(block_size))).filter(|&at| at < length)),
             Some(Err(error)) => Err(unreadable(error)),
@@ -401,13 +425,13 @@ impl Open {
 
     /// Where a hole begins at or behind `offset`: at the end of the file, if there is none before.
     pub(crate) fn hole_from(&self, offset: u64) -> Result<Option<u64>, Trouble> {
-        let (length, block_size) = (self.file.attributes().size, self.block_size());
+        let (length, block_size) = (self.contents.size(), self.block_size());
         if offset >= length {
             return Ok(None);
         }
         let first = offset / block_size;
         let mut expected = first;
-        for found in self.file.object().blocks_from(first) {
+        for found in self.contents.object().blocks_from(first) {
             let (block, _) = found.map_err(unreadable)?;
             if block != expected {
                 break;
@@ -418,7 +442,7 @@ impl Open {
     }
 
     fn block_size(&self) -> u64 {
-        self.file.object().dnode().data_block_size() as u64
+        self.contents.object().dnode().data_block_size() as u64
     }
 
     fn block(&self, number: u64) -> Result<Arc<[u8]>, Error> {
@@ -428,14 +452,10 @@ impl Open {
         {
             return Ok(block.clone());
         }
-        let block = self.file.object().read_block(number)?;
+        let block = self.contents.object().read_block(number)?;
         *last = Some((number, block.clone()));
         Ok(block)
     }
-}
-
-fn is_volume(dataset: &Dataset) -> bool {
-    matches!(dataset.objects(), Ok(Some(set)) if set.kind() != Some(Kind::FileSystem))
 }
 
 fn unreadable(error: impl std::fmt::Display) -> Trouble {
