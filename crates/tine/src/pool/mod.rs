@@ -14,6 +14,7 @@ mod items;
 mod keys;
 mod list;
 mod ls;
+mod mount;
 mod mounts;
 mod open;
 mod out;
@@ -27,7 +28,6 @@ mod target;
 mod tree;
 mod vdevs;
 pub(crate) mod verify;
-mod verify;
 mod walk;
 
 use clap::Subcommand;
@@ -51,6 +51,7 @@ pub(crate) enum Command {
     Diff(diff::Diff),
     Extract(extract::Extract),
     Tar(tar::Tar),
+    Mount(mount::Mount),
     Inspect(inspect::Inspect),
     Verify(verify::Verify),
 }
@@ -69,6 +70,7 @@ pub(crate) fn run(command: Command) -> Result<(), Failure> {
         Command::Diff(diff) => diff.run(),
         Command::Extract(extract) => extract.run(),
         Command::Tar(tar) => tar.run(),
+        Command::Mount(mount) => mount.run(),
         Command::Inspect(inspect) => inspect.run(),
         Command::Verify(verify) => verify.run(),
     }
