@@ -49,6 +49,11 @@ impl Names {
         self.functions.get(name.0 as usize).copied().unwrap_or(name)
     }
 
+    /// All of them, in the order of their numbers.
+    pub fn all(&self) -> impl Iterator<Item = Name> + use<> {
+        (0..u32::try_from(self.texts.len()).unwrap_or(u32::MAX)).map(Name)
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.texts.len()

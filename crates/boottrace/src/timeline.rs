@@ -176,8 +176,11 @@ pub struct Segment {
 }
 
 impl Timeline {
-    /// How long the way to a booted system took.
+    /// How long the way to a booted system took; where there is none, how long the timeline is.
     pub fn whole(&self) -> u64 {
+        if self.path.is_empty() {
+            return self.end - self.start;
+        }
         self.path.iter().map(|segment| segment.end - segment.start).sum()
     }
 
