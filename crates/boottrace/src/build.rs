@@ -54,6 +54,7 @@ impl Log {
             lanes: Vec::new(),
             path: Vec::new(),
             beside: Vec::new(),
+            origin: 0,
             start: 0,
             end: 0,
             faults: std::mem::take(&mut self.faults),
@@ -228,6 +229,7 @@ impl Timeline {
                 ));
             }
         }
+        self.origin = self.start;
         let order = |lane: &Lane| match lane.kind {
             LaneKind::Thread => (LaneKind::Thread, u64::MAX - lane.spans.len() as u64, lane.start),
             kind => (kind, 0, lane.start),

@@ -19,8 +19,10 @@
 //! ```
 
 mod build;
+mod chart;
 mod clock;
 mod console;
+mod diff;
 mod export;
 mod faults;
 mod line;
@@ -39,7 +41,9 @@ mod top;
 mod tslog;
 
 pub use build::Error;
+pub use chart::Chart;
 pub use clock::{Clock, Unit, show_seconds};
+pub use diff::{Diff, DiffError, DiffUnit, PathDiff, Spread, change};
 pub use faults::{Fault, FaultKind, Faults};
 pub use log::{Log, Source, read};
 pub use names::{Name, Names};

@@ -27,6 +27,8 @@ pub struct Timeline {
     /// What else counts where the time of call paths is added up: tables that are not on the way, and all other threads
     /// where the log is of no whole boot.
     pub beside: Vec<Segment>,
+    /// The time from which others are counted when they are shown.
+    pub origin: u64,
     /// The earliest time that is shown.
     pub start: u64,
     /// The latest time that is shown.
@@ -123,7 +125,7 @@ pub struct Span {
 }
 
 /// What a [`Mark`] is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum MarkKind {
     /// An event with no further meaning.
     Event,

@@ -66,14 +66,17 @@ impl Timeline {
             table.waits(self);
         }
         table.path(self);
+        // What is no call is the root of a lane.
         let mut rows = table.rows;
+        rows.retain(|row| row.calls > 0);
         rows.sort_by(|a, b| (b.own, b.total, &a.name).cmp(&(a.own, a.total, &b.name)));
         rows
     }
 
     /// From the outermost frame on, always the one that takes the most of the way.
     pub fn longest_chain(&self) -> Vec<Link> {
-        let own = self.own_times(self.path.iter().chain(&self.beside).copied());
+        let way = if self.path.is_empty() { &self.beside } else { &self.path };
+        let own = self.own_times(way.iter().copied());
         let mut total = own.clone();
         let mut best: Vec<Option<Stack>> = vec![None; own.len()];
         // Children have higher numbers: their times are complete before they are added to their parents'.

@@ -1,13 +1,13 @@
 //! `tine boot export`: a trace for other tools.
 
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 use std::path::PathBuf;
 
 use boottrace::Timeline;
 use clap::{Args, ValueEnum};
 
 use super::input::{Boot, Wanted};
-use crate::destination::Destination;
+use super::picture::{self, Sheet};
 use crate::failure::Failure;
 
 /// Write a trace for other tools: folded stacks, Chrome's trace JSON, speedscope, JSON
@@ -47,22 +47,11 @@ enum Format {
 impl Export {
     pub(crate) fn run(&self) -> Result<(), Failure> {
         let Boot { name, timeline } = self.wanted.boot(&self.logs, self.boot)?;
-        let Some(path) = self.output.as_ref().filter(|path| path.as_os_str() != "-") else {
-            let mut out = BufWriter::with_capacity(1 << 16, io::stdout().lock());
-            let written = self.write(&name, &timeline, &mut out).and_then(|()| out.flush());
-            return match written {
-                Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-                    Err(Failure::work("cannot write to standard output", error))
-                }
-                _ => Ok(()),
-            };
+        let sheet = match &self.output {
+            Some(path) => picture::begin(path, self.force)?,
+            None => Sheet::Stdout,
         };
-        let unfinished = Destination::new(path, self.force)?.begin()?;
-        let file = unfinished.file().map_err(|error| Failure::work(path.display(), error))?;
-        let mut out = BufWriter::with_capacity(1 << 16, file);
-        let written = self.write(&name, &timeline, &mut out).and_then(|()| out.flush());
-        written.map_err(|error| Failure::work(format_args!("cannot write {}", path.display()), error))?;
-        unfinished.finish()
+        sheet.write(|out| self.write(&name, &timeline, out))
     }
 
     fn write(&self, name: &str, timeline: &Timeline, out: &mut dyn Write) -> io::Result<()> {
