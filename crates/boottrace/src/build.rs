@@ -120,9 +120,7 @@ impl Timeline {
         }
         let hertz = self.clock.hertz;
         let scale = move |msecs: u64| match (in_ticks, hertz) {
-            (true, Some(hertz)) => {
-                u64::try_from(u128::from(msecs) * u128::from(hertz) / 1000).unwrap_or(u64::MAX)
-            }
+            (true, Some(hertz)) => u64::try_from(u128::from(msecs) * u128::from(hertz) / 1000).unwrap_or(u64::MAX),
             _ => msecs.saturating_mul(1000),
         };
         if in_ticks && hertz.is_none() {

@@ -82,7 +82,8 @@ pub(crate) fn straighten(records: &mut [Record], hertz: Option<u64>, faults: &mu
     for at in 0..records.len() {
         let raw = records[at].time;
         let next = records.get(at + 1).map(|next| next.time);
-        let fits = next.is_some_and(|next| next >= before && next.abs_diff(raw) > second && before.abs_diff(raw) > second);
+        let fits =
+            next.is_some_and(|next| next >= before && next.abs_diff(raw) > second && before.abs_diff(raw) > second);
         let is_odd = at > 0 && fits && (raw < before || next.is_some_and(|next| next < raw));
         if is_odd {
             faults.add(FaultKind::OddTime, 0, format!("record {}: {raw} after {before}", at + 1));

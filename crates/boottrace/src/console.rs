@@ -185,7 +185,8 @@ mod tests {
 
     #[test]
     fn times_of_day_go_on_after_midnight() {
-        let line = |micros| Stamped { line: 1, stamp: Stamp { micros, kind: StampKind::Midnight }, text: String::new() };
+        let line =
+            |micros| Stamped { line: 1, stamp: Stamp { micros, kind: StampKind::Midnight }, text: String::new() };
         let day = crate::line::DAY;
         let lines = [line(day - 5), line(3)];
         let times: Vec<u64> = comparable(&lines).into_iter().map(|(time, _)| time).collect();

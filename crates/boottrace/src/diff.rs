@@ -117,8 +117,10 @@ impl Diff {
 
     /// Call paths that took more or less time in themselves, those with the largest differences first.
     pub fn changes(&self) -> Vec<&PathDiff> {
-        let mut changes: Vec<&PathDiff> = self.paths.iter().map(|(_, path)| path).filter(|path| path.own_differs).collect();
-        changes.sort_by_key(|path| (std::cmp::Reverse(change(path.base_own, path.new_own).unsigned_abs()), &path.frames));
+        let mut changes: Vec<&PathDiff> =
+            self.paths.iter().map(|(_, path)| path).filter(|path| path.own_differs).collect();
+        changes
+            .sort_by_key(|path| (std::cmp::Reverse(change(path.base_own, path.new_own).unsigned_abs()), &path.frames));
         changes
     }
 

@@ -89,10 +89,9 @@ impl FaultKind {
                 "records have times far from both their neighbours: put after the ones before them",
             ),
             Self::Gap => ("gap is longer than all the rest: a long wait, or a clock that jumped", "gaps"),
-            Self::Repeated => (
-                "more copy of the trace: the longest was used",
-                "more copies of the trace: the longest was used",
-            ),
+            Self::Repeated => {
+                ("more copy of the trace: the longest was used", "more copies of the trace: the longest was used")
+            }
             Self::TooDeep => ("frame is too deep to be shown", "frames are too deep to be shown"),
             Self::MissingEvents => ("place where events are missing", "places where events are missing"),
             Self::LostProcess => ("process has no known parent", "processes have no known parent"),

@@ -122,9 +122,8 @@ fn fraction(text: &[u8]) -> (u64, usize, &[u8]) {
     if digits == 0 {
         return (0, 0, text);
     }
-    let micros = (0..6).fold(0, |micros, at| {
-        micros * 10 + rest[..digits].get(at).map_or(0, |digit| u64::from(digit - b'0'))
-    });
+    let micros =
+        (0..6).fold(0, |micros, at| micros * 10 + rest[..digits].get(at).map_or(0, |digit| u64::from(digit - b'0')));
     (micros, digits, &rest[digits..])
 }
 
@@ -223,7 +222,9 @@ mod tests {
 
     #[test]
     fn what_only_looks_like_a_time_is_none() {
-        for line in ["1.2 GB", "[GIANT-LOCKED]", "0x0 1 ENTER a", "1 0 5 9 \"init\" \"\"", "  0   44872811          0 x"] {
+        for line in
+            ["1.2 GB", "[GIANT-LOCKED]", "0x0 1 ENTER a", "1 0 5 9 \"init\" \"\"", "  0   44872811          0 x"]
+        {
             assert_eq!(told(line).0, None, "{line}");
         }
     }

@@ -236,7 +236,9 @@ impl Log {
     /// Whether two logs can be parts of one boot: neither has what the other has.
     pub fn completes(&self, other: &Log) -> bool {
         let sources = self.sources();
-        !sources.is_empty() && !other.sources().is_empty() && other.sources().iter().all(|source| !sources.contains(source))
+        !sources.is_empty()
+            && !other.sources().is_empty()
+            && other.sources().iter().all(|source| !sources.contains(source))
     }
 
     /// Takes in another part of the same boot.
@@ -279,7 +281,8 @@ mod tests {
     fn a_capture_of_two_boots_gives_two_logs() {
         let boot = "---<<BOOT>>---\n0x1 5 ENTER mi_startup\n0x1 9 EXIT mi_startup\n";
         assert_eq!(read(format!("{boot}{boot}").as_bytes()).len(), 2);
-        let traces = "0x1 5 ENTER hammer_time\n0x1 9 EXIT hammer_time\n0x1 4 ENTER hammer_time\n0x1 9 EXIT hammer_time\n";
+        let traces =
+            "0x1 5 ENTER hammer_time\n0x1 9 EXIT hammer_time\n0x1 4 ENTER hammer_time\n0x1 9 EXIT hammer_time\n";
         assert_eq!(read(traces.as_bytes()).len(), 2);
     }
 

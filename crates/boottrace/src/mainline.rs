@@ -55,12 +55,8 @@ pub(crate) fn mainline(threads: &Threads, names: &mut Names, stacks: &mut Stacks
     let mut path = Path::new(stacks.child(Stack::EMPTY, bios));
     let (main, is_known) = main_threads(threads, names, stacks, faults);
     let by_thread = by_thread(&threads.steps);
-    let mut items: Vec<Item> = threads
-        .steps
-        .iter()
-        .filter(|step| main.contains(&step.thread))
-        .filter_map(|step| item(step))
-        .collect();
+    let mut items: Vec<Item> =
+        threads.steps.iter().filter(|step| main.contains(&step.thread)).filter_map(item).collect();
     let mut budget = BUDGET;
     for held in holders(threads, &main, &mut budget) {
         let Some(steps) = by_thread.get(&held.thread) else { continue };
@@ -115,7 +111,9 @@ fn main_threads(threads: &Threads, names: &Names, stacks: &Stacks, faults: &mut 
             );
             main.extend(threads.steps.iter().map(|step| step.thread).find(|&thread| thread != LOADER));
         }
-        [_, false] => faults.incomplete("start_init is not in the log: it ends before the kernel was up, or its buffer was full"),
+        [_, false] => {
+            faults.incomplete("start_init is not in the log: it ends before the kernel was up, or its buffer was full")
+        }
         [false, true] => faults.incomplete("mi_startup is not in the log: its beginning is missing"),
         [true, true] => {}
     }

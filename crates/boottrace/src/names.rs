@@ -21,10 +21,7 @@ impl Names {
         if let Some(&name) = self.index.get(text) {
             return name;
         }
-        let function = match text.split_once(' ') {
-            Some((function, _)) => Some(self.intern(function)),
-            None => None,
-        };
+        let function = text.split_once(' ').map(|(function, _)| self.intern(function));
         // A log has fewer lines than this has numbers: both are bounded by what fits into memory.
         let name = Name(u32::try_from(self.texts.len()).unwrap_or(u32::MAX));
         let text: Arc<str> = Arc::from(text);

@@ -11,6 +11,7 @@ use crate::faults::{FaultKind, Faults};
 use crate::mainline::Path;
 use crate::names::Names;
 use crate::process::{LAST, Process};
+use crate::select::bare_name;
 use crate::stacks::{Stack, Stacks};
 use crate::timeline::{Ending, Lane, LaneKind, Segment, Span};
 
@@ -83,11 +84,8 @@ impl<'a> Processes<'a> {
         let init = names.intern(&self.label(INIT));
         let init = stacks.child(Stack::EMPTY, init);
         // Without the kernel's part nothing is known of the time before.
-        let mut path = if kernel.is_empty() {
-            Path::from(rc.forked.saturating_sub(1), init)
-        } else {
-            Path::resume(kernel, last)
-        };
+        let mut path =
+            if kernel.is_empty() { Path::from(rc.forked.saturating_sub(1), init) } else { Path::resume(kernel, last) };
         path.put(rc.forked.saturating_sub(1), init);
         let mut walk = Walk { times, children, seen: HashSet::from([rc.pid]), open: Vec::new() };
         walk.open(rc.pid, init, &self.label(rc.pid), &mut path, names, stacks);
@@ -182,10 +180,12 @@ impl Walk {
     }
 }
 
+/// What is open in a lane: number, end and path of each process.
+type Open = Vec<(u64, u64, Stack)>;
+
 /// Where processes are put: into the lane of their parent if they fit into its time, and nothing is beside them there.
 struct Places {
-    /// With what is open in it: number, end and path.
-    lanes: Vec<(Lane, Vec<(u64, u64, Stack)>)>,
+    lanes: Vec<(Lane, Open)>,
     /// Lanes by the time from which on they are free.
     free: BinaryHeap<Reverse<(u64, usize)>>,
     /// The lane of a process.
@@ -207,8 +207,7 @@ impl Places {
         let within = self.of.get(&process.parent).copied().filter(|&at| {
             self.lanes.get_mut(at).is_some_and(|(_, open)| {
                 while open.pop_if(|(_, end, _)| *end <= process.forked).is_some() {}
-                open.len() < DEEPEST
-                    && open.last().is_some_and(|&(pid, end, _)| pid == process.parent && until <= end)
+                open.len() < DEEPEST && open.last().is_some_and(|&(pid, end, _)| pid == process.parent && until <= end)
             })
         });
         let at = within.unwrap_or_else(|| self.free_lane(process, until, label, is_rc));
@@ -221,7 +220,10 @@ impl Places {
     }
 
     fn free_lane(&mut self, process: &Process, until: u64, label: &str, is_rc: bool) -> usize {
+        // What never ends has a lane of its own; others share theirs.
+        let is_passing = process.exited != 0 && !is_rc;
         if let Some(&Reverse((free, at))) = self.free.peek()
+            && is_passing
             && free <= process.forked
         {
             self.free.pop();
@@ -234,8 +236,8 @@ impl Places {
         let at = self.lanes.len();
         let lane = Lane {
             kind: if is_rc { LaneKind::Rc } else { LaneKind::Daemon },
-            id: process.pid.to_string(),
-            name: label.split_once(' ').map_or(label, |(_, name)| name).to_owned(),
+            id: if is_passing { String::new() } else { process.pid.to_string() },
+            name: if is_passing { "beside /etc/rc".to_owned() } else { bare_name(label).to_owned() },
             root: Stack::EMPTY,
             start: process.forked,
             end: until,
@@ -243,7 +245,7 @@ impl Places {
             marks: Vec::new(),
         };
         self.lanes.push((lane, Vec::new()));
-        if !is_rc {
+        if is_passing {
             self.free.push(Reverse((until, at)));
         }
         at

@@ -28,7 +28,8 @@ impl Timeline {
         }
         if selection.since.is_some() || selection.until.is_some() {
             let since = self.start.saturating_add(selection.since.unwrap_or(0)).min(self.end);
-            let until = selection.until.map_or(self.end, |until| self.start.saturating_add(until).min(self.end)).max(since);
+            let until =
+                selection.until.map_or(self.end, |until| self.start.saturating_add(until).min(self.end)).max(since);
             (self.start, self.end) = (since, until);
             cut_times(&mut self.path, since, until);
             cut_times(&mut self.beside, since, until);

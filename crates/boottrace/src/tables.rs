@@ -49,7 +49,8 @@ pub(crate) fn lanes(
 fn check(table: &Table, kind: TableKind, faults: &mut Faults) {
     let name = kind.name();
     if table.events.len() >= kind.full() {
-        let lost = if kind == TableKind::Run { "the oldest events were overwritten" } else { "later events were dropped" };
+        let lost =
+            if kind == TableKind::Run { "the oldest events were overwritten" } else { "later events were dropped" };
         faults.incomplete(format!("the {name} table is full ({} events): {lost}", table.events.len()));
     }
     let times = || table.events.iter().map(|event| event.msecs);

@@ -112,9 +112,9 @@ fn loader_end(records: &[Record]) -> Option<u64> {
 /// Gives a thread its kind and a name that tells what it is.
 fn finish(lane: &mut Lane, names: &Names, stacks: &Stacks) {
     let is_outermost = |function: &str| {
-        lane.spans.iter().any(|span| {
-            span.depth == 0 && stacks.name(span.stack).is_some_and(|name| names.text(name) == function)
-        })
+        lane.spans
+            .iter()
+            .any(|span| span.depth == 0 && stacks.name(span.stack).is_some_and(|name| names.text(name) == function))
     };
     if lane.kind == LaneKind::Loader {
         lane.name = "loader".to_owned();

@@ -201,7 +201,8 @@ impl Timeline {
 impl Lane {
     /// What the lane did at each time, from its first time to its last.
     pub fn segments(&self) -> Vec<Segment> {
-        let mut sweep = Sweep { segments: Vec::with_capacity(self.spans.len() * 2 + 1), at: self.start, open: Vec::new() };
+        let mut sweep =
+            Sweep { segments: Vec::with_capacity(self.spans.len() * 2 + 1), at: self.start, open: Vec::new() };
         for span in &self.spans {
             sweep.until(span.start, self.root);
             sweep.open.push(span);

@@ -157,9 +157,9 @@ impl Table {
                             .sum();
                         if let Some(row) = self.rows.get_mut(at) {
                             row.calls += 1;
-                            row.total += time;
-                            row.own += time;
-                            row.on_path += on_path;
+                            row.total = row.total.saturating_add(time);
+                            row.own = row.own.saturating_add(time);
+                            row.on_path = row.on_path.saturating_add(on_path);
                         }
                     }
                     _ => {}
@@ -190,7 +190,7 @@ impl Table {
             }
             for row in rows {
                 if let Some(row) = self.rows.get_mut(row) {
-                    row.on_path += time;
+                    row.on_path = row.on_path.saturating_add(time);
                 }
             }
         }
@@ -210,7 +210,9 @@ impl Table {
                 Some((name.split(' ').next().unwrap_or(name).to_owned(), None))
             }
             By::Function => Some((name.to_owned(), None)),
-            By::Driver if frame == FrameKind::Driver => name.split_once(' ').map(|(_, driver)| (driver.to_owned(), None)),
+            By::Driver if frame == FrameKind::Driver => {
+                name.split_once(' ').map(|(_, driver)| (driver.to_owned(), None))
+            }
             By::Rc if frame == FrameKind::Rc => Some((name.to_owned(), None)),
             By::Wait if frame == FrameKind::Wait => {
                 let caller = timeline.stacks.parent(stack);

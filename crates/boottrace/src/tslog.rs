@@ -194,13 +194,20 @@ fn occurrences(bytes: &[u8]) -> impl Iterator<Item = usize> + '_ {
     memchr::memmem::find_iter(bytes, b"0x")
 }
 
-/// Whether a line that is no record has the look of a part of one: an address at the start, or a number and a type.
+/// Whether a line that is no record has the look of a part of one: an address at the start, an address and a number, or
+/// a number and a type.
 fn looks_cut(bytes: &[u8]) -> bool {
-    if let Some(rest) = bytes.strip_prefix(b"0x") {
+    occurrences(bytes).any(|start| {
+        let rest = &bytes[start + 2..];
         let digits = rest.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
-        return digits > 0 && rest.get(digits).is_none_or(|&byte| byte == b' ');
-    }
-    [&b" ENTER "[..], b" EXIT ", b" THREAD ", b" EVENT "].iter().any(|kind| {
+        let Some(rest) = rest.get(digits..).filter(|_| digits > 0) else { return false };
+        let time = rest.strip_prefix(b" ").and_then(number);
+        let is_begun = time.is_some_and(|(_, rest)| {
+            let kind = bare(rest);
+            [&b"ENTER"[..], b"EXIT", b"THREAD", b"EVENT"].iter().any(|known| known.starts_with(kind))
+        });
+        is_begun || (start == 0 && (rest.is_empty() || rest.starts_with(b" ")))
+    }) || [&b" ENTER "[..], b" EXIT ", b" THREAD ", b" EVENT "].iter().any(|kind| {
         memchr::memmem::find(bytes, kind).is_some_and(|at| at > 0 && bytes[..at].iter().all(u8::is_ascii_hexdigit))
     })
 }
@@ -238,7 +245,8 @@ mod tests {
 
     #[test]
     fn parts_of_records_are_told_and_not_used() {
-        let cut = ["0x1", "0x1 5", "0x1 5 ENT", "0x1 5 ENTER", "5 ENTER a", "fff0 5x", "0x1 99999999999999999999 ENTER a"];
+        let cut =
+            ["0x1", "0x1 5", "0x1 5 ENT", "0x1 5 ENTER", "5 ENTER a", "fff0 5x", "0x1 99999999999999999999 ENTER a"];
         let (records, faults) = read(&cut);
         assert!(records.is_empty());
         assert_eq!(faults.count(FaultKind::HalfLine), 6);

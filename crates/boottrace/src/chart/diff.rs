@@ -102,7 +102,13 @@ impl Diff {
     fn label(&self, path: &PathDiff) -> Label {
         let more = change(path.base, path.new);
         let part = more.unsigned_abs() as f64 / path.base.median.max(path.new.median).max(1) as f64;
-        let degree = if part >= 0.5 { 3 } else if part >= 0.1 { 2 } else { 1 };
+        let degree = if part >= 0.5 {
+            3
+        } else if part >= 0.1 {
+            2
+        } else {
+            1
+        };
         let class = match (path.differs, more > 0) {
             (false, _) => "n".to_owned(),
             (true, true) => format!("s{degree}"),

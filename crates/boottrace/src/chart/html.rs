@@ -77,7 +77,10 @@ impl Page {
             self.write_calls(&self.waits, out)?;
         }
         if !self.chain.is_empty() {
-            writeln!(out, "<h3>The longest chain</h3><table><tr><th>total</th><th>self</th><th>share</th><th class=\"name\">name</th></tr>")?;
+            writeln!(
+                out,
+                "<h3>The longest chain</h3><table><tr><th>total</th><th>self</th><th>share</th><th class=\"name\">name</th></tr>"
+            )?;
             for (depth, link) in self.chain.iter().enumerate() {
                 writeln!(
                     out,
@@ -92,7 +95,10 @@ impl Page {
             writeln!(out, "</table>")?;
         }
         if !self.steps.is_empty() {
-            writeln!(out, "<h3>The critical path</h3><table><tr><th>at</th><th>takes</th><th>share</th><th class=\"name\">what</th></tr>")?;
+            writeln!(
+                out,
+                "<h3>The critical path</h3><table><tr><th>at</th><th>takes</th><th>share</th><th class=\"name\">what</th></tr>"
+            )?;
             for step in &self.steps {
                 writeln!(
                     out,
@@ -114,7 +120,8 @@ impl Page {
             "<table><tr><th>self</th><th>total</th><th>on the way</th><th>calls</th><th class=\"name\">name</th></tr>"
         )?;
         for row in calls {
-            let within = row.within.as_ref().map_or_else(String::new, |within| format!(" <i>in {}</i>", escaped(within)));
+            let within =
+                row.within.as_ref().map_or_else(String::new, |within| format!(" <i>in {}</i>", escaped(within)));
             writeln!(
                 out,
                 "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td class=\"name\"><a>{}</a>{within}</td></tr>",

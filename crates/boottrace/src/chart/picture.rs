@@ -144,7 +144,8 @@ fn class(kind: FrameKind, name: &str) -> String {
     match kind {
         FrameKind::Function => {
             let function = name.split(' ').next().unwrap_or(name);
-            let hash = function.bytes().fold(0x811c_9dc5u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+            let hash =
+                function.bytes().fold(0x811c_9dc5u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
             format!("k{}", (hash >> 8) % SHADES)
         }
         FrameKind::Driver => "d".to_owned(),
@@ -158,9 +159,11 @@ fn class(kind: FrameKind, name: &str) -> String {
 fn draw(timeline: &Timeline, lane: &Lane, labels: &mut Labels) -> DrawnLane {
     let boxes = lane.spans.iter().map(|span| drawn(timeline, lane.kind, span, labels)).collect();
     let marks = lane.marks.iter();
-    let marks = marks.map(|mark| (mark.time - timeline.start.min(mark.time), labels.mark(timeline, mark.kind, mark.name)));
+    let marks =
+        marks.map(|mark| (mark.time - timeline.start.min(mark.time), labels.mark(timeline, mark.kind, mark.name)));
     let marks = marks.collect();
-    let subtitle = if lane.id == lane.name { lane.kind.id().to_owned() } else { format!("{} {}", lane.kind.id(), lane.id) };
+    let subtitle =
+        if lane.id == lane.name { lane.kind.id().to_owned() } else { format!("{} {}", lane.kind.id(), lane.id) };
     finish(lane.name.clone(), subtitle, boxes, marks)
 }
 

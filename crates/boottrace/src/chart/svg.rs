@@ -162,7 +162,12 @@ fn time_label(time: f64, step: f64, in_seconds: bool) -> String {
 fn write_lane(section: &Section, lane: &DrawnLane, per_unit: f64, top: f64, out: &mut dyn Write) -> io::Result<()> {
     let x = LEFT - 8.0;
     writeln!(out, "<text class=\"lane\" x=\"{x}\" y=\"{:.2}\">{}</text>", top + 12.0, escaped(&cut(&lane.title, 25)))?;
-    writeln!(out, "<text class=\"sub\" x=\"{x}\" y=\"{:.2}\">{}</text>", top + 24.0, escaped(&cut(&lane.subtitle, 31)))?;
+    writeln!(
+        out,
+        "<text class=\"sub\" x=\"{x}\" y=\"{:.2}\">{}</text>",
+        top + 24.0,
+        escaped(&cut(&lane.subtitle, 31))
+    )?;
     let clock = section.clock();
     let mut rows: Vec<Vec<Drawn>> = vec![Vec::new(); usize::from(lane.rows)];
     for drawn in &lane.boxes {

@@ -94,14 +94,17 @@ impl Compare {
         let diff = Diff::new(&base, &new).map_err(|error| Failure::Usage(error.to_string()))?;
         let limit = self.limit(&diff)?;
         let failed = limit.is_some_and(|limit| diff.is_slower_by(limit));
-        let names = |side: &[(String, boottrace::Timeline)]| side.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
+        let names =
+            |side: &[(String, boottrace::Timeline)]| side.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
         let (base, new) = (names(&base), names(&new));
         if let Some((sheet, path)) = sheet.zip(self.output.as_ref()) {
             let title = format!("{} -> {}", base.join(", "), new.join(", "));
             let is_page = picture::is_page(path);
-            sheet.write(|out: &mut dyn Write| {
-                if is_page { diff.write_html(&title, out) } else { diff.write_svg(&title, out) }
-            })?;
+            sheet.write(
+                |out: &mut dyn Write| {
+                    if is_page { diff.write_html(&title, out) } else { diff.write_svg(&title, out) }
+                },
+            )?;
         }
         let to_stdout = self.output.as_ref().is_some_and(|path| path.as_os_str() == "-");
         let report = Report::new(&diff, base, new, limit, failed);
@@ -126,9 +129,9 @@ impl Compare {
             source: String::new(),
         };
         match self.fail_over {
-            Some(Moment::Units(_)) if diff.unit == DiffUnit::Nanos => {
-                Err(Failure::Usage("a limit in ticks is only for logs whose clock is not known: give a time or %".to_owned()))
-            }
+            Some(Moment::Units(_)) if diff.unit == DiffUnit::Nanos => Err(Failure::Usage(
+                "a limit in ticks is only for logs whose clock is not known: give a time or %".to_owned(),
+            )),
             limit => limit.map(|limit| limit.units(&clock, diff.base.median)).transpose(),
         }
     }
@@ -153,7 +156,10 @@ impl Compare {
         }
         let changes = diff.changes();
         if !changes.is_empty() {
-            text.push_str(&format!("\n  {:>12} {:>12} {:>12}  {}\n", "CHANGE", "BASE", "NEW", "CALL PATH (time in itself)"));
+            text.push_str(&format!(
+                "\n  {:>12} {:>12} {:>12}  {}\n",
+                "CHANGE", "BASE", "NEW", "CALL PATH (time in itself)"
+            ));
         }
         for path in changes.iter().take(self.lines) {
             text.push_str(&format!(

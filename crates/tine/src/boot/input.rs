@@ -60,7 +60,9 @@ impl Wanted {
         let at = match (number, count) {
             (None, 1) => 0,
             (None, _) => {
-                return Err(Failure::Usage(format!("these are the traces of {count} boots: choose one with --boot 1 to {count}")));
+                return Err(Failure::Usage(format!(
+                    "these are the traces of {count} boots: choose one with --boot 1 to {count}"
+                )));
             }
             (Some(number), _) if number >= 1 && number <= count => number - 1,
             (Some(number), _) => {
@@ -82,7 +84,11 @@ impl Wanted {
         };
         boot.timeline = boot.timeline.select(&selection);
         if !self.thread.is_empty() && boot.timeline.lanes.is_empty() {
-            return Err(Failure::Work(format!("{}: no thread has '{}' in its name", boot.name, self.thread.join("' or '"))));
+            return Err(Failure::Work(format!(
+                "{}: no thread has '{}' in its name",
+                boot.name,
+                self.thread.join("' or '")
+            )));
         }
         Ok(boot)
     }

@@ -39,7 +39,8 @@ impl Picture {
 }
 
 pub(crate) fn is_page(path: &std::path::Path) -> bool {
-    path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("html") || extension.eq_ignore_ascii_case("htm"))
+    path.extension()
+        .is_some_and(|extension| extension.eq_ignore_ascii_case("html") || extension.eq_ignore_ascii_case("htm"))
 }
 
 pub(crate) fn begin(path: &std::path::Path, force: bool) -> Result<Sheet, Failure> {

@@ -139,7 +139,8 @@ impl Top {
 impl Report {
     fn new(log: String, timeline: &Timeline, by: By) -> Report {
         let whole = timeline.whole();
-        let rows = |by: By| timeline.top(by.library()).into_iter().map(|calls| Row::new(calls, timeline, whole)).collect();
+        let rows =
+            |by: By| timeline.top(by.library()).into_iter().map(|calls| Row::new(calls, timeline, whole)).collect();
         Report {
             log,
             sources: timeline.sources.clone(),
@@ -221,7 +222,13 @@ fn chain(links: &[Link], show: &dyn Fn(u64) -> String) -> String {
         .iter()
         .enumerate()
         .map(|(depth, link)| {
-            format!("  {:>12} {:>7}  {}{}\n", show(link.total), percent(link.share), " ".repeat(depth.min(40)), link.name)
+            format!(
+                "  {:>12} {:>7}  {}{}\n",
+                show(link.total),
+                percent(link.share),
+                " ".repeat(depth.min(40)),
+                link.name
+            )
         })
         .collect()
 }
