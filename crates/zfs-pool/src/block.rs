@@ -167,6 +167,18 @@ impl Pool {
     }
 
     pub(crate) fn verify_block_with(&self, pointer: &BlockPointer, access: &Access) -> Result<Vec<BadCopy>, Error> {
+        self.verify(pointer, access, false)
+    }
+
+    /// The same, for a block whose contents are wanted soon: they are kept in the cache.
+    ///
+    /// # Errors
+    /// As [`Pool::verify_block`].
+    pub(crate) fn verify_and_keep(&self, pointer: &BlockPointer, access: &Access) -> Result<Vec<BadCopy>, Error> {
+        self.verify(pointer, access, self.cache().get(access.id(), pointer).is_none())
+    }
+
+    fn verify(&self, pointer: &BlockPointer, access: &Access, keep: bool) -> Result<Vec<BadCopy>, Error> {
         let size = checked_sizes(pointer)?.0;
         if pointer.kind() != Kind::Data {
             return self.read_block(pointer).map(|_| Vec::new());
@@ -183,14 +195,18 @@ impl Pool {
                 return Ok(bad);
             }
             access.decrypt(pointer, stored)?;
-            let contents = if pointer.compression() == Function::Off.number() && stored.len() == size {
-                &stored[..]
-            } else {
+            let is_plain = pointer.compression() == Function::Off.number() && stored.len() == size;
+            if !is_plain {
                 block.resize(size, 0);
                 decompress_into(pointer, stored, block)?;
-                &block[..]
-            };
-            crypt::verify_pointers(pointer, contents)?;
+            }
+            let contents = if is_plain { stored } else { block };
+            if self.verifies() {
+                crypt::verify_pointers(pointer, contents)?;
+            }
+            if keep {
+                self.cache().put(access.id(), pointer, &Arc::from(contents.as_slice()));
+            }
             Ok(bad)
         })
     }
@@ -204,6 +220,7 @@ impl Pool {
 
     /// The block as [`Pool::read_block_with`] gives it, from the cache if it is there.
     pub(crate) fn block(&self, pointer: &BlockPointer, access: &Access) -> Result<Arc<[u8]>, Error> {
+        access.permits(pointer)?;
         if let Some(block) = self.cache().get(access.id(), pointer) {
             return Ok(block);
         }
@@ -249,7 +266,7 @@ impl Pool {
             return self.read_gang(pointer, dva, effort, headers, stored);
         }
         let size = pointer.physical_size();
-        self.read_map(pointer, dva, size, effort, stored, &mut |stored| self.verify(pointer, stored))
+        self.read_map(pointer, dva, size, effort, stored, &mut |stored| self.verify_stored(pointer, stored))
     }
 
     /// Makes `stored` the `size` bytes at `dva` that `check` accepts.
@@ -282,7 +299,7 @@ impl Pool {
     }
 
     /// Checks stored bytes against the checksum of a pointer.
-    fn verify(&self, pointer: &BlockPointer, stored: &[u8]) -> Result<(), String> {
+    fn verify_stored(&self, pointer: &BlockPointer, stored: &[u8]) -> Result<(), String> {
         if !self.verifies() {
             return Ok(());
         }
@@ -360,7 +377,7 @@ impl Pool {
             whole.append(stored);
         }
         *stored = whole;
-        self.verify(pointer, stored).map_err(|fault| vec![BadCopy::new(dva, fault)])
+        self.verify_stored(pointer, stored).map_err(|fault| vec![BadCopy::new(dva, fault)])
     }
 
     /// Adds what differs from the `stored` bytes in a copy of a block, on any

@@ -22,6 +22,8 @@ pub mod capacity;
 pub mod check;
 mod crypt;
 #[cfg(test)]
+mod crypt_tests;
+#[cfg(test)]
 mod damage_tests;
 mod dataset;
 mod device;
@@ -38,6 +40,7 @@ mod pool;
 pub mod props;
 pub mod space;
 mod spacemap;
+mod spill;
 #[cfg(test)]
 #[path = "../tests/support/mod.rs"]
 mod support;

@@ -14,6 +14,7 @@ mod items;
 mod keys;
 mod list;
 mod ls;
+mod mount;
 mod mounts;
 mod open;
 mod out;
@@ -26,7 +27,7 @@ mod tar;
 mod target;
 mod tree;
 mod vdevs;
-mod verify;
+pub(crate) mod verify;
 mod walk;
 
 use clap::Subcommand;
@@ -50,6 +51,7 @@ pub(crate) enum Command {
     Diff(diff::Diff),
     Extract(extract::Extract),
     Tar(tar::Tar),
+    Mount(mount::Mount),
     Inspect(inspect::Inspect),
     Verify(verify::Verify),
 }
@@ -68,6 +70,7 @@ pub(crate) fn run(command: Command) -> Result<(), Failure> {
         Command::Diff(diff) => diff.run(),
         Command::Extract(extract) => extract.run(),
         Command::Tar(tar) => tar.run(),
+        Command::Mount(mount) => mount.run(),
         Command::Inspect(inspect) => inspect.run(),
         Command::Verify(verify) => verify.run(),
     }

@@ -24,7 +24,7 @@ pub(crate) struct Opening {
     #[arg(long, value_name = "N", global = true)]
     txg: Option<u64>,
     /// Open the pool as it was when its checkpoint was made
-    #[arg(long)]
+    #[arg(long, global = true)]
     checkpoint: bool,
     #[command(flatten)]
     keys: KeyFiles,
@@ -70,36 +70,13 @@ impl Opening {
                 self.search(&mut discovery)?;
                 choose(name, &discovery, &self.places)?
             }
-            PoolRef::Only => {
-                let mut pools = self.discover()?.pools();
-                let only = pools.pop().ok_or_else(|| Failure::Work("no pool was found".to_owned()))?;
-                if !pools.is_empty() {
-                    pools.push(only);
-                    return Err(Failure::Usage(format!(
-                        "there are several pools: {}; name one of them",
-                        descriptions(&pools)
-                    )));
-                }
-                only
-            }
             PoolRef::Device(path) => self.pool_on(path, &mut discovery)?,
+            PoolRef::Only => {
+                discovery = self.discover()?;
+                only(&discovery)?
+            }
         };
         Ok(Located { pool: found, auxiliary: discovery.auxiliary().cloned().collect() })
-    }
-
-    /// The devices of a pool, whether it can be opened or not. One that is named by its path need not even belong to
-    /// a pool.
-    pub(crate) fn devices(&self, pool: &PoolRef) -> Result<Vec<Device>, Failure> {
-        let PoolRef::Device(path) = pool else { return Ok(self.locate(pool)?.devices()) };
-        let mut discovery = Discovery::default();
-        discovery.search(path)?;
-        let found: Vec<Device> = discovery
-            .pools()
-            .iter()
-            .flat_map(|pool| pool.members.iter().map(|labels| labels.device.clone()))
-            .chain(discovery.auxiliary().map(|labels| labels.device.clone()))
-            .collect();
-        if found.is_empty() { Ok(vec![Device::open(path)?]) } else { Ok(found) }
     }
 
     /// Looks at all places that were given.
@@ -112,6 +89,17 @@ impl Opening {
         let mut discovery = Discovery::default();
         self.search(&mut discovery)?;
         Ok(discovery)
+    }
+
+    /// The devices of a pool, whether it can be opened or not. One that is named by its path need not even belong to
+    /// a pool.
+    pub(super) fn devices(&self, pool: &PoolRef) -> Result<Vec<Device>, Failure> {
+        let PoolRef::Device(path) = pool else { return Ok(self.locate(pool)?.devices()) };
+        let mut discovery = Discovery::default();
+        discovery.search(path)?;
+        let members = discovery.pools().into_iter().flat_map(|pool| pool.members);
+        let found: Vec<_> = members.chain(discovery.auxiliary().cloned()).map(|labels| labels.device).collect();
+        if found.is_empty() { Ok(vec![Device::open(path)?]) } else { Ok(found) }
     }
 
     fn search(&self, discovery: &mut Discovery) -> Result<(), Failure> {
@@ -180,6 +168,19 @@ fn choose(name: &str, discovery: &Discovery, places: &[PathBuf]) -> Result<Found
             )))
         }
         None => Err(Failure::Work(not_found(name, &others, discovery, places))),
+    }
+}
+
+/// The pool that was found, if it is the only one.
+fn only(discovery: &Discovery) -> Result<FoundPool, Failure> {
+    let mut pools = discovery.pools();
+    match pools.pop() {
+        Some(pool) if pools.is_empty() => Ok(pool),
+        Some(pool) => {
+            pools.push(pool);
+            Err(Failure::Usage(format!("there are several pools: {}; name one of them", descriptions(&pools))))
+        }
+        None => Err(Failure::Work("no pool was found".to_owned())),
     }
 }
 
