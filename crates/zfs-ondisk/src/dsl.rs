@@ -16,10 +16,10 @@ pub const DIR_FLAG_USED_BREAKDOWN: u64 = 1 << 0;
 pub const DATASET_FLAG_INCONSISTENT: u64 = 1 << 0;
 /// It cannot be promoted (`DS_FLAG_NOPROMOTE`).
 pub const DATASET_FLAG_NOPROMOTE: u64 = 1 << 1;
-/// It is destroyed once nothing holds it any more (`DS_FLAG_DEFER_DESTROY`).
-pub const DATASET_FLAG_DEFER_DESTROY: u64 = 1 << 3;
 /// [`Dataset::unique_bytes`] of a head is exact.
 pub const DATASET_FLAG_UNIQUE_ACCURATE: u64 = 1 << 2;
+/// It is destroyed once nothing holds it any more (`DS_FLAG_DEFER_DESTROY`).
+pub const DATASET_FLAG_DEFER_DESTROY: u64 = 1 << 3;
 /// Names are looked up without regard to case.
 pub const DATASET_FLAG_CASE_INSENSITIVE: u64 = 1 << 16;
 

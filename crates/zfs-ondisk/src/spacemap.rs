@@ -159,16 +159,6 @@ impl Header {
     }
 }
 
-/// The histogram in the bonus buffer of a space map, if it has one: free regions by the
-/// binary logarithm of their length in units.
-pub fn histogram(bonus: &View<'_>) -> Option<[u64; HISTOGRAM_SIZE]> {
-    let mut buckets = [0; HISTOGRAM_SIZE];
-    for (index, bucket) in buckets.iter_mut().enumerate() {
-        *bucket = bonus.u64(64 + index * 8).ok()?;
-    }
-    Some(buckets)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

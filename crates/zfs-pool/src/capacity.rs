@@ -460,7 +460,7 @@ impl Cloned {
 }
 
 /// `whole` in hundredths of `part`; 100 if there is none.
-pub(crate) fn ratio(whole: u64, part: u64) -> u64 {
+pub fn ratio(whole: u64, part: u64) -> u64 {
     let hundredths = (u128::from(whole) * 100).checked_div(u128::from(part));
     hundredths.map_or(100, |ratio| u64::try_from(ratio).unwrap_or(u64::MAX))
 }

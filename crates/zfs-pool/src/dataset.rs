@@ -13,7 +13,7 @@ use crate::pool::{MOS, Pool};
 
 /// Datasets nested deeper than this are refused; OpenZFS allows 50
 /// (`zfs_max_dataset_nesting`), and 5 more levels for what it nests itself.
-pub(crate) const MAX_DEPTH: usize = 64;
+const MAX_DEPTH: usize = 64;
 
 /// A dataset or snapshot of a pool.
 #[derive(Clone, Debug)]
@@ -150,6 +150,14 @@ impl Pool {
             expected: "the root at its top",
         };
         Err(error.in_object(MOS, object))
+    }
+
+    /// The snapshots of a head, by age.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    pub fn snapshots(&self, head: &Dataset) -> Result<Vec<Dataset>, Error> {
+        head.snapshots(&self.mos()?)
     }
 
     fn head(

@@ -22,6 +22,8 @@ pub mod capacity;
 pub mod check;
 mod crypt;
 #[cfg(test)]
+mod crypt_tests;
+#[cfg(test)]
 mod damage_tests;
 mod dataset;
 mod device;
@@ -29,6 +31,8 @@ mod error;
 pub mod facts;
 pub mod features;
 pub mod fs;
+#[cfg(test)]
+mod gang_tests;
 mod history;
 mod label;
 mod object;
@@ -36,6 +40,7 @@ mod pool;
 pub mod props;
 pub mod space;
 mod spacemap;
+mod spill;
 #[cfg(test)]
 #[path = "../tests/support/mod.rs"]
 mod support;
@@ -54,6 +59,6 @@ pub use label::{LabelUberblock, Labels, PoolState};
 pub use object::{Object, ObjectSet, Objects};
 pub use pool::{OpenOptions, Pool};
 pub use spacemap::SpaceMap;
-pub use vdev::{Vdev, VdevKind, leaf_guids};
+pub use vdev::{DevicePlace, Draid, Indirect, Raidz, Vdev, VdevKind, leaf_guids};
 pub use walk::{Blocks, Visit, Walk};
 pub use zap::Zap;

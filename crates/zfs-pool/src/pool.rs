@@ -15,7 +15,7 @@ use crate::device::Device;
 use crate::error::Error;
 use crate::label::Labels;
 use crate::object::ObjectSet;
-use crate::vdev::{self, Vdev};
+use crate::vdev::{self, Members, Vdev};
 
 /// Object of the MOS that says where everything else is
 /// (`DMU_POOL_DIRECTORY_OBJECT`).
@@ -199,6 +199,11 @@ impl Pool {
         self.0.vdevs.get(&id)
     }
 
+    /// The top-level vdevs by number.
+    pub(crate) fn vdev_map(&self) -> &BTreeMap<u32, Vdev> {
+        &self.0.vdevs
+    }
+
     pub(crate) fn salt(&self) -> Option<&Salt> {
         self.0.salt.as_ref()
     }
@@ -311,11 +316,12 @@ impl Opening {
         }
         // A label knows the top-level vdev of its device only; the MOS knows
         // them all, and can be read with those that are known so far.
+        let members = Members { devices: &self.devices, reflow: uberblock.raidz_reflow_info };
         let inner = Inner {
             name: self.name.clone(),
             guid: self.guid,
             uberblock: uberblock.clone(),
-            vdevs: build_vdevs(self.known_vdevs(), &self.devices)?,
+            vdevs: build_vdevs(self.known_vdevs(), members)?,
             config: NvList::new(),
             labels: Vec::new(),
             warnings: Vec::new(),
@@ -336,11 +342,11 @@ impl Opening {
             });
         }
         let all = config.list("vdev_tree")?.lists("children")?;
-        Ok(Pool(Arc::new(Inner {
+        let pool = Pool(Arc::new(Inner {
             name: self.name.clone(),
             guid: self.guid,
             uberblock: uberblock.clone(),
-            vdevs: build_vdevs(all, &self.devices)?,
+            vdevs: build_vdevs(all, members)?,
             salt: read_salt(&mos)?,
             config,
             labels: self.labels.clone(),
@@ -348,7 +354,9 @@ impl Opening {
             cache: Cache::default(),
             keys: Keys::default(),
             verifies: self.verifies,
-        })))
+        }));
+        vdev::load_mappings(pool.vdev_map(), &pool.mos()?);
+        Ok(pool)
     }
 
     /// The top-level vdevs that the labels know, the newest label of each first.
@@ -435,12 +443,12 @@ fn newest_of_each(labels: Vec<Labels>, warnings: &mut Vec<String>) -> Vec<Labels
 
 fn build_vdevs<'a>(
     configs: impl IntoIterator<Item = &'a NvList>,
-    devices: &HashMap<u64, Device>,
+    members: Members<'_>,
 ) -> Result<BTreeMap<u32, Vdev>, Error> {
     let mut vdevs = BTreeMap::new();
     let mut seen = HashSet::new();
     for config in configs {
-        let vdev = Vdev::build(config, devices)?;
+        let vdev = Vdev::build(config, members)?;
         // Every device of a mirror has a label with the whole mirror.
         if !seen.insert(vdev.guid) && vdev.guid != 0 {
             continue;
@@ -450,7 +458,8 @@ fn build_vdevs<'a>(
             found: vdev.id.to_string(),
             expected: "at most 32 bits",
         })?;
-        vdevs.insert(id, vdev);
+        // An older label may know another vdev of that number.
+        vdevs.entry(id).or_insert(vdev);
     }
     Ok(vdevs)
 }

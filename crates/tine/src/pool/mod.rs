@@ -8,8 +8,11 @@ mod discover;
 mod du;
 mod extract;
 mod find;
+mod get;
 mod inspect;
+mod items;
 mod keys;
+mod list;
 mod ls;
 mod mount;
 mod mounts;
@@ -18,10 +21,13 @@ mod out;
 mod place;
 mod source;
 mod stat;
+mod status;
+mod table;
 mod tar;
 mod target;
 mod tree;
-mod verify;
+mod vdevs;
+pub(crate) mod verify;
 mod walk;
 
 use clap::Subcommand;
@@ -33,6 +39,9 @@ pub(crate) use find::with_long_options;
 /// Look into ZFS pools and verify them, without a kernel that knows ZFS and without writing a byte
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    Status(status::Status),
+    List(list::List),
+    Get(get::Get),
     Ls(ls::Ls),
     Stat(stat::Stat),
     Cat(cat::Cat),
@@ -49,6 +58,9 @@ pub(crate) enum Command {
 
 pub(crate) fn run(command: Command) -> Result<(), Failure> {
     match command {
+        Command::Status(status) => status.run(),
+        Command::List(list) => list.run(),
+        Command::Get(get) => get.run(),
         Command::Ls(ls) => ls.run(),
         Command::Stat(stat) => stat.run(),
         Command::Cat(cat) => cat.run(),

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use zfs_ondisk::nvlist::NvList;
 use zfs_pool::{Device, Error, Labels, OpenOptions, Pool, PoolState};
 
 use super::discover::{Discovery, FoundPool};
@@ -49,6 +50,11 @@ impl Opening {
     /// Opens a pool that was located.
     pub(super) fn open_located(&self, located: &Located) -> Result<Pool, Error> {
         Pool::open_with(located.devices(), &OpenOptions { txg: self.txg, checkpoint: self.checkpoint })
+    }
+
+    /// Opens a pool that was located, as it was at the end of a transaction group.
+    pub(super) fn open_located_at(&self, located: &Located, txg: u64) -> Result<Pool, Error> {
+        Pool::open_with(located.devices(), &OpenOptions { txg: Some(txg), ..OpenOptions::default() })
     }
 
     /// Finds the devices of a pool.
@@ -135,9 +141,11 @@ impl Located {
         self.pool.members.iter().map(|labels| labels.device.clone()).collect()
     }
 
-    /// The spare or cache with a GUID, if it was found.
-    pub(super) fn auxiliary(&self, guid: u64) -> Option<&Labels> {
-        self.auxiliary.iter().find(|labels| labels.guid() == Some(guid))
+    /// The labels of a spare or cache, if it was found. A spare in use is a member of the pool.
+    pub(super) fn auxiliary_of(&self, config: &NvList) -> Vec<Labels> {
+        let guid = config.u64("guid").ok();
+        let found = self.auxiliary.iter().chain(&self.pool.members).filter(|labels| labels.guid() == guid);
+        found.cloned().collect()
     }
 }
 
