@@ -12,6 +12,7 @@ use zfs_ondisk::checksum::{Checksum, Digest};
 use zfs_ondisk::compress::{Decompressor, Function};
 use zfs_ondisk::object::ObjectType;
 
+use crate::crypt::{self, Access};
 use crate::error::Error;
 use crate::pool::Pool;
 use crate::vdev::{self, DevicePlace, Fault, Map};
@@ -100,8 +101,13 @@ impl Pool {
     /// for a hole. The first copy whose checksum holds is taken.
     ///
     /// # Errors
-    /// If the pointer cannot be, no copy holds, or the block is encrypted.
+    /// If the pointer cannot be, no copy holds, or the block is encrypted: such a
+    /// one is read [through its object set](crate::ObjectSet::read_block).
     pub fn read_block(&self, pointer: &BlockPointer) -> Result<Vec<u8>, Error> {
+        self.read_block_with(pointer, &Access::Plain)
+    }
+
+    pub(crate) fn read_block_with(&self, pointer: &BlockPointer, access: &Access) -> Result<Vec<u8>, Error> {
         let size = checked_sizes(pointer)?.0;
         match pointer.kind() {
             Kind::Hole | Kind::Redacted => return Ok(vec![0; size]),
@@ -113,14 +119,44 @@ impl Pool {
                 })?;
                 return decompress(pointer, &payload, size);
             }
-            Kind::Data if pointer.is_encrypted() => return Err(Error::Encrypted(Box::new(*pointer))),
-            Kind::Data => {}
+            Kind::Data => access.permits(pointer)?,
         }
-        let stored = self.read_stored(pointer)?;
-        match pointer.compression() {
-            n if n == Function::Off.number() && stored.len() == size => Ok(stored),
-            _ => decompress(pointer, &stored, size),
+        self.contents(pointer, self.read_stored(pointer)?, access)
+    }
+
+    /// The contents of a block from what is stored of it: decrypted and
+    /// decompressed, the MAC verified as far as there is a key.
+    pub(crate) fn contents(
+        &self,
+        pointer: &BlockPointer,
+        mut stored: Vec<u8>,
+        access: &Access,
+    ) -> Result<Vec<u8>, Error> {
+        let mut block = Vec::new();
+        let is_plain = self.unpack(pointer, &mut stored, &mut block, access)?;
+        Ok(if is_plain { stored } else { block })
+    }
+
+    /// Decrypts what is `stored` of a block where it is; what is then compressed is
+    /// decompressed into `block`. Gives whether it is not.
+    fn unpack(
+        &self,
+        pointer: &BlockPointer,
+        stored: &mut [u8],
+        block: &mut Vec<u8>,
+        access: &Access,
+    ) -> Result<bool, Error> {
+        access.decrypt(pointer, stored)?;
+        let size = checked_sizes(pointer)?.0;
+        let is_plain = pointer.compression() == Function::Off.number() && stored.len() == size;
+        if !is_plain {
+            block.resize(size, 0);
+            decompress_into(pointer, stored, block)?;
         }
+        if self.verifies() {
+            crypt::verify_pointers(pointer, if is_plain { stored } else { block })?;
+        }
+        Ok(is_plain)
     }
 
     /// The bytes of a block as they are stored, [`BlockPointer::physical_size`]
@@ -142,7 +178,11 @@ impl Pool {
     /// If the pointer cannot be, no copy holds, or what it holds cannot be
     /// decompressed.
     pub fn verify_block(&self, pointer: &BlockPointer) -> Result<Vec<BadCopy>, Error> {
-        let size = checked_sizes(pointer)?.0;
+        self.verify_block_with(pointer, &Access::Plain)
+    }
+
+    pub(crate) fn verify_block_with(&self, pointer: &BlockPointer, access: &Access) -> Result<Vec<BadCopy>, Error> {
+        checked_sizes(pointer)?;
         if pointer.kind() != Kind::Data {
             return self.read_block(pointer).map(|_| Vec::new());
         }
@@ -153,10 +193,8 @@ impl Pool {
             for (index, dva) in pointer.dvas().enumerate() {
                 self.compare_copy(pointer, dva, stored, first == Some(index), headers, &mut bad);
             }
-            let is_plain = pointer.compression() == Function::Off.number() && stored.len() == size;
-            if !pointer.is_encrypted() && !is_plain {
-                block.resize(size, 0);
-                decompress_into(pointer, stored, block)?;
+            if access.permits(pointer).is_ok() {
+                self.unpack(pointer, stored, block, access)?;
             }
             Ok(bad)
         })
@@ -169,13 +207,13 @@ impl Pool {
         pointer.dvas().map(used).fold(0, u64::wrapping_add)
     }
 
-    /// The block as [`Pool::read_block`] gives it, from the cache if it is there.
-    pub(crate) fn block(&self, pointer: &BlockPointer) -> Result<Arc<[u8]>, Error> {
-        if let Some(block) = self.cache().get(pointer) {
+    /// The block as [`Pool::read_block_with`] gives it, from the cache if it is there.
+    pub(crate) fn block(&self, pointer: &BlockPointer, access: &Access) -> Result<Arc<[u8]>, Error> {
+        if let Some(block) = self.cache().get(access.id(), pointer) {
             return Ok(block);
         }
-        let block: Arc<[u8]> = self.read_block(pointer)?.into();
-        self.cache().put(pointer, &block);
+        let block: Arc<[u8]> = self.read_block_with(pointer, access)?.into();
+        self.cache().put(access.id(), pointer, &block);
         Ok(block)
     }
 
@@ -259,6 +297,7 @@ impl Pool {
         let place = match function {
             Checksum::Off | Checksum::NoParity => return Ok(()),
             Checksum::Zilog => Verifier::Zilog(pointer.digest()),
+            Checksum::Zilog2 if pointer.uses_crypt() => Verifier::EncryptedZilog2(pointer.digest()),
             Checksum::Zilog2 => Verifier::Zilog2(pointer.digest()),
             Checksum::Label | Checksum::GangHeader => {
                 return Err(format!("checksum function '{function}' is not for blocks"));
@@ -317,7 +356,8 @@ impl Pool {
         let mut whole = Vec::with_capacity(pointer.physical_size());
         for part in parts {
             let mut bad = Vec::new();
-            let mut read = |dva| self.read_copy(&part, dva, effort, headers, stored).map_err(|faults| bad.extend(faults));
+            let mut read =
+                |dva| self.read_copy(&part, dva, effort, headers, stored).map_err(|faults| bad.extend(faults));
             if !part.dvas().any(|dva| read(dva).is_ok()) {
                 bad.truncate(MOST_FAULTS);
                 return Err(bad);

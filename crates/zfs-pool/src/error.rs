@@ -8,6 +8,7 @@ use zfs_ondisk::zap::ZapError;
 use zfs_ondisk::{dnode, objset, sa};
 
 use crate::block::BadCopy;
+use crate::crypt::Lock;
 
 /// Why something of a pool cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -80,9 +81,20 @@ pub enum Error {
     /// that this reader does not know.
     #[error("the pool is of version {0}, expected 1 to 28 or 5000")]
     Version(u64),
-    /// A block is encrypted.
-    #[error("{0:?}: the block is encrypted, which is not supported yet")]
+    /// A block is encrypted, and was not read through its dataset.
+    #[error("{0:?}: the block is encrypted, and it is not known for which dataset")]
     Encrypted(Box<BlockPointer>),
+    /// A block is encrypted, and the key of its dataset is missing or wrong.
+    #[error("{0}")]
+    Locked(Box<Lock>),
+    /// A block of an encrypted dataset is not what was written.
+    #[error("{pointer:?}: {source}")]
+    Crypt {
+        /// The pointer.
+        pointer: Box<BlockPointer>,
+        /// What is wrong.
+        source: zfs_ondisk::crypt::Error,
+    },
     /// A block pointer has an impossible field.
     #[error("{pointer:?}: {field} is {value}, expected {expected}")]
     Pointer {
@@ -144,6 +156,9 @@ pub enum Error {
     /// A ZAP is damaged.
     #[error(transparent)]
     Zap(#[from] ZapError),
+    /// The history is damaged.
+    #[error(transparent)]
+    History(#[from] zfs_ondisk::history::Error),
     /// An nvlist is damaged.
     #[error(transparent)]
     NvList(#[from] NvError),
@@ -161,13 +176,26 @@ pub enum Error {
     #[error("there is no dataset '{0}'")]
     NoDataset(String),
     /// There is no such file.
-    #[error("{dataset}: there is no file '{path}'")]
+    #[error("{dataset}: there is no file '{path}'; what there is on the way to it ends at '{nearest}'")]
     NoFile {
         /// The dataset.
         dataset: String,
         /// Path from its root.
         path: String,
+        /// The longest beginning of the path that exists.
+        nearest: String,
     },
+    /// Symbolic links lead in a circle, or it seems so.
+    #[error("{dataset}: '{path}' leads through too many symbolic links")]
+    Links {
+        /// The dataset.
+        dataset: String,
+        /// Path from its root.
+        path: String,
+    },
+    /// A block is not in the pool on purpose.
+    #[error("the block was left out of a redacted send")]
+    Redacted,
     /// Something was asked of a file of another type.
     #[error("the file is not a {0}")]
     NotA(&'static str),

@@ -10,6 +10,7 @@ use zfs_ondisk::object::ObjectId;
 use zfs_ondisk::uberblock::{self, Uberblock};
 
 use crate::cache::Cache;
+use crate::crypt::Keys;
 use crate::device::Device;
 use crate::error::Error;
 use crate::label::Labels;
@@ -25,8 +26,7 @@ pub(crate) const MOS: &str = "MOS";
 /// The largest configuration in bytes that is read.
 const MAX_CONFIG: u64 = 16 << 20;
 
-/// Features that a reader must know, and this one does. Those that put blocks
-/// elsewhere than plain disks and mirrors show as vdevs of other types.
+/// Features that a reader must know, and this one does.
 const SUPPORTED_FEATURES: &[&str] = &[
     "com.datto:bookmark_v2",
     "com.datto:encryption",
@@ -68,6 +68,7 @@ struct Inner {
     vdevs: BTreeMap<u32, Vdev>,
     salt: Option<Salt>,
     cache: Cache,
+    keys: Keys,
     /// Whether blocks are verified: tests of damage get past the checksums.
     verifies: bool,
 }
@@ -188,6 +189,11 @@ impl Pool {
         directory_entry(&self.mos()?, name)
     }
 
+    /// The number that the directory of the MOS has under `name`.
+    pub(crate) fn directory_number(&self, name: &str) -> Result<Option<u64>, Error> {
+        Ok(self.directory_entry(name)?.map(|object| object.0))
+    }
+
     pub(crate) fn vdev(&self, id: u32) -> Option<&Vdev> {
         self.0.vdevs.get(&id)
     }
@@ -203,6 +209,10 @@ impl Pool {
 
     pub(crate) fn cache(&self) -> &Cache {
         &self.0.cache
+    }
+
+    pub(crate) fn keys(&self) -> &Keys {
+        &self.0.keys
     }
 
     pub(crate) fn verifies(&self) -> bool {
@@ -316,6 +326,7 @@ impl Opening {
             warnings: Vec::new(),
             salt: None,
             cache: Cache::default(),
+            keys: Keys::default(),
             verifies: self.verifies,
         };
         let first = Pool(Arc::new(inner));
@@ -340,6 +351,7 @@ impl Opening {
             labels: self.labels.clone(),
             warnings: self.warnings.clone(),
             cache: Cache::default(),
+            keys: Keys::default(),
             verifies: self.verifies,
         }));
         vdev::load_mappings(pool.vdev_map(), &pool.mos()?);
@@ -493,6 +505,11 @@ fn read_config(mos: &ObjectSet) -> Result<NvList, Error> {
         found: "missing".into(),
         expected: "an object",
     })?;
+    read_nvlist(mos, id)
+}
+
+/// The packed nvlist in an object of the MOS.
+pub(crate) fn read_nvlist(mos: &ObjectSet, id: ObjectId) -> Result<NvList, Error> {
     let object = mos.object(id)?;
     let size = object
         .bonus()
@@ -500,11 +517,8 @@ fn read_config(mos: &ObjectSet) -> Result<NvList, Error> {
         .map_err(Error::truncated("size of a packed nvlist"))
         .map_err(|error| error.in_object(MOS, id))?;
     if size > MAX_CONFIG {
-        let error = Error::Malformed {
-            what: "size of the pool's configuration",
-            found: size.to_string(),
-            expected: "at most 16 MiB",
-        };
+        let error =
+            Error::Malformed { what: "size of a packed nvlist", found: size.to_string(), expected: "at most 16 MiB" };
         return Err(error.in_object(MOS, id));
     }
     let mut packed = vec![0; size as usize];

@@ -77,7 +77,9 @@ impl Discovery {
         }
         let mut members: Vec<Labels> = Vec::new();
         for device in candidates {
-            let Some(labels) = Labels::may_be_on(&device).then(|| Labels::read(device).ok()).flatten() else { continue };
+            let Some(labels) = Labels::may_be_on(&device).then(|| Labels::read(device).ok()).flatten() else {
+                continue;
+            };
             // A slice and the first partition in it begin at one place: the one of the
             // right size has the labels at the end, too.
             match members.iter_mut().find(|other| other.guid() == labels.guid()) {

@@ -6,6 +6,7 @@ use clap::Args;
 use zfs_pool::{Device, Error, Labels, OpenOptions, Pool, PoolState};
 
 use super::discover::{Discovery, FoundPool};
+use super::keys::KeyFiles;
 use super::target::PoolRef;
 use crate::failure::Failure;
 use crate::output::{self, plural};
@@ -19,11 +20,13 @@ pub(crate) struct Opening {
     #[arg(short = 'p', value_name = "DIR|DEVICE", global = true)]
     places: Vec<PathBuf>,
     /// Open the pool as it was at the end of transaction group N, if its uberblock is still there
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", global = true)]
     txg: Option<u64>,
     /// Open the pool as it was when its checkpoint was made
     #[arg(long)]
     checkpoint: bool,
+    #[command(flatten)]
+    keys: KeyFiles,
 }
 
 /// A pool whose devices were found.
@@ -39,6 +42,7 @@ impl Opening {
         let located = self.locate(pool)?;
         let opened = self.open_located(&located).map_err(|error| refused(&located, &error))?;
         output::warn("tine", opened.warnings());
+        self.keys.unlock(&opened)?;
         Ok(opened)
     }
 
@@ -60,9 +64,36 @@ impl Opening {
                 self.search(&mut discovery)?;
                 choose(name, &discovery, &self.places)?
             }
+            PoolRef::Only => {
+                let mut pools = self.discover()?.pools();
+                let only = pools.pop().ok_or_else(|| Failure::Work("no pool was found".to_owned()))?;
+                if !pools.is_empty() {
+                    pools.push(only);
+                    return Err(Failure::Usage(format!(
+                        "there are several pools: {}; name one of them",
+                        descriptions(&pools)
+                    )));
+                }
+                only
+            }
             PoolRef::Device(path) => self.pool_on(path, &mut discovery)?,
         };
         Ok(Located { pool: found, auxiliary: discovery.auxiliary().cloned().collect() })
+    }
+
+    /// The devices of a pool, whether it can be opened or not. One that is named by its path need not even belong to
+    /// a pool.
+    pub(crate) fn devices(&self, pool: &PoolRef) -> Result<Vec<Device>, Failure> {
+        let PoolRef::Device(path) = pool else { return Ok(self.locate(pool)?.devices()) };
+        let mut discovery = Discovery::default();
+        discovery.search(path)?;
+        let found: Vec<Device> = discovery
+            .pools()
+            .iter()
+            .flat_map(|pool| pool.members.iter().map(|labels| labels.device.clone()))
+            .chain(discovery.auxiliary().map(|labels| labels.device.clone()))
+            .collect();
+        if found.is_empty() { Ok(vec![Device::open(path)?]) } else { Ok(found) }
     }
 
     /// Looks at all places that were given.

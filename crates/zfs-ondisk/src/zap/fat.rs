@@ -219,6 +219,7 @@ pub(super) struct Header {
     pub(super) order: ByteOrder,
     pub(super) table: Table,
     pub(super) free_block: u64,
+    pub(super) leaf_count: u64,
     pub(super) entry_count: u64,
     pub(super) salt: u64,
     pub(super) norm_flags: u64,
@@ -229,7 +230,9 @@ pub(super) struct Header {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Table {
     /// Its first block; 0 is the header.
-    block: u64,
+    pub(super) block: u64,
+    /// Its blocks; 0 if it is in the header.
+    pub(super) blocks: u64,
     /// It has `2^shift` pointers.
     pub(super) shift: u32,
 }
@@ -257,12 +260,13 @@ impl Header {
         if shift > longest || pointers != 1 << shift {
             return Err(corrupt("the logarithm of the pointer table's length", shift));
         }
-        let table = Table { block: if blocks == 0 { 0 } else { block }, shift: shift as u32 };
+        let table = Table { block: if blocks == 0 { 0 } else { block }, blocks, shift: shift as u32 };
         Ok(Header {
             shape: Shape { block_shift },
             order: view.order(),
             table,
             free_block: u64(FREE_BLOCK)?,
+            leaf_count: u64(LEAF_COUNT)?,
             entry_count: u64(ENTRY_COUNT)?,
             salt: u64(SALT)?,
             norm_flags: u64(NORM_FLAGS)?,

@@ -63,7 +63,7 @@ impl Shape {
         1 << self.bucket_shift()
     }
 
-    fn block_len(self) -> usize {
+    pub(super) fn block_len(self) -> usize {
         1 << self.block_shift
     }
 
@@ -242,6 +242,11 @@ impl<'a> Leaf<'a> {
         }
         let prefix = view.u64(PREFIX).map_err(truncated)?;
         Ok(Leaf { view, shape, block, prefix, prefix_len })
+    }
+
+    /// The free chunks, as the leaf counts them.
+    pub(super) fn free_chunks(&self) -> Result<u16, ZapError> {
+        self.u16(FREE_COUNT)
     }
 
     /// The entries' hashes, collision differentiators and chunks, in that order.

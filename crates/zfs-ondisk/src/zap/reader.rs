@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 use super::fat::Header;
 use super::leaf::Leaf;
 use super::{
-    BLOCK_TYPE_HEADER, BLOCK_TYPE_MICRO, Entry, FLAG_PRE_HASHED_KEY, FLAG_UINT64_KEY, HashBits, NORM_TO_UPPER,
-    ZapError, hash_key, hash_name, micro,
+    BLOCK_TYPE_HEADER, BLOCK_TYPE_MICRO, Entry, FLAG_PRE_HASHED_KEY, FLAG_UINT64_KEY, HashBits, LeafStructure,
+    NORM_TO_UPPER, Structure, ZapError, hash_key, hash_name, micro,
 };
 use crate::bytes::{ByteOrder, View};
 
@@ -78,6 +78,29 @@ where
         match &self.layout {
             Layout::Micro { norm_flags, .. } => *norm_flags,
             Layout::Fat(header) => header.norm_flags,
+        }
+    }
+
+    /// The fields of its header.
+    pub fn structure(&self) -> Structure {
+        match &self.layout {
+            Layout::Micro { order, norm_flags } => {
+                Structure::micro(View::new(self.first.as_ref(), *order), *norm_flags)
+            }
+            Layout::Fat(header) => Structure::fat(header),
+        }
+    }
+
+    /// The leaf that pointer `index` of the table of a fat ZAP leads to, and the
+    /// index of the next pointer that leads to another one. `None` behind the last
+    /// pointer, and in a micro ZAP.
+    ///
+    /// # Errors
+    /// A block cannot be read or is malformed.
+    pub fn leaf(&mut self, index: u64) -> Result<Option<(LeafStructure, u64)>, E> {
+        match self.layout {
+            Layout::Fat(header) if index < 1 << header.table.shift => self.leaf_at(&header, index).map(Some),
+            _ => Ok(None),
         }
     }
 
@@ -185,9 +208,9 @@ where
             .ok_or_else(|| ZapError::Corrupt { block, expected: "the number of a leaf's block", found: pointer }.into())
     }
 
-    /// The entries of the leaf at pointer `index`, and the index of the first
-    /// pointer behind those that lead to it.
-    fn leaf_entries(&mut self, header: &Header, index: u64) -> Result<(VecDeque<Entry>, u64), E> {
+    /// The leaf at pointer `index`, and the index of the first pointer behind
+    /// those that lead to it.
+    fn leaf_at(&mut self, header: &Header, index: u64) -> Result<(LeafStructure, u64), E> {
         let number = self.pointer(header, index)?;
         let block = (self.fetch)(number)?;
         let leaf = Leaf::parse(block.as_ref(), number, header.shape)?;
@@ -206,9 +229,19 @@ where
         let entries = leaf
             .entries()?
             .into_iter()
-            .map(|(_, _, chunk)| leaf.entry(chunk, header.flags))
-            .collect::<Result<_, _>>()?;
-        Ok((entries, index + (1 << (shift - leaf.prefix_len))))
+            .map(|(hash, _, chunk)| Ok((hash, leaf.entry(chunk, header.flags)?)))
+            .collect::<Result<_, ZapError>>()?;
+        let pointers = 1 << (shift - leaf.prefix_len);
+        let structure = LeafStructure {
+            block: number,
+            prefix: leaf.prefix,
+            prefix_len: leaf.prefix_len,
+            pointers,
+            chunks: header.shape.chunks() as u64,
+            free_chunks: leaf.free_chunks()?.into(),
+            entries,
+        };
+        Ok((structure, index + pointers))
     }
 }
 
@@ -240,8 +273,9 @@ where
                     end
                 }
                 Layout::Fat(header) => {
-                    let (entries, next) = self.reader.leaf_entries(&header, next)?;
-                    (self.ready, self.next) = (entries, Some(next));
+                    let (leaf, next) = self.reader.leaf_at(&header, next)?;
+                    self.ready = leaf.entries.into_iter().map(|(_, entry)| entry).collect();
+                    self.next = Some(next);
                     1 << header.table.shift
                 }
             };

@@ -196,7 +196,7 @@ fn kind_of(error: &Error) -> Kind {
         Error::Dnode(_) => Kind::Dnode,
         Error::Zap(_) => Kind::Zap,
         Error::Attributes(_) | Error::NvList(_) => Kind::Attributes,
-        Error::Encrypted(_) => Kind::NotChecked,
+        Error::Encrypted(_) | Error::Locked(_) => Kind::NotChecked,
         _ => Kind::Unreadable,
     }
 }

@@ -24,7 +24,7 @@ fn findings_after(test: &str, name: &str, change: impl FnOnce(&Pool)) -> Option<
 fn patch(pool: &Pool, pointer: &BlockPointer, change: impl FnOnce(&mut [u8])) {
     let mut block = pool.read_block(pointer).unwrap();
     change(&mut block);
-    pool.cache().put(pointer, &block.into());
+    pool.cache().put(0, pointer, &block.into());
 }
 
 /// Changes the dnode of a file.

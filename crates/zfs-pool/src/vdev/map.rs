@@ -170,7 +170,8 @@ impl<'a> Map<'a> {
         // What was wrong on a device before raidz was expanded has been copied to
         // several ones since.
         for width in std::iter::once(None).chain(self.old_widths.iter().copied().map(Some)) {
-            let mut children: Vec<u64> = self.rows.iter().flat_map(|row| &row.columns).map(|c| c.child(width)).collect();
+            let mut children: Vec<u64> =
+                self.rows.iter().flat_map(|row| &row.columns).map(|c| c.child(width)).collect();
             children.sort_unstable();
             children.dedup();
             for suspects in subsets(&children, most) {

@@ -18,8 +18,8 @@ pub use self::draid::Draid;
 pub use self::indirect::Indirect;
 pub(crate) use self::indirect::load_mappings;
 pub use self::map::DevicePlace;
-pub(crate) use self::map::{Fault, Map};
 use self::map::{Column, Place, Row};
+pub(crate) use self::map::{Fault, Map};
 pub use self::raidz::Raidz;
 use crate::device::Device;
 use crate::error::Error;
@@ -285,7 +285,13 @@ impl Vdev {
 ///
 /// # Errors
 /// If that is nowhere.
-pub(crate) fn map(vdevs: &BTreeMap<u32, Vdev>, id: u32, offset: u64, size: usize, birth: u64) -> Result<Map<'_>, String> {
+pub(crate) fn map(
+    vdevs: &BTreeMap<u32, Vdev>,
+    id: u32,
+    offset: u64,
+    size: usize,
+    birth: u64,
+) -> Result<Map<'_>, String> {
     map_moved(vdevs, id, offset, size, birth, 0)
 }
 

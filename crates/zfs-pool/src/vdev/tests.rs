@@ -136,7 +136,8 @@ fn raidz() -> impl Strategy<Value = Subject> {
         |(parity, data, ashift, expansions, is_reflowing)| {
             let reflowing = u64::from(is_reflowing);
             let txgs: Vec<u64> = (1..=expansions).map(|number| number * 100).collect();
-            let mut config = top("raidz", ashift, disks(parity + data + expansions + reflowing)).with("nparity", parity);
+            let mut config =
+                top("raidz", ashift, disks(parity + data + expansions + reflowing)).with("nparity", parity);
             if expansions > 0 {
                 config.set("raidz_expand_txgs", txgs);
             }
@@ -147,9 +148,8 @@ fn raidz() -> impl Strategy<Value = Subject> {
             // In sectors of 512 bytes, around where blocks are; and whether rows are
             // in the reserved space yet.
             let reflow = (0u64..16 << 10, 0u64..3).prop_map(|(offset, state)| offset | state << 55);
-            (Just(config), reflow, offset, 0u64..400, blocks(ashift)).prop_map(
-                |(config, reflow, offset, birth, block)| Subject { config, reflow, offset, birth, block },
-            )
+            (Just(config), reflow, offset, 0u64..400, blocks(ashift))
+                .prop_map(|(config, reflow, offset, birth, block)| Subject { config, reflow, offset, birth, block })
         },
     )
 }
@@ -167,8 +167,13 @@ fn draid() -> impl Strategy<Value = Subject> {
         let stripe = width << ashift;
         // Near the end of a group, so that some blocks go on in the next one.
         let offset = (1u64..1000, 0u64..20).prop_map(move |(group, back)| group * width * (16 << 20) - back * stripe);
-        (Just(config), offset, blocks(ashift))
-            .prop_map(|(config, offset, block)| Subject { config, reflow: 0, offset, birth: 1, block })
+        (Just(config), offset, blocks(ashift)).prop_map(|(config, offset, block)| Subject {
+            config,
+            reflow: 0,
+            offset,
+            birth: 1,
+            block,
+        })
     })
 }
 
@@ -298,8 +303,11 @@ fn a_side_that_was_away_is_asked_last() {
 
 #[test]
 fn a_disk_of_raidz_that_is_being_replaced_counts_once() {
-    let replacing =
-        NvList::new().with("type", "replacing").with("id", 1u64).with("guid", 50u64).with("children", vec![leaf(1), leaf(9)]);
+    let replacing = NvList::new()
+        .with("type", "replacing")
+        .with("id", 1u64)
+        .with("guid", 50u64)
+        .with("children", vec![leaf(1), leaf(9)]);
     let config = top("raidz", 9, vec![leaf(0), replacing, leaf(2)]).with("nparity", 1u64);
     let subject = subject(config, (0..=255).cycle().take(8192).collect());
     let mut devices = subject.written();
@@ -339,6 +347,41 @@ fn what_was_wrong_before_an_expansion_is_computed_from_the_old_rows() {
     assert_eq!(new.search(&moved).unwrap(), new.block);
 }
 
+#[test]
+fn a_block_is_read_at_any_stage_of_an_expansion() {
+    const SECTORS: u64 = 60;
+    let block: Vec<u8> = (0..40 * 512).map(|byte| (byte % 251) as u8).collect();
+    let old = subject(top("raidz", 9, disks(3)).with("nparity", 1u64), block.clone());
+    let config = top("raidz", 9, disks(4)).with("nparity", 1u64).with("raidz_expanding", 1u64);
+    let expect = |moved: u64, is_scratch: bool| {
+        // What was moved may have overwritten what was there before.
+        let mut devices = old.written();
+        let back = if is_scratch { 7 << 19 } else { 0 };
+        let copies: Vec<(u64, u64, Vec<u8>)> = (0..moved.min(SECTORS))
+            .map(|sector| {
+                let mut bytes = vec![0; 512];
+                devices[&(sector % 3)].read_exact_at(&mut bytes, label::START_SIZE + sector / 3 * 512).unwrap();
+                (sector % 4, label::START_SIZE - back + sector / 4 * 512, bytes)
+            })
+            .collect();
+        devices.insert(3, Sparse::default());
+        for (disk, offset, bytes) in copies {
+            devices.get_mut(&disk).unwrap().0.push((offset, bytes));
+        }
+        let mut new = subject(config.clone(), block.clone());
+        new.reflow = moved | u64::from(is_scratch) << 55;
+        let vdevs = new.vdevs(&devices);
+        let mut found = Vec::new();
+        new.map(&vdevs).read(&mut found).unwrap();
+        assert_eq!(found, block, "{moved} sectors moved");
+        assert_eq!(new.compare(&devices).len(), 0, "{moved} sectors moved");
+    };
+    // The first ones are moved by way of the reserved space: a row would overwrite
+    // itself.
+    (0..=16).for_each(|moved| expect(moved, true));
+    (12..80).for_each(|moved| expect(moved, false));
+}
+
 /// 4 disks in groups of 3 and a spare that stands for disk 2.
 fn draid_with_spare() -> NvList {
     let dspare = NvList::new()
@@ -347,8 +390,11 @@ fn draid_with_spare() -> NvList {
         .with("guid", 60u64)
         .with("spareid", 0u64)
         .with("top_guid", 1000u64);
-    let spare =
-        NvList::new().with("type", "spare").with("id", 2u64).with("guid", 50u64).with("children", vec![leaf(2), dspare]);
+    let spare = NvList::new()
+        .with("type", "spare")
+        .with("id", 2u64)
+        .with("guid", 50u64)
+        .with("children", vec![leaf(2), dspare]);
     top("draid", 9, vec![leaf(0), leaf(1), spare, leaf(3)])
         .with("nparity", 1u64)
         .with("draid_ndata", 2u64)
