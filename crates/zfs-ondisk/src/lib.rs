@@ -12,6 +12,7 @@ pub mod bytes;
 pub mod checksum;
 pub mod compress;
 pub mod crypt;
+pub mod ddt;
 pub mod dnode;
 pub mod dsl;
 pub mod feature;

@@ -182,6 +182,18 @@ impl Pool {
     }
 
     pub(crate) fn verify_block_with(&self, pointer: &BlockPointer, access: &Access) -> Result<Vec<BadCopy>, Error> {
+        self.verify(pointer, access, false)
+    }
+
+    /// The same, for a block whose contents are wanted soon: they are kept in the cache.
+    ///
+    /// # Errors
+    /// As [`Pool::verify_block`].
+    pub(crate) fn verify_and_keep(&self, pointer: &BlockPointer, access: &Access) -> Result<Vec<BadCopy>, Error> {
+        self.verify(pointer, access, self.cache().get(access.id(), pointer).is_none())
+    }
+
+    fn verify(&self, pointer: &BlockPointer, access: &Access, keep: bool) -> Result<Vec<BadCopy>, Error> {
         checked_sizes(pointer)?;
         if pointer.kind() != Kind::Data {
             return self.read_block(pointer).map(|_| Vec::new());
@@ -193,8 +205,14 @@ impl Pool {
             for (index, dva) in pointer.dvas().enumerate() {
                 self.compare_copy(pointer, dva, stored, first == Some(index), headers, &mut bad);
             }
-            if access.permits(pointer).is_ok() {
-                self.unpack(pointer, stored, block, access)?;
+            // Without the key, the checksum of what is stored is all that can be verified.
+            if access.permits(pointer).is_err() {
+                return Ok(bad);
+            }
+            let is_plain = self.unpack(pointer, stored, block, access)?;
+            if keep {
+                let contents = if is_plain { stored } else { block };
+                self.cache().put(access.id(), pointer, &Arc::from(contents.as_slice()));
             }
             Ok(bad)
         })
@@ -254,7 +272,7 @@ impl Pool {
             return self.read_gang(pointer, dva, effort, headers, stored);
         }
         let size = pointer.physical_size();
-        self.read_map(pointer, dva, size, effort, stored, &mut |stored| self.verify(pointer, stored))
+        self.read_map(pointer, dva, size, effort, stored, &mut |stored| self.verify_stored(pointer, stored))
     }
 
     /// Makes `stored` the `size` bytes at `dva` that `check` accepts.
@@ -287,7 +305,7 @@ impl Pool {
     }
 
     /// Checks stored bytes against the checksum of a pointer.
-    fn verify(&self, pointer: &BlockPointer, stored: &[u8]) -> Result<(), String> {
+    fn verify_stored(&self, pointer: &BlockPointer, stored: &[u8]) -> Result<(), String> {
         if !self.verifies() {
             return Ok(());
         }
@@ -365,7 +383,7 @@ impl Pool {
             whole.append(stored);
         }
         *stored = whole;
-        self.verify(pointer, stored).map_err(|fault| vec![BadCopy::new(dva, fault)])
+        self.verify_stored(pointer, stored).map_err(|fault| vec![BadCopy::new(dva, fault)])
     }
 
     /// Adds what differs from the `stored` bytes in a copy of a block, on any

@@ -172,6 +172,14 @@ pub enum Error {
         /// What is wrong.
         source: Box<Error>,
     },
+    /// A temporary file cannot be made, written or read.
+    #[error("a temporary file in {folder}: {source}; another folder for it may have more room")]
+    Scratch {
+        /// The folder.
+        folder: String,
+        /// What the system says.
+        source: std::io::Error,
+    },
     /// There is no such dataset or snapshot.
     #[error("there is no dataset '{0}'")]
     NoDataset(String),
@@ -208,6 +216,11 @@ impl Error {
             Self::Object { .. } => self,
             source => Self::Object { object_set: object_set.to_owned(), object, source: Box::new(source) },
         }
+    }
+
+    /// The error of a temporary file.
+    pub(crate) fn scratch(folder: &std::path::Path, source: std::io::Error) -> Self {
+        Self::Scratch { folder: folder.display().to_string(), source }
     }
 
     /// For `map_err`: the error of a structure that ends too early.

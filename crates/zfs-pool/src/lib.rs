@@ -38,6 +38,7 @@ mod pool;
 pub mod props;
 pub mod space;
 mod spacemap;
+mod spill;
 #[cfg(test)]
 #[path = "../tests/support/mod.rs"]
 mod support;

@@ -85,6 +85,11 @@ impl ObjectSet {
         self.pool().verify_block_with(pointer, &self.0.access)
     }
 
+    /// The same as [`ObjectSet::verify_block`], for a block whose contents are wanted soon.
+    pub(crate) fn verify_and_keep(&self, pointer: &BlockPointer) -> Result<Vec<BadCopy>, Error> {
+        self.pool().verify_and_keep(pointer, &self.0.access)
+    }
+
     /// The same as [`ObjectSet::read_block`], from the cache if it is there.
     pub(crate) fn block(&self, pointer: &BlockPointer) -> Result<Arc<[u8]>, Error> {
         self.pool().block(pointer, &self.0.access)
@@ -384,6 +389,38 @@ impl std::fmt::Debug for Object {
 
 pub(crate) fn pointer_at(block: &[u8], order: ByteOrder, index: usize) -> Result<BlockPointer, Error> {
     BlockPointer::read(&View::new(block, order), index * blkptr::SIZE).map_err(Error::truncated("indirect block"))
+}
+
+/// The objects in a block of dnodes, of which `first` is the first slot's. Behind a damaged dnode, nothing can be
+/// known.
+pub(crate) fn dnodes_of<'a>(
+    set: &'a ObjectSet,
+    block: &'a [u8],
+    order: ByteOrder,
+    first: ObjectId,
+) -> impl Iterator<Item = Result<Object, Error>> + 'a {
+    let view = View::new(block, order);
+    let slots = block.len() / dnode::SLOT_SIZE;
+    let mut slot = 0;
+    std::iter::from_fn(move || {
+        while slot < slots {
+            let id = ObjectId(first.0.saturating_add(slot as u64));
+            let found = slots_at(&view, slot).and_then(|count| Ok((count, dnode_at(&view, slot)?)));
+            match found {
+                Ok((count, None)) => slot += count,
+                Ok((count, Some(dnode))) => {
+                    slot += count;
+                    let dnode = set.0.access.visible(dnode);
+                    return Some(Ok(Object { set: set.clone(), id, order, dnode }));
+                }
+                Err(error) => {
+                    slot = slots;
+                    return Some(Err(error.in_object(set.name(), id)));
+                }
+            }
+        }
+        None
+    })
 }
 
 /// All objects of an object set.

@@ -20,7 +20,7 @@ mod stat;
 mod tar;
 mod target;
 mod tree;
-mod verify;
+pub(crate) mod verify;
 mod walk;
 
 use clap::Subcommand;

@@ -7,7 +7,10 @@
 //! half of the header; a larger one has blocks of its own.
 
 use super::leaf::{Shape, Writer, chunks_of};
-use super::{BLOCK_TYPE_HEADER, Entries, HashBits, MAX_VALUE, Order, Params, PlanError, ZapError, lossy};
+use super::{
+    BLOCK_TYPE_HEADER, Entries, Entry, FLAG_PRE_HASHED_KEY, FLAG_UINT64_KEY, HashBits, MAX_VALUE, Order, Params,
+    PlanError, ZapError, hash_key, hash_name, lossy,
+};
 use crate::bytes::{ByteOrder, Put, View};
 
 const MAGIC: u64 = 0x2_F52A_B2AB;
@@ -290,6 +293,20 @@ impl Header {
             found: self.table.block,
         })?;
         Ok((block, offset as usize))
+    }
+
+    /// The hash of an entry; `None` where names are normalized, as that may depend on Unicode's normal forms.
+    pub(super) fn hash(&self, entry: &Entry) -> Option<u64> {
+        let bits = HashBits::from_flags(self.flags);
+        if self.flags & FLAG_UINT64_KEY != 0 {
+            let (words, _) = entry.name.as_chunks();
+            let key: Vec<u64> = words.iter().map(|word| u64::from_be_bytes(*word)).collect();
+            return Some(match key.first() {
+                Some(&first) if self.flags & FLAG_PRE_HASHED_KEY != 0 => bits.cut(first),
+                _ => hash_key(self.salt, &key, bits),
+            });
+        }
+        (self.norm_flags == 0).then(|| hash_name(self.salt, &entry.name, bits))
     }
 
     /// The index in the pointer table of a hash.

@@ -21,6 +21,8 @@ pub struct Reader<F, B> {
     /// The block of the pointer table read last.
     table: Option<(u64, B)>,
     layout: Layout,
+    /// What is wrong with the leaves read so far, if that is asked for.
+    faults: Option<Vec<String>>,
 }
 
 #[derive(Clone, Copy)]
@@ -57,7 +59,7 @@ where
                 return Err(ZapError::Corrupt { block: 0, expected: "the type of a ZAP", found }.into());
             }
         };
-        Ok(Reader { fetch, first, table: None, layout })
+        Ok(Reader { fetch, first, table: None, layout, faults: None })
     }
 
     /// Whether this is a micro ZAP.
@@ -166,6 +168,17 @@ where
         Iter { reader: self, ready: VecDeque::new(), next: Some(0) }
     }
 
+    /// From now on, leaves are examined while [`Reader::iter`] goes through them: see [`Reader::take_faults`].
+    pub fn examine(&mut self) {
+        self.faults = Some(Vec::new());
+    }
+
+    /// What does not hold in the leaves that were read since [`Reader::examine`] although their entries can be listed:
+    /// hashes are those of the names, entries are where their hashes lead, none is there twice, and counts are right.
+    pub fn take_faults(&mut self) -> Vec<String> {
+        self.faults.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
     fn search(&mut self, name: &[u8], ignore_case: bool) -> Result<Option<Entry>, E> {
         let mut alike = None;
         for entry in self.iter() {
@@ -226,11 +239,14 @@ where
             }
             .into());
         }
-        let entries = leaf
+        let entries: Vec<_> = leaf
             .entries()?
             .into_iter()
             .map(|(hash, _, chunk)| Ok((hash, leaf.entry(chunk, header.flags)?)))
             .collect::<Result<_, ZapError>>()?;
+        if let Some(faults) = &mut self.faults {
+            leaf.examine(&entries, |entry| header.hash(entry), faults)?;
+        }
         let pointers = 1 << (shift - leaf.prefix_len);
         let structure = LeafStructure {
             block: number,

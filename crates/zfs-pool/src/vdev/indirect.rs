@@ -37,7 +37,7 @@ impl Indirect {
     }
 
     /// The places on other vdevs that a part of this vdev was moved to, in order.
-    pub(super) fn resolve(&self, offset: u64, size: usize) -> Result<Vec<Dva>, String> {
+    pub(crate) fn resolve(&self, offset: u64, size: usize) -> Result<Vec<Dva>, String> {
         let entries = match self.mapping.get() {
             Some(Ok(entries)) => entries,
             Some(Err(reason)) => return Err(format!("the mapping of the removed vdev cannot be read: {reason}")),
