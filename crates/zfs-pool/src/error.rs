@@ -184,7 +184,7 @@ pub enum Error {
     #[error("there is no dataset '{0}'")]
     NoDataset(String),
     /// There is no such file.
-    #[error("{dataset}: there is no file '{path}'; what there is on the way to it ends at '{nearest}'")]
+    #[error("{dataset}: there is no file '{path}'; the nearest that exists is '{nearest}'")]
     NoFile {
         /// The dataset.
         dataset: String,

@@ -281,7 +281,7 @@ impl Object {
         if pointer.kind() == blkptr::Kind::Redacted {
             return Err(self.failed(Error::Redacted));
         }
-        self.set.pool().read_block(pointer).map_err(|error| self.failed(error))
+        self.set.read_block(pointer).map_err(|error| self.failed(error))
     }
 
     /// Fills `buf` with the contents from `offset` on; zeros where nothing was

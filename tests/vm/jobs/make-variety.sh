@@ -393,6 +393,7 @@ make_redacted() {
     zfs snapshot $POOL/edited@edited
     zfs redact $POOL/files@one redaction $POOL/edited@edited
     zfs send --redact redaction $POOL/files@one | zfs receive -u $POOL/redacted
+    PROBE=--probe
 }
 
 make_received() {
@@ -411,7 +412,7 @@ make_received() {
     zfs snapshot $POOL/source@three
     change source record=16384 seed=5
     zfs snapshot $POOL/source@four
-    zfs send -i @two $POOL/source@four | head -c 300000 | zfs receive -u -s -F $POOL/received || true
+    zfs send -i @two $POOL/source@four | head -c 60000 | zfs receive -u -s -F $POOL/received || true
     zfs get -H -o value receive_resume_token $POOL/partial | grep -q ...
 }
 
@@ -731,13 +732,13 @@ record() {
         [ "$(zfs list -H -o type "${name%@*}")" = filesystem ] || continue
         mount.zfs -o ro,zfsutil "$name" /tmp/view 2>/tmp/refused || mount.zfs -o ro "$name" /tmp/view || continue
         echo "## $name" >>"$HERE/manifest.txt"
-        python3 /rig/manifest.py make --lists /tmp/view >>"$HERE/manifest.txt"
+        python3 /rig/manifest.py make --lists $PROBE /tmp/view >>"$HERE/manifest.txt"
         echo "## $name" >>"$HERE/holes.txt"
         python3 /rig/manifest.py holes /tmp/view >>"$HERE/holes.txt"
         # Of a pool imported for reading, only while it is mounted: else OpenZFS 2.3.2 waits
         # for a transaction group that never comes.
         for of in user group project; do
-            zfs ${of}space -Hpn -o type,name,used,quota,objused,objquota "$name" 2>/dev/null | sed "s|^|$name\t|"
+            zfs ${of}space -Hpn -o type,name,used,quota,objused,objquota "$name" 2>/dev/null | sed "s|^|$name\t|" || true
         done >>"$HERE/space.txt"
         umount /tmp/view
     done
@@ -746,7 +747,7 @@ record() {
 # Makes kind $1, in a process of its own.
 make() {
     HERE=$WORK/$1
-    RECORD=all
+    RECORD=all PROBE=
     mkdir -p "$HERE"
     (
         set -eE -o pipefail

@@ -119,16 +119,15 @@ impl Du {
 
     fn print(&self, out: &mut Out, place: &Place, path: &[u8], sum: Sum) -> Result<(), Failure> {
         let path = join(&place.path, path);
-        let path = if path.is_empty() { &b"/"[..] } else { &path };
         if self.json {
-            let (path, path_bytes) = json_name(path);
+            let (path, path_bytes) = json_name(&path);
             let Sum { allocated, apparent } = sum;
             return out.item(&Item { dataset: place.dataset.name.clone(), path, path_bytes, allocated, apparent });
         }
         let size = |bytes: u64| if self.human { format_size(bytes) } else { bytes.to_string() };
         let width = if self.human { 6 } else { 14 };
         out.text(&format!("{:>width$} {:>width$}  ", size(sum.allocated), size(sum.apparent)))?;
-        out.name(path)?;
+        out.name(&path)?;
         out.text("\n")
     }
 }

@@ -156,8 +156,7 @@ impl Find {
                         walk.prune();
                     }
                     if conditions.hold(&node) {
-                        let path = join(&place.path, &node.path);
-                        self.print(&mut out, if path.is_empty() { b"/" } else { &path }, &node)?;
+                        self.print(&mut out, &join(&place.path, &node.path), &node)?;
                     }
                 }
                 Step::Leave(_) => {}

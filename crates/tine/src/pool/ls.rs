@@ -108,9 +108,8 @@ impl Listing<'_> {
             self.owners.insert(dataset.clone(), Owners::of(place.files()?));
         }
         if !file.attributes().is_dir() || self.ls.directory {
-            let path = if place.path.is_empty() { b"/".to_vec() } else { place.path.clone() };
             let mut table = Table::default();
-            self.add(dataset, &path, path.clone(), &file, &mut table)?;
+            self.add(dataset, &place.path, place.path.clone(), &file, &mut table)?;
             return self.flush(&mut table);
         }
         let mut pending = vec![(place.path.clone(), file.object().id())];

@@ -17,7 +17,7 @@ use crate::output;
 pub(super) struct Place {
     pub(super) dataset: Dataset,
     pub(super) contents: Contents,
-    /// As it was given; empty for the root.
+    /// From the root of the file system, with a slash before it; of a volume, what was given.
     pub(super) path: Vec<u8>,
 }
 
@@ -66,11 +66,12 @@ impl<'a> Places<'a> {
         let dataset = self.dataset(target)?;
         let empty = || Failure::Work(format!("{} has no contents", dataset.name));
         let set = dataset.objects()?.ok_or_else(empty)?;
-        let contents = match set.kind() {
-            Some(Kind::Volume) => Contents::Volume(Volume::from_objects(&set)?),
-            _ => Contents::Files(FileSystem::from_objects(set)?),
-        };
-        Ok(Place { dataset, contents, path: target.path.clone().unwrap_or_default() })
+        let path = target.path.clone().unwrap_or_default();
+        if set.kind() == Some(Kind::Volume) {
+            return Ok(Place { dataset, contents: Contents::Volume(Volume::from_objects(&set)?), path });
+        }
+        let path = if path.starts_with(b"/") { path } else { [b"/", &path[..]].concat() };
+        Ok(Place { dataset, contents: Contents::Files(FileSystem::from_objects(set)?), path })
     }
 }
 

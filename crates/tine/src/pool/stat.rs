@@ -20,6 +20,7 @@ use super::out::{Out, json_name, printable};
 use super::place::{Contents, Place, Places};
 use super::target::{self, Target};
 use crate::failure::Failure;
+use crate::output::plural;
 
 /// Block pointers that are looked at for the summary: all of a file of 128 GiB in blocks of 128 KiB.
 const MOST_BLOCKS: usize = 1 << 20;
@@ -158,8 +159,7 @@ impl About {
             }
             _ => {
                 let file = place.file(false)?;
-                let shown = if place.path.is_empty() { &b"/"[..] } else { &place.path };
-                let (path, path_bytes) = json_name(shown);
+                let (path, path_bytes) = json_name(&place.path);
                 Ok(Self {
                     dataset,
                     path,
@@ -347,5 +347,5 @@ fn counts(counts: &BTreeMap<String, u64>) -> String {
 
 /// A size for people, and exactly.
 fn size(bytes: u64) -> String {
-    if bytes < 1024 { format!("{bytes} bytes") } else { format!("{} ({bytes} bytes)", format_size(bytes)) }
+    if bytes < 1024 { plural(bytes, "byte") } else { format!("{} ({bytes} bytes)", format_size(bytes)) }
 }

@@ -278,7 +278,9 @@ fn records(node: &Node) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Error> {
         let text: Vec<String> = acl.iter().map(acl_text::nfs4).collect();
         records.push((b"SCHILY.acl.ace".to_vec(), text.join(",").into_bytes()));
     }
-    let mut xattrs = node.file.xattrs()?;
+    let named = |(name, value): (Vec<u8>, Vec<u8>)| (describe::xattr_name(&name), value);
+    let mut xattrs: Vec<_> = node.file.xattrs()?.into_iter().map(named).collect();
+    // Where they are stored decides their order there.
     xattrs.sort();
     for xattr in xattrs {
         if let Some((which, text)) = describe::posix_acl(&xattr) {
@@ -286,7 +288,7 @@ fn records(node: &Node) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Error> {
             continue;
         }
         let mut keyword = b"SCHILY.xattr.".to_vec();
-        for byte in describe::xattr_name(&xattr.0) {
+        for &byte in &xattr.0 {
             // As GNU tar does: a keyword ends at the first =.
             match byte {
                 b'=' => keyword.extend_from_slice(b"%3D"),
