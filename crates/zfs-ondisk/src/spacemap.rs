@@ -60,6 +60,16 @@ pub fn header(object: u64, words: u64, allocated: u64, free: impl Iterator<Item 
     bonus
 }
 
+/// The histogram of free regions in a bonus buffer: how many there are of 2^n up
+/// to 2^(n+1) units. `None` if the bonus buffer has none.
+pub fn histogram(view: &View<'_>) -> Option<[u64; HISTOGRAM_SIZE]> {
+    let mut buckets = [0; HISTOGRAM_SIZE];
+    for (index, bucket) in buckets.iter_mut().enumerate() {
+        *bucket = view.u64(64 + index * 8).ok()?;
+    }
+    Some(buckets)
+}
+
 /// How fragmented free space is in percent, from a histogram in units of
 /// `2^shift` bytes: 0 if it is in regions of 512 MiB or more, 100 if it is in
 /// single sectors (`zfs_frag_table`, `metaslab.c`). `None` if there is none.
