@@ -18,6 +18,10 @@ pub(crate) fn guess(bytes: &[u8]) -> Vec<String> {
     let orders = [(ByteOrder::Little, ""), (ByteOrder::Big, ", big endian")];
     let mut found = Vec::new();
     for (order, name) in orders {
+        // Small numbers at few places read as well the other way round.
+        if !found.is_empty() {
+            break;
+        }
         let view = View::new(bytes, order);
         found.extend(
             [zap(&view), magic(&view), dnodes(&view), pointers(&view)].into_iter().flatten().map(|what| what + name),
