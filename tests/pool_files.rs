@@ -258,8 +258,10 @@ fn nothing_is_written_through_links_that_lie_in_the_way() {
 fn an_archive_is_what_bsdtar_and_gnu_tar_take_it_for() {
     let place = Place::with_image(&[]);
     place.archive("pool.img", "pool.tar");
-    let peers: [(&str, &[&str]); 2] =
-        [("bsdtar", &["-xpf"]), ("tar", &["--xattrs", "--xattrs-include=*", "--numeric-owner", "-xpf"])];
+    let peers: [(&str, &[&str]); 2] = [
+        ("bsdtar", &["-xpf"]),
+        ("tar", &["--warning=no-timestamp", "--xattrs", "--xattrs-include=*", "--numeric-owner", "-xpf"]),
+    ];
     for (program, options) in peers {
         let Some(peer) = Peer::find("archives before others", program) else { continue };
         let out = place.path(program);
@@ -398,7 +400,9 @@ fn a_damaged_file_is_told_and_left_out_and_the_others_are_not() {
 fn a_reader_that_has_had_enough_is_no_failure() {
     let place = Place::with_image(&[]);
     let many = ["pool.img:/many"; 2];
-    for arguments in [&["cat", "pool.img:/holes/largest"][..], &["tar", "pool.img"], &["ls", "-lR", "pool.img", many[0]]] {
+    for arguments in
+        [&["cat", "pool.img:/holes/largest"][..], &["tar", "pool.img"], &["ls", "-lR", "pool.img", many[0]]]
+    {
         let mut command = place.command(TINE, &[&["pool"], arguments].concat());
         let mut child = command.stdout(Stdio::piped()).spawn().expect("it can be started");
         let mut stdout = child.stdout.take().expect("it is a pipe");
@@ -489,7 +493,11 @@ fn what_is_not_there_is_told_with_what_is() {
         assert!(ran.errors().contains(told) && ran.errors().lines().count() == 1, "{ran}");
     };
     told(&["ls", "pool.img:hone"], 3, "there is no dataset 'zroot/hone'; did you mean 'zroot/home'?");
-    told(&["ls", "pool.img:/deep/d/x/y"], 3, "zroot: there is no file '/deep/d/x/y'; the nearest that exists is '/deep/d'");
+    told(
+        &["ls", "pool.img:/deep/d/x/y"],
+        3,
+        "zroot: there is no file '/deep/d/x/y'; the nearest that exists is '/deep/d'",
+    );
     told(&["cat", "pool.img:/deep"], 3, "zroot:/deep is a directory, not a file");
     told(&["extract", "pool.img", "../x", "-C", "out"], 2, "give paths without '..'");
     told(&["diff", "pool.img"], 2, "one dataset alone cannot be compared");

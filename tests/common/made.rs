@@ -135,7 +135,9 @@ impl Made {
     pub fn compare_properties(&self, printed: &str) -> Differences {
         let table = |text: &str| -> BTreeMap<String, Vec<String>> {
             let rows = text.lines().map(|line| line.split('\t').map(str::to_owned).collect::<Vec<_>>());
-            rows.filter(|row| row.len() == 4).map(|row| (format!("{} of {}", row[1], row[0]), row[2..].to_vec())).collect()
+            rows.filter(|row| row.len() == 4)
+                .map(|row| (format!("{} of {}", row[1], row[0]), row[2..].to_vec()))
+                .collect()
         };
         let meant = table(&(self.text("properties.txt") + &self.text("pool.txt")));
         let found = table(printed);
@@ -214,7 +216,9 @@ fn same_property(name: &str, meant: &[String], found: &[String]) -> bool {
         words
     };
     let same_value = match (property, &*meant[0], &*found[0]) {
-        ("mountpoint", meant, found) => meant.strip_prefix("/mnt/pool").is_some_and(|rest| rest == found || found == "/"),
+        ("mountpoint", meant, found) => {
+            meant.strip_prefix("/mnt/pool").is_some_and(|rest| rest == found || found == "/")
+        }
         ("xattr", "on", "sa") => true,
         ("clones", ..) => in_order(&meant[0]) == in_order(&found[0]),
         (_, meant, found) => meant == found,

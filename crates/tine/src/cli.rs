@@ -8,7 +8,7 @@ use clap::{ColorChoice, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::failure::Failure;
-use crate::{image, makefs, output, pool, tour};
+use crate::{boot, image, makefs, output, pool, tour};
 
 /// A workbench for FreeBSD systems that runs on any Unix host
 #[derive(Debug, Parser)]
@@ -27,6 +27,8 @@ enum Command {
     Image(image::Command),
     #[command(subcommand)]
     Pool(pool::Command),
+    #[command(subcommand)]
+    Boot(boot::Command),
     Makefs(Box<makefs::Makefs>),
     Tour(tour::Tour),
     /// Print a script that completes the program's arguments in a shell
@@ -66,6 +68,7 @@ pub(crate) fn run(mut arguments: Vec<OsString>) -> Result<(), Failure> {
     match cli.command {
         Command::Image(command) => image::run(command),
         Command::Pool(command) => pool::run(command),
+        Command::Boot(command) => boot::run(command),
         Command::Makefs(makefs) => makefs.run(),
         Command::Tour(tour) => tour.run(),
         Command::Completions { shell } => completions(shell),

@@ -1,6 +1,7 @@
 //! `tine`, a workbench for FreeBSD systems: arguments become a library's call, and what that returns becomes text or
 //! JSON. One module for each prong; the rest is what they share.
 
+mod boot;
 mod cli;
 mod destination;
 mod failure;

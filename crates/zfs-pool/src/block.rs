@@ -220,6 +220,7 @@ impl Pool {
 
     /// The block as [`Pool::read_block_with`] gives it, from the cache if it is there.
     pub(crate) fn block(&self, pointer: &BlockPointer, access: &Access) -> Result<Arc<[u8]>, Error> {
+        access.permits(pointer)?;
         if let Some(block) = self.cache().get(access.id(), pointer) {
             return Ok(block);
         }

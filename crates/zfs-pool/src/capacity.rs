@@ -22,9 +22,6 @@ const MAX_SLOP: u64 = 128 << 30;
 const EMBEDDED_LOG_MIN_METASLABS: u64 = 64;
 /// More metaslabs are refused (`zfs_vdev_ms_count_limit` is 2^17).
 const MAX_METASLABS: u64 = 1 << 20;
-/// How fragmented free regions of 2^9, 2^10, ... bytes are, in percent
-/// (`zfs_frag_table`).
-const FRAGMENTATION: [u64; 21] = [100, 99, 97, 93, 88, 83, 77, 71, 64, 57, 50, 43, 36, 29, 23, 17, 12, 7, 3, 1, 0];
 
 /// What a top-level vdev is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -258,14 +255,7 @@ fn allocation_of(
 /// How scattered the free space of a metaslab is, in percent.
 fn fragmentation_of(map: &Object, ashift: u64) -> Option<u64> {
     let buckets = spacemap::histogram(&map.bonus())?;
-    let (mut sum, mut total) = (0u128, 0u128);
-    for (index, &count) in buckets.iter().enumerate().filter(|(_, count)| **count != 0) {
-        let space = u128::from(count).checked_shl(index as u32 + ashift as u32)?;
-        let class = (index + (ashift as usize).saturating_sub(9)).min(FRAGMENTATION.len() - 1);
-        sum = sum.saturating_add(space.saturating_mul(u128::from(*FRAGMENTATION.get(class)?)));
-        total = total.saturating_add(space);
-    }
-    Some(sum.checked_div(total).and_then(|percent| u64::try_from(percent).ok()).unwrap_or(0))
+    Some(spacemap::fragmentation(&buckets, ashift as u32).unwrap_or(0))
 }
 
 fn header(object: &Object) -> Result<Header, Error> {
@@ -470,7 +460,7 @@ impl Cloned {
 }
 
 /// `whole` in hundredths of `part`; 100 if there is none.
-pub(crate) fn ratio(whole: u64, part: u64) -> u64 {
+pub fn ratio(whole: u64, part: u64) -> u64 {
     let hundredths = (u128::from(whole) * 100).checked_div(u128::from(part));
     hundredths.map_or(100, |ratio| u64::try_from(ratio).unwrap_or(u64::MAX))
 }

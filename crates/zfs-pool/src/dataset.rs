@@ -152,6 +152,14 @@ impl Pool {
         Err(error.in_object(MOS, object))
     }
 
+    /// The snapshots of a head, by age.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    pub fn snapshots(&self, head: &Dataset) -> Result<Vec<Dataset>, Error> {
+        head.snapshots(&self.mos()?)
+    }
+
     fn head(
         &self,
         mos: &ObjectSet,

@@ -22,6 +22,8 @@ pub mod capacity;
 pub mod check;
 mod crypt;
 #[cfg(test)]
+mod crypt_tests;
+#[cfg(test)]
 mod damage_tests;
 mod dataset;
 mod device;

@@ -5,13 +5,14 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use zfs_ondisk::bytes::View;
-use zfs_ondisk::object::{ObjectId, ObjectType};
-use zfs_ondisk::spacemap::{Change, Decoder, Entry, Header};
+use zfs_ondisk::object::ObjectId;
+use zfs_ondisk::spacemap::{Change, Entry, Header};
 
 use crate::block::order_of;
 use crate::error::Error;
 use crate::object::{Object, ObjectSet};
 use crate::pool::Pool;
+use crate::spacemap::SpaceMap;
 use crate::spill::{Sorted, Sorter};
 use crate::vdev::Vdev;
 
@@ -218,9 +219,8 @@ impl Metaslabs {
         let mut faults = Faults::default();
         // A metaslab that was never used has no space map.
         if map != 0 {
-            let object = map_object(&self.mos, ObjectId(map))?;
             let mut sum = 0i64;
-            for_each_entry(&object, |entry| {
+            let header = for_each_entry(&self.mos, ObjectId(map), |entry| {
                 let Some(part) = byte_range(&entry, ashift, start) else {
                     return faults.add(format!("{entry:?} is beyond any vdev"));
                 };
@@ -231,7 +231,6 @@ impl Metaslabs {
                 sum = sum.wrapping_add(if entry.change == Change::Allocated { length } else { -length });
                 apply(&mut set, entry.change, part, &mut faults);
             })?;
-            let header = header(&object)?;
             if header.allocated != sum {
                 let recorded = header.allocated;
                 faults.add(format!("{sum} bytes are allocated, its header says {recorded}"));
@@ -302,11 +301,10 @@ impl Logs<'_> {
         taken_over: &BTreeMap<u32, Vec<u64>>,
         sequence: &mut u64,
     ) -> Result<(), Error> {
-        let object = map_object(self.mos, id)?;
         let mut faults = Faults::default();
         let mut records = Vec::new();
         let mut failed = None;
-        for_each_entry(&object, |entry| {
+        for_each_entry(self.mos, id, |entry| {
             let Some(range) = byte_range(&entry, LOG_SHIFT, 0) else {
                 return faults.add(format!("{entry:?} is beyond any vdev"));
             };
@@ -366,21 +364,12 @@ pub(crate) fn recorded(pool: &Pool) -> Result<u64, Error> {
         }
         for map in read_words(&mos.object(ObjectId(vdev.metaslab_array))?, count)? {
             if map != 0 {
-                sum = sum.saturating_add_signed(header(&map_object(&mos, ObjectId(map))?)?.allocated);
+                let map = SpaceMap::open(&mos.object(ObjectId(map))?)?;
+                sum = sum.saturating_add_signed(map.header().allocated);
             }
         }
     }
     Ok(sum)
-}
-
-/// An object that must be a space map.
-pub(crate) fn map_object(mos: &ObjectSet, id: ObjectId) -> Result<Object, Error> {
-    let object = mos.object(id)?;
-    if object.dnode().object_type == ObjectType::SPACE_MAP {
-        return Ok(object);
-    }
-    let found = object.dnode().object_type.to_string();
-    Err(object.failed(Error::Malformed { what: "type of an object", found, expected: "a space map" }))
 }
 
 /// Contradictions in one map; a damaged one has no end of them.
@@ -414,42 +403,14 @@ pub(crate) fn byte_range(entry: &Entry, shift: u64, start: u64) -> Option<Range<
     Some(start..start.checked_add(bytes(entry.length)?)?)
 }
 
-fn header(object: &Object) -> Result<Header, Error> {
-    Header::read(&object.bonus())
-        .map_err(Error::truncated("header of a space map"))
-        .map_err(|error| object.failed(error))
-}
-
-pub(crate) fn for_each_entry(object: &Object, mut each: impl FnMut(Entry)) -> Result<(), Error> {
-    let mut left = header(object)?.length / 8;
-    let block_size = object.dnode().data_block_size();
-    let mut decoder = Decoder::default();
-    for (number, found) in (0..).zip(object.blocks()) {
-        let (block, pointer) = found?;
-        if left == 0 {
-            break;
-        }
-        if block != number {
-            break;
-        }
-        let contents = object.read_block(block)?;
-        let view = View::new(&contents, order_of(&pointer));
-        for index in 0..(block_size as u64 / 8).min(left) {
-            let word = view.u64(index as usize * 8).map_err(Error::truncated("space map"))?;
-            if let Some(entry) = decoder.word(word) {
-                each(entry);
-            }
-        }
-        left -= (block_size as u64 / 8).min(left);
+/// Calls `each` with the entries of a space map, and gives its header.
+pub(crate) fn for_each_entry(mos: &ObjectSet, id: ObjectId, mut each: impl FnMut(Entry)) -> Result<Header, Error> {
+    let map = SpaceMap::open(&mos.object(id)?)?;
+    let header = *map.header();
+    for entry in map {
+        each(entry?);
     }
-    if left == 0 {
-        return Ok(());
-    }
-    Err(object.failed(Error::Malformed {
-        what: "length of a space map",
-        found: header(object)?.length.to_string(),
-        expected: "no more than its blocks hold",
-    }))
+    Ok(header)
 }
 
 /// The first `count` 64-bit words of an object.

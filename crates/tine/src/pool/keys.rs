@@ -19,11 +19,11 @@ const MOST_BYTES: u64 = 4096;
 pub(crate) struct KeyFiles {
     /// A file with a passphrase in its first line, or `-` for standard input. Each passphrase that is given is tried
     /// on each encryption root with keyformat=passphrase whose datasets are read
-    #[arg(long = "passphrase-file", value_name = "FILE")]
+    #[arg(long = "passphrase-file", value_name = "FILE", global = true)]
     passphrases: Vec<PathBuf>,
     /// A file with a key, or `-` for standard input: 32 bytes, or 64 hexadecimal digits. Each key that is given is
     /// tried on each encryption root with keyformat=raw or keyformat=hex whose datasets are read
-    #[arg(long = "key-file", value_name = "FILE")]
+    #[arg(long = "key-file", value_name = "FILE", global = true)]
     keys: Vec<PathBuf>,
 }
 

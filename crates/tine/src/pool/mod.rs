@@ -8,18 +8,25 @@ mod discover;
 mod du;
 mod extract;
 mod find;
+mod get;
 mod inspect;
+mod items;
 mod keys;
+mod list;
 mod ls;
+mod mount;
 mod mounts;
 mod open;
 mod out;
 mod place;
 mod source;
 mod stat;
+mod status;
+mod table;
 mod tar;
 mod target;
 mod tree;
+mod vdevs;
 pub(crate) mod verify;
 mod walk;
 
@@ -32,6 +39,9 @@ pub(crate) use find::with_long_options;
 /// Look into ZFS pools and verify them, without a kernel that knows ZFS and without writing a byte
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    Status(status::Status),
+    List(list::List),
+    Get(get::Get),
     Ls(ls::Ls),
     Stat(stat::Stat),
     Cat(cat::Cat),
@@ -41,12 +51,16 @@ pub(crate) enum Command {
     Diff(diff::Diff),
     Extract(extract::Extract),
     Tar(tar::Tar),
+    Mount(mount::Mount),
     Inspect(inspect::Inspect),
     Verify(verify::Verify),
 }
 
 pub(crate) fn run(command: Command) -> Result<(), Failure> {
     match command {
+        Command::Status(status) => status.run(),
+        Command::List(list) => list.run(),
+        Command::Get(get) => get.run(),
         Command::Ls(ls) => ls.run(),
         Command::Stat(stat) => stat.run(),
         Command::Cat(cat) => cat.run(),
@@ -56,6 +70,7 @@ pub(crate) fn run(command: Command) -> Result<(), Failure> {
         Command::Diff(diff) => diff.run(),
         Command::Extract(extract) => extract.run(),
         Command::Tar(tar) => tar.run(),
+        Command::Mount(mount) => mount.run(),
         Command::Inspect(inspect) => inspect.run(),
         Command::Verify(verify) => verify.run(),
     }

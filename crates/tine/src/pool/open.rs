@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use zfs_ondisk::nvlist::NvList;
 use zfs_pool::{Device, Error, Labels, OpenOptions, Pool, PoolState};
 
 use super::discover::{Discovery, FoundPool};
@@ -23,7 +24,7 @@ pub(crate) struct Opening {
     #[arg(long, value_name = "N", global = true)]
     txg: Option<u64>,
     /// Open the pool as it was when its checkpoint was made
-    #[arg(long)]
+    #[arg(long, global = true)]
     checkpoint: bool,
     #[command(flatten)]
     keys: KeyFiles,
@@ -51,6 +52,11 @@ impl Opening {
         Pool::open_with(located.devices(), &OpenOptions { txg: self.txg, checkpoint: self.checkpoint })
     }
 
+    /// Opens a pool that was located, as it was at the end of a transaction group.
+    pub(super) fn open_located_at(&self, located: &Located, txg: u64) -> Result<Pool, Error> {
+        Pool::open_with(located.devices(), &OpenOptions { txg: Some(txg), ..OpenOptions::default() })
+    }
+
     /// Finds the devices of a pool.
     pub(super) fn locate(&self, pool: &PoolRef) -> Result<Located, Failure> {
         let mut discovery = Discovery::default();
@@ -64,36 +70,13 @@ impl Opening {
                 self.search(&mut discovery)?;
                 choose(name, &discovery, &self.places)?
             }
-            PoolRef::Only => {
-                let mut pools = self.discover()?.pools();
-                let only = pools.pop().ok_or_else(|| Failure::Work("no pool was found".to_owned()))?;
-                if !pools.is_empty() {
-                    pools.push(only);
-                    return Err(Failure::Usage(format!(
-                        "there are several pools: {}; name one of them",
-                        descriptions(&pools)
-                    )));
-                }
-                only
-            }
             PoolRef::Device(path) => self.pool_on(path, &mut discovery)?,
+            PoolRef::Only => {
+                discovery = self.discover()?;
+                only(&discovery)?
+            }
         };
         Ok(Located { pool: found, auxiliary: discovery.auxiliary().cloned().collect() })
-    }
-
-    /// The devices of a pool, whether it can be opened or not. One that is named by its path need not even belong to
-    /// a pool.
-    pub(crate) fn devices(&self, pool: &PoolRef) -> Result<Vec<Device>, Failure> {
-        let PoolRef::Device(path) = pool else { return Ok(self.locate(pool)?.devices()) };
-        let mut discovery = Discovery::default();
-        discovery.search(path)?;
-        let found: Vec<Device> = discovery
-            .pools()
-            .iter()
-            .flat_map(|pool| pool.members.iter().map(|labels| labels.device.clone()))
-            .chain(discovery.auxiliary().map(|labels| labels.device.clone()))
-            .collect();
-        if found.is_empty() { Ok(vec![Device::open(path)?]) } else { Ok(found) }
     }
 
     /// Looks at all places that were given.
@@ -106,6 +89,17 @@ impl Opening {
         let mut discovery = Discovery::default();
         self.search(&mut discovery)?;
         Ok(discovery)
+    }
+
+    /// The devices of a pool, whether it can be opened or not. One that is named by its path need not even belong to
+    /// a pool.
+    pub(super) fn devices(&self, pool: &PoolRef) -> Result<Vec<Device>, Failure> {
+        let PoolRef::Device(path) = pool else { return Ok(self.locate(pool)?.devices()) };
+        let mut discovery = Discovery::default();
+        discovery.search(path)?;
+        let members = discovery.pools().into_iter().flat_map(|pool| pool.members);
+        let found: Vec<_> = members.chain(discovery.auxiliary().cloned()).map(|labels| labels.device).collect();
+        if found.is_empty() { Ok(vec![Device::open(path)?]) } else { Ok(found) }
     }
 
     fn search(&self, discovery: &mut Discovery) -> Result<(), Failure> {
@@ -147,9 +141,11 @@ impl Located {
         self.pool.members.iter().map(|labels| labels.device.clone()).collect()
     }
 
-    /// The spare or cache with a GUID, if it was found.
-    pub(super) fn auxiliary(&self, guid: u64) -> Option<&Labels> {
-        self.auxiliary.iter().find(|labels| labels.guid() == Some(guid))
+    /// The labels of a spare or cache, if it was found. A spare in use is a member of the pool.
+    pub(super) fn auxiliary_of(&self, config: &NvList) -> Vec<Labels> {
+        let guid = config.u64("guid").ok();
+        let found = self.auxiliary.iter().chain(&self.pool.members).filter(|labels| labels.guid() == guid);
+        found.cloned().collect()
     }
 }
 
@@ -172,6 +168,19 @@ fn choose(name: &str, discovery: &Discovery, places: &[PathBuf]) -> Result<Found
             )))
         }
         None => Err(Failure::Work(not_found(name, &others, discovery, places))),
+    }
+}
+
+/// The pool that was found, if it is the only one.
+fn only(discovery: &Discovery) -> Result<FoundPool, Failure> {
+    let mut pools = discovery.pools();
+    match pools.pop() {
+        Some(pool) if pools.is_empty() => Ok(pool),
+        Some(pool) => {
+            pools.push(pool);
+            Err(Failure::Usage(format!("there are several pools: {}; name one of them", descriptions(&pools))))
+        }
+        None => Err(Failure::Work("no pool was found".to_owned())),
     }
 }
 

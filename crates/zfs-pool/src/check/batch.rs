@@ -11,6 +11,45 @@ use super::findings::{BlockPlace, CopyPlace, Finding, Kind, Place};
 use super::tree::Totals;
 use crate::error::Error;
 
+/// Parts of an object, in the order of their findings.
+pub(super) mod part {
+    /// The root of the object set, of the array of dnodes.
+    pub(crate) const ROOT: u64 = 0;
+    /// The block of dnodes in which the object is the first one.
+    pub(crate) const DNODES: u64 = 1;
+    /// The object itself, with the top of its block tree.
+    pub(crate) const OBJECT: u64 = 2;
+    /// What is below an indirect block: see [`subtree`].
+    const SUBTREE: u64 = 3;
+    /// The sums over the whole block tree, or the block of dnodes.
+    pub(crate) const SUMS: u64 = 1 << 61;
+    /// A name in a directory: this and the object that it leads to.
+    pub(crate) const NAME: u64 = 2 << 61;
+    /// What is known of a file from its names.
+    pub(crate) const FILE: u64 = 3 << 61;
+
+    /// What is below an indirect block of a level, by the number of the first data block.
+    pub(crate) fn subtree(first: u64, level: u32) -> u64 {
+        SUBTREE + (first.min((1 << 56) - 1) << 5 | u64::from(31 - level.min(31)))
+    }
+}
+
+/// In findings about the object set as a whole, the place of the object: no object has such a number.
+const WHOLE: ObjectId = ObjectId(1 << 63);
+
+/// Steps of the examination of an object set, and of the pool.
+pub(super) mod step {
+    pub(crate) const OPEN: u64 = 0;
+    pub(crate) const EXHAUSTED: u64 = 1;
+    pub(crate) const RECORDS: u64 = 2;
+    pub(crate) const DATASETS: u64 = 3;
+    pub(crate) const FEATURES: u64 = 4;
+    pub(crate) const TABLES: u64 = 5;
+    pub(crate) const SPACE: u64 = 6;
+    /// And those behind it, one for each list.
+    pub(crate) const LISTS: u64 = 7;
+}
+
 /// Bytes and objects by owner, of users, groups and projects.
 pub(super) type Spent = [BTreeMap<u64, (u64, u64)>; 3];
 
@@ -34,7 +73,7 @@ impl Batch {
     pub(super) fn new(set: u32, name: impl Into<Arc<str>>) -> Self {
         Self {
             name: name.into(),
-            place: Place { set, object: u64::MAX, ..Place::default() },
+            place: Place { set, object: WHOLE.0, part: step::OPEN, number: 0 },
             findings: Vec::new(),
             claims: Vec::new(),
             blocks: 0,
@@ -47,9 +86,16 @@ impl Batch {
         }
     }
 
-    /// From now on, it is about an object, from the block `part` on.
+    /// From now on, it is about a part of an object: see [`part`]. No other job may be about the same part.
     pub(super) fn at(&mut self, object: ObjectId, part: u64) {
-        self.place = Place { object: object.0, part, number: 0, ..self.place };
+        if (self.place.object, self.place.part) != (object.0, part) {
+            self.place = Place { object: object.0, part, number: 0, ..self.place };
+        }
+    }
+
+    /// From now on, it is about the object set as a whole, at one step of its examination: see [`step`].
+    pub(super) fn at_step(&mut self, step: u64) {
+        self.at(WHOLE, step);
     }
 
     /// The number of the object set.

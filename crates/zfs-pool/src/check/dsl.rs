@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use zfs_ondisk::dsl::{DATASET_FLAG_INCONSISTENT, DIR_FLAG_USED_BREAKDOWN};
 use zfs_ondisk::object::ObjectId;
 
-use super::batch::Batch;
+use super::batch::{Batch, step};
 use super::features::Recorded;
 use super::findings::Kind;
 use super::lists::Deadlist;
 use super::tree::{Shared, Space, Totals, Walk};
-use super::{Checker, FIRST_DATASET, SPACE};
+use super::{Checker, FIRST_DATASET};
 use crate::dataset::{Dataset, DatasetKind, read_dir};
 use crate::error::Error;
 use crate::object::ObjectSet;
@@ -121,6 +121,7 @@ impl Checker<'_> {
             self.progress.stage(&dataset.name);
             self.counts.datasets.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             let mut batch = Batch::new(number, dataset.name.as_str());
+            batch.at_step(step::RECORDS);
             self.dataset(mos, dataset, number, &mut family, &mut features, &mut batch);
             // A snapshot that was received has the GUID of the one that was sent.
             if dataset.kind == DatasetKind::Head
@@ -131,7 +132,7 @@ impl Checker<'_> {
             self.merge(batch);
         }
         self.add_all_sharers(&family);
-        self.with_batch(SPACE, MOS, |batch| self.feature_counts(batch, &features));
+        self.at_step(step::FEATURES, |batch| self.feature_counts(batch, &features));
     }
 
     fn dataset(

@@ -12,7 +12,7 @@ use zfs_ondisk::zap::Entry;
 use zfs_ondisk::znode::{self, flag, master};
 
 use super::Checker;
-use super::batch::{Batch, Spent};
+use super::batch::{Batch, Spent, part};
 use super::findings::Kind;
 use crate::error::Error;
 use crate::fs::{File, FileSystem, FileType};
@@ -261,7 +261,7 @@ fn dangling(names: &mut Sorted<2>, end: u64, batch: &mut Batch) -> io::Result<()
         let Some([file, rest]) = names.next()? else { break };
         let directory = ObjectId(rest >> 8);
         let what = if rest as u8 == DELETED { "the delete queue" } else { "it" };
-        batch.at(directory, u64::MAX);
+        batch.at(directory, part::NAME.saturating_add(file));
         batch.finding(
             Kind::Directory,
             Some(directory),
@@ -293,11 +293,11 @@ fn compare_names(
         in_parent |= directory == known.parent;
         let said = FileType::from_number(number);
         if (number == XATTR_DIRECTORY) != known.is_xattr_dir {
-            batch.at(id, u64::MAX);
+            batch.at(id, part::FILE);
             let message = "it is a directory of extended attributes with a name, or a file without one";
             batch.finding(Kind::Directory, Some(id), message);
         } else if number != XATTR_DIRECTORY && number != UNSAID && said != known.file_type {
-            batch.at(directory, u64::MAX);
+            batch.at(directory, part::NAME.saturating_add(id.0));
             let message = format!("its entry for object {id} says {said:?}, the file is {:?}", known.file_type);
             batch.finding(Kind::Directory, Some(directory), message);
         }
@@ -305,7 +305,7 @@ fn compare_names(
     if !complete {
         return Ok(());
     }
-    batch.at(id, u64::MAX - 1);
+    batch.at(id, part::FILE);
     let is_directory = known.file_type == Some(FileType::Directory);
     let expected = match (first, is_directory) {
         (Some(_), true) => known.subdirectories.map(|count| 2 + count),
@@ -391,7 +391,7 @@ fn accounting(spent: &Spent, set: &ObjectSet, batch: &mut Batch) {
         };
         // What cannot be read is found with the table itself.
         let Ok(recorded) = recorded() else { continue };
-        batch.at(table.id(), u64::MAX);
+        batch.at(table.id(), part::FILE);
         let names: BTreeSet<&Vec<u8>> = recorded.keys().chain(expected.keys()).collect();
         for name in names {
             let (found, sum) = (recorded.get(name), expected.get(name));

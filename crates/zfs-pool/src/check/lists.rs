@@ -8,15 +8,14 @@ use zfs_ondisk::bytes::View;
 use zfs_ondisk::object::{ObjectId, ObjectType};
 
 use super::Checker;
-use super::batch::Batch;
+use super::MOS_SET;
+use super::batch::{Batch, step};
 use super::claims::{Owner, claim};
 use super::findings::Kind;
 use super::tree::Space;
-use super::{MOS_SET, SPACE};
 use crate::block::order_of;
 use crate::error::Error;
 use crate::object::ObjectSet;
-use crate::pool::MOS;
 
 /// The bit of the fill count of a pointer in a livelist that says that the block was freed (`BP_GET_FREE`).
 const FREED: u64 = 1;
@@ -41,8 +40,8 @@ impl Deadlist {
 impl Checker<'_> {
     /// Claims the blocks that are freed, but not yet free.
     pub(super) fn deferred_frees(&self, mos: &ObjectSet) {
-        for name in ["sync_bplist", "free_bpobj"] {
-            self.with_batch(SPACE, MOS, |batch| {
+        for (step, name) in (step::LISTS..).zip(["sync_bplist", "free_bpobj"]) {
+            self.at_step(step, |batch| {
                 let owner = |id| Owner { set: MOS_SET, object: id };
                 let result = self.pool.directory_entry(name).and_then(|id| match id {
                     Some(id) => for_each_in_list(mos, id, &mut HashSet::new(), &mut |pointer| {

@@ -63,7 +63,7 @@ use crate::error::Error;
 use crate::pool::{MOS, OpenOptions, Pool};
 use crate::spill::Sorter;
 use crate::vdev::{Vdev, VdevKind};
-use batch::Batch;
+use batch::{Batch, step};
 use findings::{Findings, Place};
 use tree::Job;
 use work::Queue;
@@ -271,6 +271,7 @@ impl Checker<'_> {
         let walk = tree::Walk { shared: tree::Shared::default(), full: true, compare_files: false };
         let (totals, _) = self.object_set(mos, MOS_SET, walk);
         let mut batch = Batch::new(MOS_SET, MOS);
+        batch.at_step(step::FEATURES);
         self.mos_features(&mut batch, totals.features);
         self.merge(batch);
         match self.pool.all_datasets() {
@@ -280,7 +281,7 @@ impl Checker<'_> {
             }
             Err(error) => {
                 self.is_incomplete();
-                self.with_batch(SPACE, MOS, |batch| batch.failed(None, &error));
+                self.at_step(step::DATASETS, |batch| batch.failed(None, &error));
             }
         }
         self.deferred_frees(mos);
@@ -345,8 +346,10 @@ impl Checker<'_> {
         }
     }
 
-    fn with_batch(&self, set: u32, name: &str, fill: impl FnOnce(&mut Batch)) {
-        let mut batch = Batch::new(set, name);
+    /// Adds what is found in a step that is about the pool.
+    fn at_step(&self, step: u64, fill: impl FnOnce(&mut Batch)) {
+        let mut batch = Batch::new(SPACE, MOS);
+        batch.at_step(step);
         fill(&mut batch);
         self.merge(batch);
     }

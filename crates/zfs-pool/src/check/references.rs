@@ -183,7 +183,8 @@ impl Checker<'_> {
     /// Hands on what was gathered, when it is much.
     fn hand_on(&self, batch: &mut Batch) {
         if batch.claims.len() >= PART {
-            let done = std::mem::replace(batch, Batch::new(SPACE, MOS));
+            let mut done = Batch::new(SPACE, MOS);
+            std::mem::swap(&mut done.claims, &mut batch.claims);
             self.merge(done);
         }
     }

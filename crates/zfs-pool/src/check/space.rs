@@ -7,14 +7,15 @@ use std::sync::atomic::Ordering;
 use zfs_ondisk::object::ObjectId;
 use zfs_ondisk::spacemap::Change;
 
-use super::batch::Batch;
+use super::batch::{Batch, step};
 use super::claims::{Claim, Owner, Said, Source, WORDS};
 use super::findings::Kind;
+use super::removal::Referenced;
 use super::{Checker, FIRST_DATASET, MOS_SET, SPACE, lock};
 use crate::error::Error;
 use crate::object::ObjectSet;
 use crate::pool::MOS;
-use crate::space::{Metaslab, Metaslabs, RangeSet, byte_range, for_each_entry, map_object};
+use crate::space::{Metaslab, Metaslabs, RangeSet, byte_range, for_each_entry};
 use crate::spill::{Sorted, Sorter};
 
 pub(super) use crate::space::recorded;
@@ -72,7 +73,7 @@ impl Group {
 impl Checker<'_> {
     /// Compares the space that is allocated with that which is referenced.
     pub(super) fn space(&self, mos: &ObjectSet) {
-        self.with_batch(SPACE, MOS, |batch| {
+        self.at_step(step::TABLES, |batch| {
             for result in
                 [self.clone_tables(mos, batch), self.dedup_tables(mos, batch), self.checkpoint_maps(mos, batch)]
             {
@@ -84,14 +85,14 @@ impl Checker<'_> {
         });
         let result = self.unknown_references(mos);
         let mut batch = Batch::new(SPACE, MOS);
-        batch.at(ObjectId(u64::MAX), u64::MAX);
+        batch.at_step(step::SPACE);
         let done = match result {
             Err(error) => Err(error),
             Ok(Some(reason)) => {
                 batch.finding(Kind::NotChecked, None, format!("space was not compared: {reason}"));
                 Ok(())
             }
-            Ok(None) => self.compare_space(&mut batch),
+            Ok(None) => self.compare_space(mos, &mut batch),
         };
         if let Err(error) = done {
             batch.failed(None, &error);
@@ -99,11 +100,16 @@ impl Checker<'_> {
         self.merge(batch);
     }
 
-    fn compare_space(&self, batch: &mut Batch) -> Result<(), Error> {
+    fn compare_space(&self, mos: &ObjectSet, batch: &mut Batch) -> Result<(), Error> {
         let memory = (self.options.memory / LOGS_PART) as usize;
         let mut metaslabs = Metaslabs::new(self.pool, memory, &self.options.scratch)?;
         let claims = std::mem::replace(&mut *lock(&self.claims), Sorter::new(0, &self.options.scratch));
-        let mut claims = Claims { sorted: self.claims_of(claims)?, checker: self };
+        let mut claims = Claims {
+            sorted: self.claims_of(claims)?,
+            checker: self,
+            referenced: Referenced::default(),
+            removed: (0, 0),
+        };
         let complete = !self.incomplete.load(Ordering::Acquire);
         let mut unlisted = 0u64;
         loop {
@@ -117,6 +123,9 @@ impl Checker<'_> {
             }
         }
         claims.outside(u32::MAX, u64::MAX, batch)?;
+        if complete {
+            self.compare_removed(mos, claims.referenced, batch)?;
+        }
         for (object, fault) in metaslabs.take_faults() {
             batch.finding(Kind::SpaceMap, Some(object), fault);
         }
@@ -229,9 +238,8 @@ impl Checker<'_> {
         for vdev in self.pool.vdevs().filter(|vdev| vdev.top_zap != 0 && vdev.metaslab_array != 0) {
             let map = mos.object(ObjectId(vdev.top_zap))?.zap()?.number("com.delphix:pool_checkpoint_sm")?;
             let Some(map) = map else { continue };
-            let object = map_object(mos, ObjectId(map))?;
             let mut faults = 0u64;
-            for_each_entry(&object, |entry| {
+            for_each_entry(mos, ObjectId(map), |entry| {
                 let range = byte_range(&entry, vdev.ashift, 0).filter(|range| range.end <= vdev.asize);
                 let Some(mut range) = range.filter(|_| entry.change == Change::Freed) else {
                     faults += 1;
@@ -276,6 +284,10 @@ impl Checker<'_> {
 struct Claims<'a> {
     sorted: Sorted<WORDS>,
     checker: &'a Checker<'a>,
+    /// What is referenced of removed vdevs.
+    referenced: Referenced,
+    /// The place on a removed vdev that was met last.
+    removed: (u32, u64),
 }
 
 impl Claims<'_> {
@@ -315,6 +327,10 @@ impl Claims<'_> {
             let Some(said) = self.next()? else { break };
             if !self.checker.is_indirect(said.vdev) {
                 *by_vdev.entry(said.vdev).or_default() += 1;
+            } else if said.size > 0 && (said.vdev, said.offset) >= self.removed {
+                // Several pointers may lead to one block.
+                self.referenced.add(self.checker.pool, said.vdev, said.offset, said.size);
+                self.removed = (said.vdev, said.offset.saturating_add(said.size));
             }
         }
         for (vdev, count) in by_vdev {

@@ -9,7 +9,7 @@ use zfs_ondisk::dnode::Dnode;
 use zfs_ondisk::feature::{Feature, FeatureSet};
 use zfs_ondisk::object::{ObjectId, ObjectType};
 
-use super::batch::{Batch, kind_of};
+use super::batch::{Batch, kind_of, part, step};
 use super::claims;
 use super::features::{used_by_block, used_by_root};
 use super::files::{Files, Tables};
@@ -131,6 +131,8 @@ pub(super) struct Set {
     /// Blocks that may still be visited before the pool is known to be one that
     /// leads in circles.
     budget: AtomicU64,
+    /// Whether that happened.
+    exhausted: AtomicBool,
     /// Whether a part could not be read, so that sums and names are not all there.
     incomplete: AtomicBool,
     tally: Mutex<Tally>,
@@ -201,15 +203,16 @@ impl Checker<'_> {
             full,
             files,
             budget: AtomicU64::new(capacity / blkptr::SIZE as u64),
+            exhausted: AtomicBool::new(false),
             incomplete: AtomicBool::new(false),
             tally: Mutex::new(Tally { totals: Totals::default(), tables }),
         });
         self.root(&set, &mut batch);
         let meta = objects.meta();
-        batch.at(ObjectId(0), 0);
+        batch.at(ObjectId(0), part::OBJECT);
         self.block_tree(&set, &meta, &mut batch);
         for table in objects.accounting().into_iter().flatten() {
-            batch.at(table.id(), 0);
+            batch.at(table.id(), part::OBJECT);
             self.block_tree(&set, &table, &mut batch);
             if is_open(&table) {
                 self.zap(&table, &mut batch, |_, _| ());
@@ -239,7 +242,7 @@ impl Checker<'_> {
             Job::Subtree(tree, pointer, level, number) => {
                 let mut batch = tree.set.batch();
                 let first = number.checked_shl(tree.object.indirect_bits() * level).unwrap_or(u64::MAX);
-                batch.at(tree.object.id(), first.saturating_add(1));
+                batch.at(tree.object.id(), part::subtree(first, level));
                 self.visit(&tree, &pointer, level, number, &mut batch);
                 self.release(&tree, &mut batch);
                 self.merge_in(&tree.set, batch);
@@ -273,7 +276,7 @@ impl Checker<'_> {
     fn root(&self, set: &Arc<Set>, batch: &mut Batch) {
         let root = *set.objects.pointer();
         let meta = set.objects.meta();
-        batch.at(ObjectId(0), 0);
+        batch.at(ObjectId(0), part::ROOT);
         used_by_root(&set.objects, &mut batch.totals.features);
         let fill = meta.dnode().pointers.iter().map(BlockPointer::fill).fold(0, u64::wrapping_add);
         if root.fill() != fill {
@@ -290,7 +293,7 @@ impl Checker<'_> {
         let meta = set.objects.meta();
         let per_block = slots_per_block(meta.dnode());
         let first = ObjectId(number.saturating_mul(per_block));
-        batch.at(first, 0);
+        batch.at(first, part::DNODES);
         let place = place_of(&meta, pointer, 0, number);
         if matches!(
             self.block(set, &meta, &place, (ObjectType::DNODE, meta.dnode().data_block_size()), batch),
@@ -311,18 +314,19 @@ impl Checker<'_> {
             match found {
                 Ok(object) => {
                     count = count.map(|count| count + 1);
-                    batch.at(object.id(), 0);
+                    batch.at(object.id(), part::OBJECT);
                     self.object(set, &object, batch);
                 }
                 Err(error) => {
                     count = None;
                     self.lose(set);
+                    batch.at(first, part::SUMS);
                     batch.failed(Some(first), &error);
                 }
             }
         }
         if count != Some(pointer.fill()) {
-            batch.at(first, 0);
+            batch.at(first, part::SUMS);
             let counted = count.map_or("damaged dnodes".into(), |count| format!("{count} dnodes"));
             let message = format!("{pointer:?}: the fill count is {}, the block has {counted}", pointer.fill());
             batch.block_finding(Kind::Pointer, meta.id(), place, Vec::new(), message);
@@ -394,7 +398,7 @@ impl Checker<'_> {
     /// A part of a tree is done. With the last one, all is known.
     fn release(&self, tree: &Tree, batch: &mut Batch) {
         if tree.pending.fetch_sub(1, Ordering::AcqRel) == 1 && !tree.incomplete.load(Ordering::Acquire) {
-            batch.at(tree.object.id(), u64::MAX);
+            batch.at(tree.object.id(), part::SUMS);
             compare_used(&tree.object, tree.used.load(Ordering::Acquire), batch);
         }
     }
@@ -481,9 +485,13 @@ impl Checker<'_> {
             return Next::Pass;
         }
         if set.budget.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_err() {
-            let message = "the blocks of this object set are more than the pool can hold: the rest was not examined";
-            batch.at(ObjectId(u64::MAX), u64::MAX);
-            batch.finding(Kind::Pointer, None, message);
+            if !set.exhausted.swap(true, Ordering::AcqRel) {
+                let mut batch = set.batch();
+                batch.at_step(step::EXHAUSTED);
+                let message = "its blocks are more than the pool can hold: the rest was not examined";
+                batch.finding(Kind::Pointer, None, message);
+                self.merge(batch);
+            }
             self.lose(set);
             return Next::Pass;
         }

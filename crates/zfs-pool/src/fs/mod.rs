@@ -3,6 +3,7 @@
 mod attributes;
 mod changes;
 mod contents;
+mod cursor;
 mod lookup;
 mod names;
 mod volume;
@@ -22,8 +23,7 @@ use crate::object::{Object, ObjectSet};
 use crate::zap::Zap;
 
 pub(crate) use attributes::Stored;
-pub use attributes::sa_view;
-pub use attributes::{Attributes, FileType, Time};
+pub use attributes::{Attributes, FileType, Time, sa_view};
 pub use changes::changed_objects;
 pub use contents::{Contents, Extents, Piece, Pieces};
 use names::NameRules;

@@ -11,6 +11,7 @@ use zfs_ondisk::zap::Entry;
 
 use super::{Item, ItemType, Properties, Setting, Source, Value};
 use crate::capacity::ratio;
+use crate::crypt::Access;
 use crate::dataset::{Dataset, DatasetKind, entries_of, read_dataset};
 use crate::error::Error;
 use crate::object::Object;
@@ -97,9 +98,10 @@ impl Properties {
                     Some(root) => Value::Text(self.pool.directory_name(ObjectId(root))?),
                 },
             },
-            "keystatus" => match self.key_of(dataset)? {
-                None => Value::Absent,
-                Some(_) => Value::Text("unavailable".to_owned()),
+            "keystatus" => match dataset.access()? {
+                Access::Plain => Value::Absent,
+                Access::Locked(_) => Value::Text("unavailable".to_owned()),
+                Access::Open(..) => Value::Text("available".to_owned()),
             },
             "redact_snaps" => match dataset.table()?.get("com.delphix:redacted_datasets") {
                 None => Value::Absent,
@@ -281,8 +283,12 @@ impl Properties {
             return Ok(None);
         }
         let entries = entries_of(&self.mos, ObjectId(record.next_clones))?;
-        let objects = entries.values().filter_map(Entry::number);
-        let mut names = objects.map(|id| self.pool.dataset_name(ObjectId(id))).collect::<Result<Vec<_>, _>>()?;
+        // What follows is the clone, or its first snapshot.
+        let clone = |id| {
+            let dir = read_dataset(&self.mos, ObjectId(id))?.dir;
+            self.pool.directory_name(ObjectId(dir))
+        };
+        let mut names = entries.values().filter_map(Entry::number).map(clone).collect::<Result<Vec<_>, _>>()?;
         names.sort();
         Ok((!names.is_empty()).then(|| names.join(",")))
     }

@@ -15,7 +15,7 @@ use zfs_ondisk::object::ObjectId;
 use zfs_ondisk::property::{DefaultValue, Kind, Property, Storage, StoredValue, Types};
 use zfs_ondisk::zap::Entry;
 
-pub use pool::pool_properties;
+pub use pool::{POOL_FACTS, pool_properties};
 pub use value::Value;
 
 use crate::capacity::Capacity;
@@ -127,8 +127,8 @@ const ORDER: &[&str] = &[
 const OF_BOOKMARKS: &[&str] =
     &["type", "creation", "referenced", "createtxg", "guid", "refcompressratio", "logicalreferenced", "redact_snaps"];
 
-/// Properties that are options of a mount and of no interest unless they are set.
-const QUIET: &[&str] = &["jailed"];
+/// Properties of some systems only: of no interest unless they are set.
+const QUIET: &[&str] = &["jailed", "zoned_uid"];
 
 /// What properties are asked of.
 #[derive(Clone, Debug)]

@@ -14,6 +14,24 @@ use crate::pool::Pool;
 /// Those that depend on the import.
 const OF_THE_IMPORT: &[&str] = &["altroot", "cachefile", "readonly"];
 
+/// The properties of a pool that nobody sets.
+pub const POOL_FACTS: &[&str] = &[
+    "size",
+    "capacity",
+    "guid",
+    "free",
+    "allocated",
+    "fragmentation",
+    "freeing",
+    "leaked",
+    "checkpoint",
+    "dedupratio",
+    "bcloneused",
+    "bclonesaved",
+    "bcloneratio",
+    "last_scrubbed_txg",
+];
+
 /// The properties of a pool in the order of `zpool get all`: facts and settings, then
 /// features, then user properties.
 ///

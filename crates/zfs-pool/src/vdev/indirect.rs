@@ -36,6 +36,19 @@ impl Indirect {
         })
     }
 
+    /// The object of the MOS with the mapping.
+    pub(crate) fn object(&self) -> ObjectId {
+        self.object
+    }
+
+    /// The mapping, in the order of its sources; nothing if it cannot be read.
+    pub(crate) fn entries(&self) -> &[Entry] {
+        match self.mapping.get() {
+            Some(Ok(entries)) => entries,
+            _ => &[],
+        }
+    }
+
     /// The places on other vdevs that a part of this vdev was moved to, in order.
     pub(crate) fn resolve(&self, offset: u64, size: usize) -> Result<Vec<Dva>, String> {
         let entries = match self.mapping.get() {

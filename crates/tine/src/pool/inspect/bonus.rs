@@ -9,10 +9,11 @@ use zfs_ondisk::nvlist::NvList;
 use zfs_ondisk::object::ObjectType;
 use zfs_ondisk::sa::Attribute;
 use zfs_ondisk::spacemap;
-use zfs_ondisk::znode::flag;
-use zfs_pool::fs::{Attributes, Time, sa_view};
+use zfs_ondisk::znode::{dirent_type, flag};
+use zfs_pool::fs::{Attributes, FileType, Time, sa_view};
 use zfs_pool::{Error, FileSystem, Object};
 
+use super::super::describe;
 use super::dump::Dump;
 use super::shown::{Shown, digits};
 use super::{hexdump, nvlist, pointer};
@@ -256,17 +257,8 @@ fn time(time: Time) -> Shown {
 }
 
 fn mode(mode: u64) -> Shown {
-    let kind = match mode >> 12 & 0xf {
-        1 => "FIFO",
-        2 => "character device",
-        4 => "directory",
-        6 => "block device",
-        8 => "regular file",
-        10 => "symbolic link",
-        12 => "socket",
-        _ => "unknown type",
-    };
-    Shown::new(format!("{mode:o}"), format!("{mode:o}")).note(kind)
+    let kind = FileType::from_number(dirent_type(mode));
+    Shown::new(format!("{mode:o}"), format!("{mode:o}")).note(describe::type_name(kind))
 }
 
 fn file_flags(flags: u64) -> Shown {

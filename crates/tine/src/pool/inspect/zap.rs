@@ -5,8 +5,10 @@ use zfs_ondisk::object::ObjectType;
 use zfs_ondisk::property::{Property, StoredValue};
 use zfs_ondisk::zap::{self, Entry, FatStructure, HashBits, Structure, hash_name};
 use zfs_ondisk::znode;
+use zfs_pool::fs::FileType;
 use zfs_pool::{Error, Object, Zap};
 
+use super::super::describe;
 use super::dump::{Dump, Table, left, right};
 use super::shown::{Shown, digits, number, printable};
 
@@ -218,16 +220,7 @@ fn value(object: &Object, entry: &Entry) -> Shown {
     match kind {
         ObjectType::DIRECTORY_CONTENTS => {
             let (kind, id) = znode::parse_dirent(value);
-            let kind = match kind {
-                1 => "FIFO",
-                2 => "character device",
-                4 => "directory",
-                6 => "block device",
-                8 => "regular file",
-                10 => "symbolic link",
-                12 => "socket",
-                _ => "unknown type",
-            };
+            let kind = describe::type_name(FileType::from_number(kind));
             // The raw value is of use to nobody.
             Shown::new(id.0.to_string(), serde_json::json!({ "object": id.0, "type": kind })).note(kind)
         }
