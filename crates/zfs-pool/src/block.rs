@@ -15,7 +15,7 @@ use zfs_ondisk::object::ObjectType;
 use crate::crypt::{self, Access};
 use crate::error::Error;
 use crate::pool::Pool;
-use crate::vdev::{self, DevicePlace, Fault, Map};
+use crate::vdev::{self, BlockPart, DevicePlace, Fault, Map};
 
 /// The largest block in bytes (`SPA_MAXBLOCKSIZE`).
 pub const MAX_BLOCK: usize = 16 << 20;
@@ -157,6 +157,16 @@ impl Pool {
             crypt::verify_pointers(pointer, if is_plain { stored } else { block })?;
         }
         Ok(is_plain)
+    }
+
+    /// Where a copy of a block is whose pointer leads to `dva`: `size` stored bytes
+    /// that were allocated in transaction group `birth`.
+    ///
+    /// # Errors
+    /// If that is nowhere.
+    pub fn parts(&self, dva: Dva, size: usize, birth: u64) -> Result<Vec<BlockPart>, BadCopy> {
+        let map = vdev::map(self.vdev_map(), dva.vdev, dva.offset, size, birth);
+        map.map(|map| map.parts()).map_err(|fault| BadCopy::new(dva, fault))
     }
 
     /// The bytes of a block as they are stored, [`BlockPointer::physical_size`]
