@@ -200,7 +200,8 @@ fn walk(
         // However this ends, the threads are sent home.
         let _closing = Closing(&checker.queue);
         for _ in 1..options.threads.max(1) {
-            scope.spawn(|| checker.queue.serve(|job| checker.run(job)));
+            // Where no more threads can be had, those that there are do the work.
+            let _ = thread::Builder::new().spawn_scoped(scope, || checker.queue.serve(|job| checker.run(job)));
         }
         checker.everything(&mos)
     })?;
