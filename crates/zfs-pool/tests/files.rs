@@ -36,7 +36,7 @@ fn what_is_read_ahead_is_what_is_read_at_once() {
             regular_files(&files.root().expect("a root"), &mut all);
         }
     }
-    assert!(all.iter().any(|file| file.attributes().size > 4 << 20));
+    assert!(all.iter().any(|file| file.attributes().size > 2 << 20));
     for file in all {
         let contents = file.contents();
         let mut whole = vec![0; contents.size() as usize];
