@@ -167,6 +167,13 @@ impl Filesystem for Files {
         }
     }
 
+    fn opendir(&self, _: &Request, number: INodeNo, _: OpenFlags, reply: ReplyOpen) {
+        if let Some(why) = self.view.closed(number.0) {
+            let _ = self.error(Trouble::Unreadable(why));
+        }
+        reply.opened(FileHandle(0), FopenFlags::empty());
+    }
+
     fn readdir(&self, _: &Request, number: INodeNo, _: FileHandle, offset: u64, mut reply: ReplyDirectory) {
         let mut place = offset;
         loop {
