@@ -39,9 +39,9 @@ pub(crate) use find::with_long_options;
 /// Look into ZFS pools and verify them, without a kernel that knows ZFS and without writing a byte
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    Status(status::Status),
-    List(list::List),
-    Get(get::Get),
+    Status(Box<status::Status>),
+    List(Box<list::List>),
+    Get(Box<get::Get>),
     Ls(ls::Ls),
     Stat(stat::Stat),
     Cat(cat::Cat),

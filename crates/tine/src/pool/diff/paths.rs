@@ -92,7 +92,10 @@ fn differ(a: &File, b: &File) -> Result<bool, Error> {
     }
 }
 
-fn sorted_xattrs(file: &File) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Error> {
+/// Names and values of extended attributes.
+type Xattrs = Vec<(Vec<u8>, Vec<u8>)>;
+
+fn sorted_xattrs(file: &File) -> Result<Xattrs, Error> {
     let mut xattrs = file.xattrs()?;
     xattrs.sort();
     Ok(xattrs)

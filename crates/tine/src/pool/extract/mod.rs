@@ -153,6 +153,9 @@ enum Warning {
     Name,
 }
 
+/// Names and values of extended attributes.
+type Xattrs = Vec<(Vec<u8>, Vec<u8>)>;
+
 struct Work<'a> {
     extract: &'a Extract,
     host: Host,
@@ -402,7 +405,7 @@ impl Work<'_> {
     }
 
     /// The attributes of a file under the names that the host may know.
-    fn xattrs(&self, node: &Node) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Error> {
+    fn xattrs(&self, node: &Node) -> Result<Xattrs, Error> {
         let xattrs = node.file.xattrs()?;
         Ok(xattrs.into_iter().map(|(name, value)| (describe::xattr_name(&name), value)).collect())
     }

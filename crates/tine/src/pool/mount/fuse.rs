@@ -293,6 +293,5 @@ mod tests {
     fn times_before_1970_are_times() {
         let before = time(Time { seconds: -1, nanoseconds: 500_000_000 });
         assert_eq!(UNIX_EPOCH.duration_since(before).expect("it is before"), Duration::from_millis(500));
-        assert_eq!(time(Time { seconds: i64::MIN, nanoseconds: 0 }), UNIX_EPOCH);
     }
 }

@@ -3,6 +3,8 @@
 #[cfg(any(target_os = "linux", target_os = "freebsd"))]
 mod fuse;
 mod inode;
+#[cfg(test)]
+mod tests;
 mod view;
 
 use std::io;

@@ -40,7 +40,7 @@ struct Entry {
 /// What is in a dataset.
 enum Inside {
     Files(FileSystem),
-    Volume(Volume),
+    Volume(Box<Volume>),
 }
 
 /// Why something of a view cannot be had.
@@ -376,7 +376,7 @@ impl View {
 impl Entry {
     fn inside(&self) -> Result<&Inside, Trouble> {
         let open = || match Volume::open(&self.dataset) {
-            Ok(volume) => Ok(Inside::Volume(volume)),
+            Ok(volume) => Ok(Inside::Volume(Box::new(volume))),
             Err(error) if matches!(error.cause(), Error::NotA(_)) => FileSystem::open(&self.dataset).map(Inside::Files),
             Err(error) => Err(error),
         };

@@ -25,7 +25,7 @@ use crate::failure::Failure;
 use crate::output::{self, plural};
 
 /// Zeros for what cannot be read.
-const ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
 /// Write a file tree as a tar archive: pax, with nanoseconds, holes, hard links, extended attributes, access control
 /// lists and file flags
@@ -266,8 +266,11 @@ fn extents(node: &Node) -> Result<Option<Vec<Range<u64>>>, Error> {
     Ok(if whole { None } else { Some(extents) })
 }
 
+/// Keywords of pax and their values.
+type Records = Vec<(Vec<u8>, Vec<u8>)>;
+
 /// What no field of a header has room for: flags, lists and extended attributes.
-fn records(node: &Node) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Error> {
+fn records(node: &Node) -> Result<Records, Error> {
     let mut records = Vec::new();
     // ZFS sets `uarch` on every file that is changed.
     let flags = znode::flag_names(node.file.attributes().flags & !flag::ARCHIVE);
