@@ -109,7 +109,7 @@ fn complaints(made: &Made) -> Differences {
     let mut lines: Vec<String> = said.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect();
     if OUTDATED.contains(&&*made.kind) {
         let all = lines.len();
-        lines.retain(|line| !line.contains("was away when something was written"));
+        lines.retain(|line| !line.contains("was away when something was written") && line != "Missing devices: 1");
         if lines.len() == all || ran.code() != 1 {
             lines.push("nothing is said of a device that missed something".to_owned());
         }
@@ -121,16 +121,20 @@ fn complaints(made: &Made) -> Differences {
 
 /// What `tine pool get` says, compared with the kernel's words.
 fn misquoted(made: &Made) -> Differences {
-    let ran = pool_command(made, &["get", "-rH", "--parsable", "all", "tank"]);
-    match ran.code() {
-        0 => made.compare_properties(&ran.text()),
-        _ => vec![ran.to_string()],
+    let datasets = pool_command(made, &["get", "-rH", "--parsable", "all", "tank"]);
+    let pool = pool_command(made, &["get", "-H", "--parsable", "--pool", "all", "tank"]);
+    if datasets.code() != 0 || pool.code() != 0 {
+        return vec![datasets.to_string(), pool.to_string()];
     }
+    let mut differences = made.compare_properties(&datasets.text());
+    differences.extend(made.compare_pool_properties(&pool.text()));
+    differences
 }
 
 /// The counts of objects that `zdb` has, where it is there.
 fn miscounted(made: &Made, zdb: Option<&Peer>) -> Differences {
-    let Some(zdb) = zdb else { return Differences::new() };
+    // `zdb -d` of OpenZFS 2.3.2 does not come to an end where there is a redaction bookmark.
+    let Some(zdb) = zdb.filter(|_| !made.text("list.txt").contains("#redaction\t")) else { return Differences::new() };
     let mut command = zdb.command();
     command.args(["-e", "-p"]).arg(made.folder()).args(["-d", "tank"]);
     let ran = command::run(&mut command, LIMIT);
