@@ -8,29 +8,17 @@
 //! `/dev/shm` until they are at least 1.5 GB in 50,000 names. Prints a table in
 //! Markdown: the best of several runs, taken in turn, and the ratios.
 
+mod common;
+
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio, exit};
+use std::process::{Command, Stdio};
 
-/// What is copied when no tree is given.
-const COPIED: [&str; 4] = ["/usr/share", "/usr/bin", "/usr/include", "/usr/lib/x86_64-linux-gnu"];
+use common::{Best, Job, copy_tree, fail, measure};
+
+/// What is copied at least when no tree is given.
 const LEAST_BYTES: u64 = 1_500_000_000;
 const LEAST_NAMES: u64 = 50_000;
-
-/// The best of the runs of one job.
-#[derive(Clone, Copy)]
-struct Best {
-    wall: f64,
-    cpu: f64,
-    peak_kib: u64,
-    output: u64,
-}
-
-struct Job {
-    name: &'static str,
-    command: String,
-    best: Option<Best>,
-}
 
 fn main() {
     let mut arguments = std::env::args().skip(1).filter(|argument| argument != "--bench");
@@ -39,7 +27,7 @@ fn main() {
         return;
     }
     let work = PathBuf::from("/dev/shm/tine-bench");
-    let tree = arguments.next().map_or_else(|| copy_tree(&work), PathBuf::from);
+    let tree = arguments.next().map_or_else(|| copy_tree(&work, LEAST_BYTES, LEAST_NAMES), PathBuf::from);
     let runs: u32 = arguments.next().map_or(3, |runs| runs.parse().unwrap_or(3));
     fs::create_dir_all(&work).unwrap_or_else(|error| fail(&work, &error));
     let output = work.join("output");
@@ -72,47 +60,6 @@ fn main() {
     report(&jobs, bytes, names, runs);
 }
 
-impl Job {
-    fn new(name: &'static str, command: String) -> Self {
-        Self { name, command, best: None }
-    }
-
-    fn run(&mut self, output: &Path) {
-        let _ = fs::remove_file(output);
-        let result = Command::new("/usr/bin/time")
-            .args(["-f", "%e %U %S %M", "sh", "-c", &self.command])
-            .stdout(Stdio::null())
-            .output()
-            .unwrap_or_else(|error| fail(Path::new("/usr/bin/time"), &error));
-        let message = String::from_utf8_lossy(&result.stderr);
-        if !result.status.success() {
-            eprintln!("{}: {message}", self.command);
-            exit(1);
-        }
-        let numbers: Vec<f64> = message
-            .lines()
-            .last()
-            .unwrap_or_default()
-            .split_whitespace()
-            .filter_map(|number| number.parse().ok())
-            .collect();
-        let [wall, user, system, peak] = numbers[..] else {
-            eprintln!("{}: {message}", self.command);
-            exit(1);
-        };
-        let now = Best { wall, cpu: user + system, peak_kib: peak as u64, output: allocated(output) };
-        self.best = Some(match self.best {
-            Some(best) => Best {
-                wall: best.wall.min(now.wall),
-                cpu: best.cpu.min(now.cpu),
-                peak_kib: best.peak_kib.max(now.peak_kib),
-                ..now
-            },
-            None => now,
-        });
-    }
-}
-
 fn report(jobs: &[Job], bytes: u64, names: u64, runs: u32) {
     println!("{names} names, {:.2} GB of files; best of {runs} runs each, taken in turn\n", bytes as f64 / 1e9);
     println!("| job | wall s | CPU s | peak MiB | output MB |");
@@ -137,44 +84,4 @@ fn report(jobs: &[Job], bytes: u64, names: u64, runs: u32) {
     ratio("zstd-3, dense / mksquashfs", dense, squash, 1.0, |best| best.wall);
     ratio("size of zstd-3 / mksquashfs", "tine, zstd-3", squash, 1.1, |best| best.output as f64);
     ratio("size of zstd-3, dense / mksquashfs", dense, squash, 1.1, |best| best.output as f64);
-}
-
-/// Copies files until there are enough; what is there already is used again.
-fn copy_tree(work: &Path) -> PathBuf {
-    let tree = work.join("tree");
-    fs::create_dir_all(&tree).unwrap_or_else(|error| fail(&tree, &error));
-    for source in COPIED {
-        let (bytes, names) = measure(&tree);
-        let target = tree.join(source.trim_start_matches('/').replace('/', "-"));
-        if (bytes >= LEAST_BYTES && names >= LEAST_NAMES) || target.exists() {
-            continue;
-        }
-        let status = Command::new("cp").arg("-a").args([Path::new(source), &target]).status();
-        if !status.is_ok_and(|status| status.success()) {
-            eprintln!("copying {source} failed");
-        }
-    }
-    tree
-}
-
-/// Bytes of regular files, and names, below a directory.
-fn measure(directory: &Path) -> (u64, u64) {
-    let Ok(entries) = fs::read_dir(directory) else { return (0, 0) };
-    entries.flatten().fold((0, 0), |(bytes, names), entry| {
-        let Ok(metadata) = entry.metadata() else { return (bytes, names) };
-        let (below_bytes, below_names) = if metadata.is_dir() { measure(&entry.path()) } else { (0, 0) };
-        let own = if metadata.is_file() { metadata.len() } else { 0 };
-        (bytes + own + below_bytes, names + 1 + below_names)
-    })
-}
-
-/// Bytes that a sparse file takes.
-fn allocated(path: &Path) -> u64 {
-    use std::os::unix::fs::MetadataExt;
-    path.metadata().map_or(0, |metadata| metadata.blocks() * 512)
-}
-
-fn fail(path: &Path, error: &std::io::Error) -> ! {
-    eprintln!("{}: {error}", path.display());
-    exit(1)
 }

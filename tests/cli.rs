@@ -146,6 +146,32 @@ fn the_report_is_json_on_demand() {
 }
 
 #[test]
+fn an_image_that_is_read_back_is_the_same_and_a_damaged_one_is_told_with_file_and_place() {
+    let place = Place::new();
+    place.write("tree/data", "0123456789abcdef".repeat(4096));
+    let mut image = place.build(&["tree", "--compression", "off", "--verify"]);
+    assert_eq!(place.build(&["tree", "--compression", "off"]), image);
+    let sound = place.tine(&["pool", "verify", "out.img"]).succeeds();
+    assert!(sound.text().starts_with("zroot: sound\n"), "{sound}");
+    assert_eq!(place.tine(&["pool", "verify", "-q", "out.img"]).succeeds().text(), "");
+
+    let contents = "0123456789abcdef".repeat(32);
+    let at = image.windows(512).position(|part| part == contents.as_bytes()).expect("the file is in the image");
+    image[at + 100] ^= 1;
+    place.write("damaged.img", &image);
+    let told = place.tine(&["pool", "verify", "damaged.img"]).ends_with(1);
+    assert!(told.text().starts_with("Unreadable: 1\n  zroot:/data, object "), "{told}");
+    assert!(told.text().contains(&format!("damaged.img at byte {at} ")), "{told}");
+    assert!(told.text().contains("zroot: 1 fault found\n"), "{told}");
+    let json = place.tine(&["pool", "verify", "--json", "-j", "1", "damaged.img"]).ends_with(1);
+    let json: serde_json::Value = serde_json::from_str(&json.text()).expect("it is JSON");
+    let finding = &json["findings"][0];
+    assert_eq!((&finding["kind"], &finding["path"]), (&"unreadable".into(), &"/data".into()));
+    assert_eq!((&finding["block"]["number"], &finding["copies"][0]["device_offset"]), (&0.into(), &at.into()));
+    assert_eq!((&json["sound"], &json["counts"]["unreadable"]), (&false.into(), &1.into()));
+}
+
+#[test]
 fn the_size_that_is_asked_for_is_the_size_of_the_image() {
     let place = Place::new();
     assert_eq!(place.build(&["tree", "-s", "200m"]).len(), 200 << 20);

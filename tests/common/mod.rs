@@ -1,10 +1,13 @@
 //! What the end-to-end tests share: peers that may be missing, commands with a time
-//! limit, source trees with a file of every kind, `zdb`, and the small virtual machine.
+//! limit, source trees with a file of every kind, `zdb`, the small virtual machine, and the
+//! pools that a kernel makes in it.
 //!
 //! Each test program compiles it for itself and uses a part of it.
 #![allow(dead_code, unreachable_pub)]
 
 pub mod command;
+pub mod described;
+pub mod made;
 pub mod peer;
 pub mod source_tree;
 pub mod vm;

@@ -72,6 +72,12 @@ impl Job {
         self
     }
 
+    /// Gives the guest this much memory in MiB.
+    pub fn memory(mut self, mebibytes: u32) -> Self {
+        self.command.args(["--memory", &mebibytes.to_string()]);
+        self
+    }
+
     /// Sets a variable of the job.
     pub fn set(mut self, name: &str, value: &str) -> Self {
         self.variables.push(format!("{name}={value}"));

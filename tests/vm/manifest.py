@@ -1,7 +1,8 @@
 #!/usr/bin/python3
 """Writes down a file tree so that two of them can be compared with diff.
 
-  manifest.py make [--counted] ROOT    one line per file, in the order of the names' bytes
+  manifest.py make [--counted] [--lists] [--probe] ROOT
+                                       one line per file, in the order of the names' bytes
   manifest.py holes ROOT               the holes of the regular files: path, offset, length
   manifest.py check-holes ROOT HOLES   says which of these are not holes in ROOT, where whole
                                        blocks of the file (st_blksize) fit into them
@@ -12,10 +13,13 @@ file, extended attributes in hex.
 
 A directory's links and size are what ZFS says: two plus its subdirectories, two plus its
 entries. With --counted they are counted instead of asked for, for trees on other file
-systems. Access control lists appear in the mode only; sockets are left out.
+systems. Access control lists appear in the mode only, or with --lists among the extended
+attributes, as the kernel packs them; sockets are left out.
 
 The digest is SHA-256 over the offset and bytes of each 4096-byte piece that is not all
-zeros, so that it costs little for a large hole and says nothing of where the holes are.
+zeros, so that it costs little for a large hole and says nothing of where the holes are. It
+is "unreadable" where the kernel gives an I/O error. With --probe holes are read, too (the
+first and last MiBs of each): OpenZFS calls what a redacted send left out a hole.
 """
 import errno
 import hashlib
@@ -59,12 +63,24 @@ def data_extents(fd, size):
         at = end
 
 
-def digest(path, size):
+def probe(fd, start, end):
+    block = os.fstat(fd).st_blksize
+    far = 8 << 20
+    for at in range(start, end, block):
+        if at < start + far or at > end - far:
+            os.pread(fd, 1, at)
+
+
+def digest(path, size, probed):
     sha = hashlib.sha256()
     fd = os.open(path, os.O_RDONLY)
     try:
+        at = 0
         for start, end in data_extents(fd, size):
-            at = start - start % PIECE
+            if probed:
+                probe(fd, at, start)
+            # A piece may have been seen with the extent before.
+            at = max(at, start - start % PIECE)
             while at < end:
                 chunk = os.pread(fd, 1 << 20, at)
                 if not chunk:
@@ -75,12 +91,15 @@ def digest(path, size):
                         sha.update(b"%d:" % (at + i))
                         sha.update(piece)
                 at += len(chunk)
+            at = end + -end % PIECE
+        if probed:
+            probe(fd, at, size)
     finally:
         os.close(fd)
     return sha.hexdigest()
 
 
-def xattrs(path):
+def xattrs(path, lists):
     try:
         names = os.listxattr(path, follow_symlinks=False)
     except OSError as error:
@@ -90,7 +109,7 @@ def xattrs(path):
     return " ".join(
         "%s=%s" % (quote(name), os.getxattr(path, name, follow_symlinks=False).hex())
         for name in sorted(os.fsencode(n) for n in names)
-        if not name.startswith(b"system.")
+        if lists or not name.startswith(b"system.")
     )
 
 
@@ -121,7 +140,8 @@ KINDS = {
 }
 
 
-def make(root, counted):
+def make(root, options):
+    counted, lists = "--counted" in options, "--lists" in options
     entries = list(walk(root))
     names_of, subdirectories = {}, {}
     for path, _, info, names in entries:
@@ -151,7 +171,12 @@ def make(root, counted):
             if same[0] != path:
                 first = quote(same[0])
         if kind == "file" and first == "-":
-            sha = digest(full, info.st_size)
+            try:
+                sha = digest(full, info.st_size, "--probe" in options)
+            except OSError as error:
+                if error.errno != errno.EIO:
+                    raise
+                sha = "unreadable"
         elif kind == "link":
             size = quote(os.readlink(full))
         elif kind in ("char", "block"):
@@ -168,7 +193,7 @@ def make(root, counted):
             "%d.%09d" % divmod(info.st_mtime_ns, 10**9),
             sha,
             first,
-            xattrs(full) or "-",
+            xattrs(full, lists) or "-",
         )
         print("\t".join(fields))
 
@@ -221,11 +246,11 @@ def check_holes(root, listing):
 
 def main():
     arguments = sys.argv[1:]
-    counted = "--counted" in arguments
-    arguments = [a for a in arguments if a != "--counted"]
+    options = [a for a in arguments if a.startswith("--")]
+    arguments = [a for a in arguments if not a.startswith("--")]
     match arguments:
         case ["make", root]:
-            make(os.fsencode(root), counted)
+            make(os.fsencode(root), options)
         case ["holes", root]:
             holes(os.fsencode(root))
         case ["check-holes", root, listing]:

@@ -54,6 +54,7 @@ pub(crate) fn run(mut arguments: Vec<OsString>) -> Result<(), Failure> {
     if called_as(&arguments) == "makefs" {
         arguments.insert(1, "makefs".into());
     }
+    pool::with_long_options(&mut arguments);
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(error) => return refused(error),

@@ -12,12 +12,15 @@ pub(crate) enum Failure {
     Work(String),
     /// The work was done, and something is wrong with what was examined. That was told already.
     Found,
+    /// Nobody reads the output any more, which is no failure: there is nothing left to do.
+    Closed,
 }
 
 impl Failure {
     /// 1 for something wrong in what was examined, 2 for a wrong command line, 3 for work that could not be done.
     pub(crate) fn exit_code(&self) -> ExitCode {
         match self {
+            Failure::Closed => ExitCode::SUCCESS,
             Failure::Found => ExitCode::from(1),
             Failure::Usage(_) => ExitCode::from(2),
             Failure::Work(_) => ExitCode::from(3),
@@ -35,6 +38,7 @@ impl fmt::Display for Failure {
         match self {
             Failure::Usage(message) | Failure::Work(message) => f.write_str(message),
             Failure::Found => f.write_str("something is wrong"),
+            Failure::Closed => f.write_str("the output was closed"),
         }
     }
 }
@@ -69,7 +73,16 @@ impl From<zfs_image::Error> for Failure {
 
 impl From<zfs_pool::Error> for Failure {
     fn from(error: zfs_pool::Error) -> Failure {
-        Failure::Work(error.to_string())
+        use zfs_ondisk::crypt::KeyFormat;
+        use zfs_pool::Error;
+        Failure::Work(match error.cause() {
+            Error::Locked(lock) if lock.tried > 0 => lock.to_string(),
+            Error::Locked(lock) => {
+                let option = if lock.format == KeyFormat::Passphrase { "--passphrase-file" } else { "--key-file" };
+                format!("{lock}; give it with {option} FILE")
+            }
+            _ => error.to_string(),
+        })
     }
 }
 

@@ -44,6 +44,9 @@ pub(crate) struct Build {
     /// Replace the image if it exists
     #[arg(long, help_heading = "Output")]
     force: bool,
+    /// Read the image back before it appears, and check all of it as `tine pool verify` does
+    #[arg(long, help_heading = "Output")]
+    verify: bool,
     /// Report the result as JSON
     #[arg(long, help_heading = "Output")]
     json: bool,
@@ -235,6 +238,7 @@ impl Build {
             creation_time,
             resources: resources(self.jobs, self.memory),
             destination,
+            verify: self.verify,
             quiet: self.verbosity.quiet,
         };
         Ok((job, warnings))

@@ -5,11 +5,13 @@ use std::time::{Duration, Instant};
 use tree::{Kind, Timestamp, Tree};
 use zfs_image::{ImageFile, PoolSpec, Resources, Summary};
 use zfs_ondisk::property::{Assignment, StoredValue};
+use zfs_pool::{Device, Pool, check};
 
-use crate::destination::Destination;
+use crate::destination::{Destination, Unfinished};
 use crate::failure::Failure;
 use crate::output::plural;
-use crate::progress::Bar;
+use crate::pool::verify;
+use crate::progress::{Bar, Verification};
 use crate::sources::{self, Source};
 
 /// The value `posix` of the property `acltype` (`ZFS_ACLTYPE_POSIX`).
@@ -29,6 +31,8 @@ pub(crate) struct Job {
     pub(crate) resources: Resources,
     /// Where the image goes.
     pub(crate) destination: Destination,
+    /// Whether the image is read back and checked before it gets its name.
+    pub(crate) verify: bool,
     /// Whether no progress is shown.
     pub(crate) quiet: bool,
 }
@@ -51,7 +55,7 @@ impl Job {
     /// Builds the image.
     pub(crate) fn run(self) -> Result<Built, Failure> {
         let began = Instant::now();
-        let Job { sources, options, mut spec, creation_time, resources, destination, quiet } = self;
+        let Job { sources, options, mut spec, creation_time, resources, destination, verify, quiet } = self;
         let image = destination.begin()?;
         let path = image.given_path().to_owned();
         let progress = Bar::new(quiet);
@@ -64,8 +68,34 @@ impl Job {
         });
         progress.clear();
         let (summary, warnings) = summary?;
+        if verify {
+            read_back(&image, resources, quiet)?;
+        }
         image.finish()?;
         Ok(Built { image: path, pool: spec.name, summary, warnings, elapsed: began.elapsed() })
+    }
+}
+
+/// Reads an image that was written, and checks all of it.
+fn read_back(image: &Unfinished, resources: Resources, quiet: bool) -> Result<(), Failure> {
+    let path = image.given_path().display().to_string();
+    let file = image.file().map_err(|error| Failure::work(&path, error))?;
+    let unsound = |what: &dyn std::fmt::Display| {
+        Failure::work(format_args!("{path}: the image was not kept, as it is not sound"), what)
+    };
+    let pool = Device::from_file(&path, file).and_then(|device| Pool::open(vec![device]));
+    let pool = pool.map_err(|error| unsound(&error))?;
+    let options = verify::options(Some(resources.threads), resources.memory, None, false);
+    let progress = Verification::new(quiet);
+    let report = check::check_with(&pool, &options, &progress);
+    progress.clear();
+    let report = report?;
+    match report.findings.first() {
+        Some(first) => {
+            let count = plural(report.findings.len() as u64 + report.omitted, "fault");
+            Err(unsound(&format_args!("{count}, the first: {first}")))
+        }
+        None => Ok(()),
     }
 }
 
@@ -86,4 +116,24 @@ fn newest(tree: &Tree) -> u64 {
     let files = nodes.clone().filter(|node| node.kind != Kind::Directory).map(|node| node.mtime).max();
     let newest: Option<Timestamp> = files.or_else(|| nodes.map(|node| node.mtime).max());
     newest.and_then(|time| u64::try_from(time.seconds).ok()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    #[test]
+    fn an_image_that_is_not_sound_is_not_kept() {
+        let folder = tempfile::tempdir().expect("a directory can be made");
+        let path = folder.path().join("out.img");
+        let image = Destination::new(&path, false).and_then(Destination::begin).expect("it can be written");
+        image.file().and_then(|mut file| file.write_all(&[7; 1 << 20])).expect("it can be written");
+        let resources = Resources { threads: 1, memory: 64 << 20 };
+        let failure = read_back(&image, resources, true).expect_err("that is no pool");
+        assert!(failure.to_string().contains("the image was not kept, as it is not sound: "), "{failure}");
+        drop(image);
+        assert!(!path.exists());
+    }
 }

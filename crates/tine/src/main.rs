@@ -25,7 +25,7 @@ fn main() -> ExitCode {
     let program = cli::called_as(&arguments);
     match cli::run(arguments) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(Failure::Found) => Failure::Found.exit_code(),
+        Err(told @ (Failure::Found | Failure::Closed)) => told.exit_code(),
         Err(failure) => {
             output::failure(program, &failure);
             // The makefs that scripts know has one status for all that goes wrong.

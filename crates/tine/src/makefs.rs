@@ -138,6 +138,7 @@ impl Makefs {
             creation_time: time.or(epoch).map(|time| u64::try_from(time.seconds).unwrap_or(0)),
             resources: image::resources(self.jobs, self.memory),
             destination: Destination::new(&self.image, true)?,
+            verify: false,
             quiet: false,
         })
     }

@@ -34,7 +34,10 @@ pub(crate) fn warnings(program: &str, warnings: &[String], verbosity: Verbosity)
     if verbosity.quiet {
         return;
     }
-    let most = if verbosity.verbose { usize::MAX } else { MOST_WARNINGS };
+    warnings_of(program, warnings, if verbosity.verbose { usize::MAX } else { MOST_WARNINGS });
+}
+
+fn warnings_of(program: &str, warnings: &[String], most: usize) {
     let style = Style::new().fg_color(Some(AnsiColor::Yellow.into()));
     for warning in warnings.iter().take(most) {
         anstream::eprintln!("{style}{program}: warning:{style:#} {warning}");
@@ -42,6 +45,16 @@ pub(crate) fn warnings(program: &str, warnings: &[String], verbosity: Verbosity)
     if let Some(more @ 1..) = warnings.len().checked_sub(most) {
         anstream::eprintln!("{style}{program}: warning:{style:#} and {more} more; -v shows them all");
     }
+}
+
+/// Says all of what does not stop the work.
+pub(crate) fn warn(program: &str, warnings: &[String]) {
+    warnings_of(program, warnings, usize::MAX);
+}
+
+/// Says what is going on, to who waits.
+pub(crate) fn note(text: &str) {
+    anstream::eprintln!("tine: {text}");
 }
 
 /// Writes `text` to standard output. A reader that has had enough is no error.

@@ -61,6 +61,45 @@ impl zfs_image::Progress for Bar {
     }
 }
 
+/// How far the verification of a pool is, on standard error if that is a terminal.
+pub(crate) struct Verification(ProgressBar);
+
+impl Verification {
+    /// A bar; one that never shows if `quiet`.
+    pub(crate) fn new(quiet: bool) -> Verification {
+        let target = if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
+        let bar = ProgressBar::with_draw_target(None, target);
+        bar.set_style(style("{spinner} {msg} {elapsed}"));
+        bar.set_message("verifying");
+        if !bar.is_hidden() {
+            bar.enable_steady_tick(Duration::from_millis(100));
+        }
+        Verification(bar)
+    }
+
+    /// Takes the bar away.
+    pub(crate) fn clear(&self) {
+        self.0.finish_and_clear();
+    }
+}
+
+impl zfs_pool::check::Progress for Verification {
+    fn start(&self, bytes: u64) {
+        self.0.set_style(style(
+            "{wide_bar} {percent}% {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} {eta} left, {msg}",
+        ));
+        self.0.set_length(bytes);
+    }
+
+    fn bytes(&self, count: u64) {
+        self.0.inc(count);
+    }
+
+    fn stage(&self, name: &str) {
+        self.0.set_message(name.to_owned());
+    }
+}
+
 fn style(template: &str) -> ProgressStyle {
     // The default shows something, too.
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())

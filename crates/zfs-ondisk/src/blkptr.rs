@@ -49,6 +49,14 @@ pub struct Dva {
 }
 
 impl Dva {
+    /// Reads a DVA at `offset` of a structure.
+    ///
+    /// # Errors
+    /// [`Truncated`] if the structure is too short.
+    pub fn read(view: &View<'_>, offset: usize) -> Result<Self, Truncated> {
+        Ok(Self::from_words([view.u64(offset)?, view.u64(offset + 8)?]))
+    }
+
     fn from_words(words: [u64; 2]) -> Self {
         Self {
             vdev: bits(words[0], 32, 24) as u32,

@@ -12,8 +12,14 @@ pub const DATASET_SIZE: usize = 320;
 
 /// [`Dir::used_breakdown`] is kept.
 pub const DIR_FLAG_USED_BREAKDOWN: u64 = 1 << 0;
+/// Not all of its contents were received (`DS_FLAG_INCONSISTENT`).
+pub const DATASET_FLAG_INCONSISTENT: u64 = 1 << 0;
+/// It cannot be promoted (`DS_FLAG_NOPROMOTE`).
+pub const DATASET_FLAG_NOPROMOTE: u64 = 1 << 1;
 /// [`Dataset::unique_bytes`] of a head is exact.
 pub const DATASET_FLAG_UNIQUE_ACCURATE: u64 = 1 << 2;
+/// It is destroyed once nothing holds it any more (`DS_FLAG_DEFER_DESTROY`).
+pub const DATASET_FLAG_DEFER_DESTROY: u64 = 1 << 3;
 /// Names are looked up without regard to case.
 pub const DATASET_FLAG_CASE_INSENSITIVE: u64 = 1 << 16;
 
@@ -208,6 +214,58 @@ impl Dataset {
     }
 }
 
+/// A bookmark (`zfs_bookmark_phys_t`, `sys/dsl_bookmark.h`): what is remembered of a
+/// snapshot, in a ZAP of the dataset it was of. The first version has the first three
+/// fields only, others are 0 then.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Bookmark {
+    /// GUID of the snapshot.
+    pub guid: u64,
+    /// Transaction group in which the snapshot was made.
+    pub creation_txg: u64,
+    /// When the snapshot was made: seconds since 1970.
+    pub creation_time: u64,
+    /// Object of the MOS with the blocks that a redacted stream leaves out.
+    pub redaction: u64,
+    /// `ZBM_FLAG_...`.
+    pub flags: u64,
+    /// Space that the snapshot referenced, if the bookmark has [`Bookmark::has_sizes`].
+    pub referenced_bytes: u64,
+    /// The same after compression, before rounding and copies.
+    pub compressed_bytes: u64,
+    /// The same before compression.
+    pub uncompressed_bytes: u64,
+    /// GUID of the set of initialization vectors, for raw streams.
+    pub ivset_guid: u64,
+}
+
+impl Bookmark {
+    /// `ZBM_FLAG_HAS_FBN`
+    const HAS_SIZES: u64 = 1 << 0;
+
+    /// Reads a bookmark from the integers of its ZAP entry; `None` if it lacks those of
+    /// the first version.
+    pub fn from_words(words: &[u64]) -> Option<Self> {
+        let later = |index: usize| words.get(index).copied().unwrap_or(0);
+        Some(Self {
+            guid: *words.first()?,
+            creation_txg: *words.get(1)?,
+            creation_time: *words.get(2)?,
+            redaction: later(3),
+            flags: later(4),
+            referenced_bytes: later(5),
+            compressed_bytes: later(6),
+            uncompressed_bytes: later(7),
+            ivset_guid: later(11),
+        })
+    }
+
+    /// Whether the sizes are kept (feature `bookmark_written`).
+    pub fn has_sizes(&self) -> bool {
+        self.flags & Self::HAS_SIZES != 0
+    }
+}
+
 fn put_words(size: usize, words: impl Iterator<Item = u64>) -> Vec<u8> {
     let mut bytes = vec![0; size];
     for (index, word) in words.enumerate() {
@@ -227,6 +285,18 @@ mod tests {
         let dir = Dir::read(&View::new(&words, ByteOrder::Little)).unwrap();
         assert_eq!((dir.parent, dir.used_breakdown, dir.clones), (3, [14, 15, 16, 17, 18], 19));
         assert_eq!(dir.to_bytes(), words);
+    }
+
+    #[test]
+    fn a_bookmark_of_the_first_version_has_no_sizes() {
+        let bookmark = Bookmark::from_words(&[7, 8, 9]).unwrap();
+        assert_eq!((bookmark.guid, bookmark.creation_txg, bookmark.creation_time), (7, 8, 9));
+        assert!(!bookmark.has_sizes());
+        let words: Vec<u64> = (1..=12).collect();
+        let bookmark = Bookmark::from_words(&words).unwrap();
+        assert_eq!((bookmark.redaction, bookmark.referenced_bytes, bookmark.ivset_guid), (4, 6, 12));
+        assert!(bookmark.has_sizes());
+        assert_eq!(Bookmark::from_words(&[1, 2]), None);
     }
 
     #[test]

@@ -18,6 +18,7 @@ mod values;
 pub use number::{format_size, parse_number};
 pub use pool::{PoolProperty, PoolStorage};
 pub(crate) use suggest::nearest;
+pub use suggest::nearest as nearest_names;
 pub use values::Words;
 
 use crate::feature::Feature;

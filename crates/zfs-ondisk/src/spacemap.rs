@@ -60,6 +60,32 @@ pub fn header(object: u64, words: u64, allocated: u64, free: impl Iterator<Item 
     bonus
 }
 
+/// The histogram of free regions in a bonus buffer: how many there are of 2^n up
+/// to 2^(n+1) units. `None` if the bonus buffer has none.
+pub fn histogram(view: &View<'_>) -> Option<[u64; HISTOGRAM_SIZE]> {
+    let mut buckets = [0; HISTOGRAM_SIZE];
+    for (index, bucket) in buckets.iter_mut().enumerate() {
+        *bucket = view.u64(64 + index * 8).ok()?;
+    }
+    Some(buckets)
+}
+
+/// How fragmented free space is in percent, from a histogram in units of
+/// `2^shift` bytes: 0 if it is in regions of 512 MiB or more, 100 if it is in
+/// single sectors (`zfs_frag_table`, `metaslab.c`). `None` if there is none.
+pub fn fragmentation(histogram: &[u64; HISTOGRAM_SIZE], shift: u32) -> Option<u64> {
+    const BY_SIZE: [u128; 21] = [100, 99, 97, 93, 88, 83, 77, 71, 64, 57, 50, 43, 36, 29, 23, 17, 12, 7, 3, 1, 0];
+    let (mut total, mut weighted) = (0u128, 0u128);
+    for (index, &count) in histogram.iter().enumerate() {
+        let shift = index as u32 + shift.min(32);
+        let space = u128::from(count) << shift;
+        let class = (shift.saturating_sub(9) as usize).min(BY_SIZE.len() - 1);
+        total = total.saturating_add(space);
+        weighted = weighted.saturating_add(space.saturating_mul(BY_SIZE[class]));
+    }
+    weighted.checked_div(total).map(|percent| percent as u64)
+}
+
 /// What an entry says about its space.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
@@ -177,6 +203,29 @@ mod tests {
     }
 
     #[test]
+    fn a_histogram_is_read_as_it_was_written() {
+        let bonus = header(9, 1, 512, [1, 3, 4].into_iter(), true);
+        let view = View::new(&bonus, ByteOrder::Little);
+        assert_eq!(histogram(&view).map(|buckets| buckets[..4].to_vec()), Some(vec![1, 1, 1, 0]));
+        assert_eq!(histogram(&View::new(&bonus[..HEADER_SIZE_V0], ByteOrder::Little)), None);
+    }
+
+    #[test]
+    fn fragmentation_is_that_of_openzfs() {
+        // Two metaslabs as `zdb -mm` shows them.
+        let with = |counts: &[(usize, u64)]| {
+            let mut histogram = [0; HISTOGRAM_SIZE];
+            counts.iter().for_each(|&(bucket, count)| histogram[bucket] = count);
+            histogram
+        };
+        let first = with(&[(0, 6), (1, 41), (2, 14), (3, 7), (4, 13), (5, 11), (6, 6), (7, 1), (9, 1), (14, 1)]);
+        assert_eq!(fragmentation(&first, 9), Some(28));
+        assert_eq!(fragmentation(&with(&[(0, 1)]), 9), Some(100));
+        assert_eq!(fragmentation(&with(&[(31, u64::MAX)]), 12), Some(0));
+        assert_eq!(fragmentation(&with(&[]), 9), None);
+    }
+
+    #[test]
     fn a_long_run_takes_several_entries() {
         let entries: Vec<u64> = allocations(7, MAX_RUN + 3).collect();
         assert_eq!(entries, [7 << 16 | 0x7fff, (7 + MAX_RUN) << 16 | 2]);
@@ -187,5 +236,8 @@ mod tests {
         let bonus = header(9, 1, 512, [1, 3, 4].into_iter(), true);
         assert_eq!(bonus.len(), 320);
         assert_eq!((bonus[64], bonus[72], bonus[80]), (1, 1, 1));
+        let found = histogram(&View::new(&bonus, ByteOrder::Little)).unwrap();
+        assert_eq!((found[..3].to_vec(), found[3..].iter().sum::<u64>()), (vec![1, 1, 1], 0));
+        assert_eq!(histogram(&View::new(&bonus[..HEADER_SIZE_V0], ByteOrder::Little)), None);
     }
 }

@@ -32,6 +32,50 @@ pub struct Uberblock {
     pub raidz_reflow_info: u64,
 }
 
+/// Multihost protection, or "multi modifier protection" (`ub_mmp_...`): who has
+/// the pool open says so by writing uberblocks again and again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Mmp {
+    /// Nanoseconds since the last such write; 0 if the protection is off.
+    pub delay: u64,
+    /// Milliseconds between writes.
+    pub interval: Option<u32>,
+    /// Number of the write among those of one second.
+    pub sequence: Option<u16>,
+    /// Missed intervals after which the writer gives up.
+    pub fail_intervals: Option<u16>,
+}
+
+impl Mmp {
+    /// Reads what an uberblock says of multihost protection; `None` if its writer
+    /// did not know that.
+    ///
+    /// # Errors
+    /// [`Truncated`] if it ends too early.
+    pub fn read(view: &View<'_>) -> Result<Option<Self>, Truncated> {
+        if view.u64(176)? != MMP_MAGIC {
+            return Ok(None);
+        }
+        let config = view.u64(192)?;
+        let known = |bit: u64| config & bit != 0;
+        Ok(Some(Self {
+            delay: view.u64(184)?,
+            interval: known(1).then_some((config >> 8) as u32 & 0xff_ffff),
+            sequence: known(2).then_some((config >> 32) as u16),
+            fail_intervals: known(4).then_some((config >> 48) as u16),
+        }))
+    }
+}
+
+/// How far the expansion of a raidz vdev is (`ub_raidz_reflow_info`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RaidzReflow {
+    /// Number of the state of the scratch area (`raidz_reflow_scratch_state_t`).
+    pub state: u16,
+    /// Bytes of the vdev that are in their new places.
+    pub offset: u64,
+}
+
 /// Why bytes are not an uberblock.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
@@ -68,6 +112,12 @@ impl Uberblock {
         Ok((uberblock, view.order()))
     }
 
+    /// How far the expansion of a raidz vdev is.
+    pub fn raidz_reflow(&self) -> RaidzReflow {
+        let info = self.raidz_reflow_info;
+        RaidzReflow { state: (info >> 55) as u16, offset: (info & ((1 << 55) - 1)) << 9 }
+    }
+
     /// Writes the uberblock to the start of a slot of zeros.
     pub fn write(&self, to: &mut [u8]) {
         to.put_u64(0, MAGIC);
@@ -102,6 +152,20 @@ mod tests {
         let mut slot = [0; 1024];
         written.write(&mut slot);
         assert_eq!(Uberblock::read(&slot), Ok((written, ByteOrder::Little)));
+    }
+
+    #[test]
+    fn multihost_protection_is_read_where_its_fields_are_valid() {
+        let mut slot = [0; 1024];
+        let read = |slot: &[u8]| Mmp::read(&View::new(slot, ByteOrder::Little));
+        assert_eq!(read(&slot), Ok(None));
+        slot.put_u64(176, MMP_MAGIC);
+        assert_eq!(read(&slot), Ok(Some(Mmp::default())));
+        slot.put_u64(184, 500);
+        slot.put_u64(192, 10 << 48 | 3 << 32 | 1000 << 8 | 7);
+        let expected = Mmp { delay: 500, interval: Some(1000), sequence: Some(3), fail_intervals: Some(10) };
+        assert_eq!(read(&slot), Ok(Some(expected)));
+        assert!(read(&slot[..199]).is_err());
     }
 
     #[test]

@@ -18,6 +18,10 @@ pub mod master {
     pub const SA_ATTRS: &str = "SA_ATTRS";
     /// Version of the ZFS POSIX layer.
     pub const VERSION: &str = "VERSION";
+    /// The property `casesensitivity`: 0 sensitive, 1 insensitive, 2 mixed.
+    pub const CASE_SENSITIVITY: &str = "casesensitivity";
+    /// The property `normalization`, as bits of `U8_STRCMP_*` (`sys/u8_textprep.h`).
+    pub const NORMALIZATION: &str = "normalization";
 }
 
 /// Bits of the attribute `ZPL_FLAGS`.
@@ -60,31 +64,36 @@ pub mod flag {
     pub const SPARSE: u64 = 1 << 45;
 }
 
-/// FreeBSD's file flags (`st_flags`, `sys/stat.h`) beside ours.
-const FILE_FLAGS: &[(u32, u64)] = &[
-    (0x0000_0001, flag::NODUMP),
-    (0x0000_0008, flag::OPAQUE),
-    (0x0000_0080, flag::SYSTEM),
-    (0x0000_0100, flag::SPARSE),
-    (0x0000_0200, flag::OFFLINE),
-    (0x0000_0400, flag::REPARSE),
-    (0x0000_0800, flag::ARCHIVE),
-    (0x0000_1000, flag::READONLY),
-    (0x0000_8000, flag::HIDDEN),
-    (0x0002_0000, flag::IMMUTABLE),
-    (0x0004_0000, flag::APPENDONLY),
-    (0x0010_0000, flag::NOUNLINK),
+/// FreeBSD's file flags (`st_flags`, `sys/stat.h`) beside ours, with the names that chflags(1) has for them.
+const FILE_FLAGS: &[(u32, u64, &str)] = &[
+    (0x0000_0001, flag::NODUMP, "nodump"),
+    (0x0000_0008, flag::OPAQUE, "opaque"),
+    (0x0000_0080, flag::SYSTEM, "usystem"),
+    (0x0000_0100, flag::SPARSE, "usparse"),
+    (0x0000_0200, flag::OFFLINE, "uoffline"),
+    (0x0000_0400, flag::REPARSE, "ureparse"),
+    (0x0000_0800, flag::ARCHIVE, "uarch"),
+    (0x0000_1000, flag::READONLY, "urdonly"),
+    (0x0000_8000, flag::HIDDEN, "uhidden"),
+    (0x0002_0000, flag::IMMUTABLE, "schg"),
+    (0x0004_0000, flag::APPENDONLY, "sappnd"),
+    (0x0010_0000, flag::NOUNLINK, "sunlnk"),
 ];
 
 /// The bits of `ZPL_FLAGS` for FreeBSD's file flags. Those that ZFS has no bit
 /// for (`uchg`, `uappnd`, ...) are left out, as `chflags` refuses them on ZFS.
 pub fn flags_from_file_flags(file_flags: u32) -> u64 {
-    FILE_FLAGS.iter().filter(|(file, _)| file_flags & file != 0).fold(0, |flags, (_, bit)| flags | bit)
+    FILE_FLAGS.iter().filter(|(file, ..)| file_flags & file != 0).fold(0, |flags, (_, bit, _)| flags | bit)
 }
 
 /// FreeBSD's file flags for the bits of `ZPL_FLAGS`.
 pub fn file_flags_from_flags(flags: u64) -> u32 {
-    FILE_FLAGS.iter().filter(|(_, bit)| flags & bit != 0).fold(0, |file_flags, (file, _)| file_flags | file)
+    FILE_FLAGS.iter().filter(|(_, bit, _)| flags & bit != 0).fold(0, |file_flags, (file, ..)| file_flags | file)
+}
+
+/// The names of FreeBSD's file flags for the bits of `ZPL_FLAGS`.
+pub fn flag_names(flags: u64) -> Vec<&'static str> {
+    FILE_FLAGS.iter().filter(|(_, bit, _)| flags & bit != 0).map(|(.., name)| *name).collect()
 }
 
 /// The type of a file in a directory entry, which is that in its mode
@@ -115,6 +124,14 @@ pub fn device_number(major: u32, minor: u32) -> u64 {
     u64::from(major) << if fits { LINUX_MINOR_BITS } else { 32 } | u64::from(minor)
 }
 
+/// Major and minor number of a value of `ZPL_RDEV`, whichever system wrote it.
+pub fn parse_device_number(device: u64) -> (u32, u32) {
+    match (device >> 32) as u32 {
+        0 => ((device >> 20) as u32, device as u32 & 0xf_ffff),
+        major => (major, device as u32),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -129,14 +146,18 @@ mod tests {
     fn a_device_number_is_one_that_linux_understands_if_it_can_be() {
         assert_eq!(device_number(8, 1), 0x80_0001);
         assert_eq!(device_number(8, 1 << 20), 0x8_0010_0000);
+        for (major, minor) in [(0, 0), (8, 1), (4095, 0xf_ffff), (8, 1 << 20), (5000, 3)] {
+            assert_eq!(parse_device_number(device_number(major, minor)), (major, minor));
+        }
     }
 
     #[test]
     fn every_file_flag_that_zfs_knows_is_kept() {
-        for (file, bit) in FILE_FLAGS {
+        for (file, bit, _) in FILE_FLAGS {
             assert_eq!(flags_from_file_flags(*file), *bit);
             assert_eq!(file_flags_from_flags(*bit), *file);
         }
         assert_eq!(flags_from_file_flags(0x2), 0, "uchg has no bit");
+        assert_eq!(flag_names(flag::NODUMP | flag::IMMUTABLE | flag::ACL_TRIVIAL), ["nodump", "schg"]);
     }
 }

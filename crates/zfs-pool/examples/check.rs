@@ -13,7 +13,7 @@ fn main() -> Result<ExitCode, Error> {
         println!("{}: {} bytes", dataset.name, dataset.dataset.referenced_bytes);
     }
     let report = check(&pool)?;
-    for finding in &report.findings {
+    for finding in report.findings.iter().chain(&report.remarks) {
         println!("{finding}");
     }
     println!(

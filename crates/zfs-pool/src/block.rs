@@ -1,6 +1,7 @@
 //! Reading blocks: copies, gang blocks, checksums, decompression.
 
 use std::cell::RefCell;
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -11,16 +12,20 @@ use zfs_ondisk::checksum::{Checksum, Digest};
 use zfs_ondisk::compress::{Decompressor, Function};
 use zfs_ondisk::object::ObjectType;
 
+use crate::crypt::{self, Access};
 use crate::error::Error;
 use crate::pool::Pool;
-use crate::vdev::Vdev;
+use crate::vdev::{self, BlockPart, DevicePlace, Fault, Map};
 
 /// The largest block in bytes (`SPA_MAXBLOCKSIZE`).
 pub const MAX_BLOCK: usize = 16 << 20;
 /// Bytes of the header of a gang block (`SPA_OLD_GANGBLOCKSIZE`).
-const GANG_HEADER_SIZE: usize = 512;
+pub(crate) const GANG_HEADER_SIZE: usize = 512;
 /// Block pointers in the header of a gang block.
 const GANG_POINTERS: usize = 3;
+
+/// How many faults are told of a part of a gang block.
+const MOST_FAULTS: usize = 32;
 
 /// How many headers of gang blocks one block may lead to: copies of copies would
 /// otherwise be read again and again.
@@ -28,9 +33,10 @@ struct Headers(usize);
 
 impl Headers {
     /// For `pointer`. A sound gang block of n sectors has fewer headers than n; each
-    /// may have three copies, and all are read once more when every copy is.
+    /// may have three copies, and all are read again in search of a good one, and
+    /// when every copy is.
     fn of(pointer: &BlockPointer) -> Self {
-        Self(6 * (pointer.physical_size() >> blkptr::SECTOR_SHIFT))
+        Self(9 * (pointer.physical_size() >> blkptr::SECTOR_SHIFT))
     }
 
     fn take(&mut self) -> Result<(), &'static str> {
@@ -39,15 +45,24 @@ impl Headers {
     }
 }
 
-/// A copy of a block that cannot be used.
+/// How much is done to get a copy of a block.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Effort {
+    /// What is on the first device is taken, or nothing.
+    Plain,
+    /// All devices are read, and what is missing computed from parity.
+    All,
+}
+
+/// A copy of a block that cannot be used, or a part of one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BadCopy {
     /// Number of the top-level vdev.
     pub vdev: u32,
-    /// Offset in bytes in the vdev's allocatable space.
+    /// Offset of the copy in bytes in the vdev's allocatable space.
     pub offset: u64,
-    /// GUID of the leaf vdev, if the copy is on one.
-    pub leaf: Option<u64>,
+    /// Where on which device the bad part begins, if that is known.
+    pub place: Option<DevicePlace>,
     /// What is wrong.
     pub fault: String,
 }
@@ -55,10 +70,24 @@ pub struct BadCopy {
 impl fmt::Display for BadCopy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "vdev {}, offset {:#x}", self.vdev, self.offset)?;
-        if let Some(leaf) = self.leaf {
-            write!(f, ", device {leaf}")?;
+        if let Some(place) = &self.place {
+            write!(f, ", {} at byte {}", place.name, place.offset)?;
         }
         write!(f, ": {}", self.fault)
+    }
+}
+
+impl BadCopy {
+    fn new(dva: Dva, fault: impl Into<String>) -> Self {
+        Self { vdev: dva.vdev, offset: dva.offset, place: None, fault: fault.into() }
+    }
+
+    /// The faults of a copy; where a device has the same one many times, the first.
+    fn of(dva: Dva, faults: Vec<Fault>) -> Vec<Self> {
+        let mut seen = HashSet::new();
+        let guid = |fault: &Fault| fault.place.as_ref().map(|place| place.guid);
+        let new = faults.into_iter().filter(|fault| seen.insert((guid(fault), fault.what.clone())));
+        new.map(|fault| Self { place: fault.place, ..Self::new(dva, fault.what) }).collect()
     }
 }
 
@@ -72,8 +101,13 @@ impl Pool {
     /// for a hole. The first copy whose checksum holds is taken.
     ///
     /// # Errors
-    /// If the pointer cannot be, no copy holds, or the block is encrypted.
+    /// If the pointer cannot be, no copy holds, or the block is encrypted: such a
+    /// one is read [through its object set](crate::ObjectSet::read_block).
     pub fn read_block(&self, pointer: &BlockPointer) -> Result<Vec<u8>, Error> {
+        self.read_block_with(pointer, &Access::Plain)
+    }
+
+    pub(crate) fn read_block_with(&self, pointer: &BlockPointer, access: &Access) -> Result<Vec<u8>, Error> {
         let size = checked_sizes(pointer)?.0;
         match pointer.kind() {
             Kind::Hole | Kind::Redacted => return Ok(vec![0; size]),
@@ -85,14 +119,54 @@ impl Pool {
                 })?;
                 return decompress(pointer, &payload, size);
             }
-            Kind::Data if pointer.is_encrypted() => return Err(Error::Encrypted(Box::new(*pointer))),
-            Kind::Data => {}
+            Kind::Data => access.permits(pointer)?,
         }
-        let stored = self.read_stored(pointer)?;
-        match pointer.compression() {
-            n if n == Function::Off.number() && stored.len() == size => Ok(stored),
-            _ => decompress(pointer, &stored, size),
+        self.contents(pointer, self.read_stored(pointer)?, access)
+    }
+
+    /// The contents of a block from what is stored of it: decrypted and
+    /// decompressed, the MAC verified as far as there is a key.
+    pub(crate) fn contents(
+        &self,
+        pointer: &BlockPointer,
+        mut stored: Vec<u8>,
+        access: &Access,
+    ) -> Result<Vec<u8>, Error> {
+        let mut block = Vec::new();
+        let is_plain = self.unpack(pointer, &mut stored, &mut block, access)?;
+        Ok(if is_plain { stored } else { block })
+    }
+
+    /// Decrypts what is `stored` of a block where it is; what is then compressed is
+    /// decompressed into `block`. Gives whether it is not.
+    fn unpack(
+        &self,
+        pointer: &BlockPointer,
+        stored: &mut [u8],
+        block: &mut Vec<u8>,
+        access: &Access,
+    ) -> Result<bool, Error> {
+        access.decrypt(pointer, stored)?;
+        let size = checked_sizes(pointer)?.0;
+        let is_plain = pointer.compression() == Function::Off.number() && stored.len() == size;
+        if !is_plain {
+            block.resize(size, 0);
+            decompress_into(pointer, stored, block)?;
         }
+        if self.verifies() {
+            crypt::verify_pointers(pointer, if is_plain { stored } else { block })?;
+        }
+        Ok(is_plain)
+    }
+
+    /// Where a copy of a block is whose pointer leads to `dva`: `size` stored bytes
+    /// that were allocated in transaction group `birth`.
+    ///
+    /// # Errors
+    /// If that is nowhere.
+    pub fn parts(&self, dva: Dva, size: usize, birth: u64) -> Result<Vec<BlockPart>, BadCopy> {
+        let map = vdev::map(self.vdev_map(), dva.vdev, dva.offset, size, birth);
+        map.map(|map| map.parts()).map_err(|fault| BadCopy::new(dva, fault))
     }
 
     /// The bytes of a block as they are stored, [`BlockPointer::physical_size`]
@@ -101,106 +175,148 @@ impl Pool {
     /// # Errors
     /// If the pointer leads to no stored block, or no copy's checksum holds.
     pub fn read_stored(&self, pointer: &BlockPointer) -> Result<Vec<u8>, Error> {
-        checked_sizes(pointer)?;
-        let mut bad = Vec::new();
-        for dva in pointer.dvas() {
-            match self.first_good_copy(pointer, dva, &mut Headers::of(pointer)) {
-                Ok(stored) => return Ok(stored),
-                Err(faults) => bad.extend(faults),
-            }
-        }
-        Err(Error::Unreadable { pointer: Box::new(*pointer), copies: bad })
+        let mut stored = Vec::new();
+        self.read_any_copy(pointer, &mut stored)?;
+        Ok(stored)
     }
 
-    /// Reads all copies of a block, on every side of every mirror, and gives
-    /// those that cannot be used. The contents are decompressed, too.
+    /// Reads all copies of a block, on every side of every mirror, with all parity,
+    /// and gives those that cannot be used. Devices that are missing are no fault.
+    /// The contents are decompressed, too.
     ///
     /// # Errors
     /// If the pointer cannot be, no copy holds, or what it holds cannot be
     /// decompressed.
     pub fn verify_block(&self, pointer: &BlockPointer) -> Result<Vec<BadCopy>, Error> {
-        let size = checked_sizes(pointer)?.0;
+        self.verify_block_with(pointer, &Access::Plain)
+    }
+
+    pub(crate) fn verify_block_with(&self, pointer: &BlockPointer, access: &Access) -> Result<Vec<BadCopy>, Error> {
+        self.verify(pointer, access, false)
+    }
+
+    /// The same, for a block whose contents are wanted soon: they are kept in the cache.
+    ///
+    /// # Errors
+    /// As [`Pool::verify_block`].
+    pub(crate) fn verify_and_keep(&self, pointer: &BlockPointer, access: &Access) -> Result<Vec<BadCopy>, Error> {
+        self.verify(pointer, access, self.cache().get(access.id(), pointer).is_none())
+    }
+
+    fn verify(&self, pointer: &BlockPointer, access: &Access, keep: bool) -> Result<Vec<BadCopy>, Error> {
+        checked_sizes(pointer)?;
         if pointer.kind() != Kind::Data {
             return self.read_block(pointer).map(|_| Vec::new());
         }
-        let (good, bad) = self.read_all_copies(pointer, &mut Headers::of(pointer));
-        let Some(stored) = good else {
-            return Err(Error::Unreadable { pointer: Box::new(*pointer), copies: bad });
-        };
-        if !pointer.is_encrypted() {
-            decompress(pointer, &stored, size)?;
-        }
-        Ok(bad)
+        BUFFERS.with_borrow_mut(|[stored, block]| {
+            let first = self.read_any_copy(pointer, stored)?;
+            let mut bad = Vec::new();
+            let headers = &mut Headers::of(pointer);
+            for (index, dva) in pointer.dvas().enumerate() {
+                self.compare_copy(pointer, dva, stored, first == Some(index), headers, &mut bad);
+            }
+            // Without the key, the checksum of what is stored is all that can be verified.
+            if access.permits(pointer).is_err() {
+                return Ok(bad);
+            }
+            let is_plain = self.unpack(pointer, stored, block, access)?;
+            if keep {
+                let contents = if is_plain { stored } else { block };
+                self.cache().put(access.id(), pointer, &Arc::from(contents.as_slice()));
+            }
+            Ok(bad)
+        })
     }
 
-    /// The block as [`Pool::read_block`] gives it, from the cache if it is there.
-    pub(crate) fn block(&self, pointer: &BlockPointer) -> Result<Arc<[u8]>, Error> {
-        if let Some(block) = self.cache().get(pointer) {
+    /// Bytes by which the space used counts all copies of a block
+    /// (`bp_get_dsize_sync`); see [`Vdev::deflated_size`](crate::Vdev::deflated_size).
+    pub fn used_size(&self, pointer: &BlockPointer) -> u64 {
+        let used = |dva: Dva| self.vdev(dva.vdev).map_or(dva.asize, |vdev| vdev.deflated_size(dva.asize));
+        pointer.dvas().map(used).fold(0, u64::wrapping_add)
+    }
+
+    /// The block as [`Pool::read_block_with`] gives it, from the cache if it is there.
+    pub(crate) fn block(&self, pointer: &BlockPointer, access: &Access) -> Result<Arc<[u8]>, Error> {
+        access.permits(pointer)?;
+        if let Some(block) = self.cache().get(access.id(), pointer) {
             return Ok(block);
         }
-        let block: Arc<[u8]> = self.read_block(pointer)?.into();
-        self.cache().put(pointer, &block);
+        let block: Arc<[u8]> = self.read_block_with(pointer, access)?.into();
+        self.cache().put(access.id(), pointer, &block);
         Ok(block)
     }
 
     /// The parts that the header of a gang block leads to.
     pub(crate) fn gang_parts(&self, pointer: &BlockPointer, dva: Dva) -> Result<Vec<BlockPointer>, Vec<BadCopy>> {
-        let mut parts = self.gang_header(pointer, dva)?;
-        parts.retain(|part| !part.is_hole());
-        // OpenZFS makes equal parts, so that following them soon comes to an end.
-        let size = pointer.physical_size();
-        let sum: usize = parts.iter().map(BlockPointer::physical_size).sum();
-        if sum != size || parts.iter().any(|part| part.physical_size() * 2 > size + (1 << blkptr::SECTOR_SHIFT)) {
-            let fault = format!("the parts of the gang block have {sum} bytes, {size} expected, in equal parts");
-            return Err(vec![bad_copy(dva, None, fault)]);
-        }
-        Ok(parts)
+        let mut header = Vec::new();
+        self.read_gang_header(pointer, dva, Effort::Plain, &mut header)
+            .or_else(|_| self.read_gang_header(pointer, dva, Effort::All, &mut header))
     }
 
-    fn first_good_copy(
+    /// Makes `stored` the stored bytes of a block. If that was possible without any
+    /// redundancy, gives the number of the copy.
+    fn read_any_copy(&self, pointer: &BlockPointer, stored: &mut Vec<u8>) -> Result<Option<usize>, Error> {
+        checked_sizes(pointer)?;
+        let mut headers = Headers::of(pointer);
+        let mut bad = Vec::new();
+        for effort in [Effort::Plain, Effort::All] {
+            bad.clear();
+            for (index, dva) in pointer.dvas().enumerate() {
+                match self.read_copy(pointer, dva, effort, &mut headers, stored) {
+                    Ok(()) => return Ok(Some(index).filter(|_| effort == Effort::Plain)),
+                    Err(faults) => bad.extend(faults),
+                }
+            }
+        }
+        Err(Error::Unreadable { pointer: Box::new(*pointer), copies: bad })
+    }
+
+    fn read_copy(
         &self,
         pointer: &BlockPointer,
         dva: Dva,
+        effort: Effort,
         headers: &mut Headers,
-    ) -> Result<Vec<u8>, Vec<BadCopy>> {
+        stored: &mut Vec<u8>,
+    ) -> Result<(), Vec<BadCopy>> {
         if dva.gang {
-            return self.read_gang(pointer, dva, headers);
+            return self.read_gang(pointer, dva, effort, headers, stored);
         }
-        let vdev = self.vdev_of(dva, pointer.physical_size()).map_err(|fault| vec![fault])?;
-        let mut bad = Vec::new();
-        for leaf in vdev.leaves() {
-            match self.read_copy(pointer, dva, leaf) {
-                Ok(stored) => return Ok(stored),
-                Err(fault) => bad.push(fault),
-            }
-        }
-        if bad.is_empty() {
-            bad.push(bad_copy(dva, None, "the vdev is a hole"));
-        }
-        Err(bad)
+        let size = pointer.physical_size();
+        self.read_map(pointer, dva, size, effort, stored, &mut |stored| self.verify_stored(pointer, stored))
     }
 
-    fn read_copy(&self, pointer: &BlockPointer, dva: Dva, leaf: &Vdev) -> Result<Vec<u8>, BadCopy> {
-        let fault = |fault: String| bad_copy(dva, Some(leaf), fault);
-        let mut stored = vec![0; pointer.physical_size()];
-        leaf.read_leaf(&mut stored, dva.offset).map_err(fault)?;
-        self.verify(pointer, &stored).map_err(fault)?;
-        Ok(stored)
+    /// Makes `stored` the `size` bytes at `dva` that `check` accepts.
+    fn read_map(
+        &self,
+        pointer: &BlockPointer,
+        dva: Dva,
+        size: usize,
+        effort: Effort,
+        stored: &mut Vec<u8>,
+        check: &mut dyn FnMut(&[u8]) -> Result<(), String>,
+    ) -> Result<(), Vec<BadCopy>> {
+        let map = self.map(pointer, dva, size)?;
+        // Raidz and draid have whole sectors.
+        let mut check = |stored: &[u8]| check(stored.get(..size).unwrap_or(stored));
+        let read = match effort {
+            Effort::Plain => map
+                .read(stored)
+                .and_then(|()| check(stored).map_err(|what| Fault { place: None, what }))
+                .map_err(|fault| vec![fault]),
+            Effort::All => map.search(stored, &mut check),
+        };
+        stored.truncate(size);
+        read.map_err(|faults| BadCopy::of(dva, faults))
     }
 
-    fn vdev_of(&self, dva: Dva, size: usize) -> Result<&Vdev, BadCopy> {
-        let vdev = self.vdev(dva.vdev).ok_or_else(|| bad_copy(dva, None, "there is no such vdev"))?;
-        match dva.offset.checked_add(size as u64) {
-            Some(end) if end <= vdev.asize => Ok(vdev),
-            _ => {
-                let fault = format!("the block ends beyond the vdev, at {:#x}", vdev.asize);
-                Err(bad_copy(dva, None, fault))
-            }
-        }
+    fn map(&self, pointer: &BlockPointer, dva: Dva, size: usize) -> Result<Map<'_>, Vec<BadCopy>> {
+        vdev::map(self.vdev_map(), dva.vdev, dva.offset, size, pointer.physical_birth())
+            .map_err(|fault| vec![BadCopy::new(dva, fault)])
     }
 
     /// Checks stored bytes against the checksum of a pointer.
-    fn verify(&self, pointer: &BlockPointer, stored: &[u8]) -> Result<(), String> {
+    fn verify_stored(&self, pointer: &BlockPointer, stored: &[u8]) -> Result<(), String> {
         if !self.verifies() {
             return Ok(());
         }
@@ -210,6 +326,7 @@ impl Pool {
         let place = match function {
             Checksum::Off | Checksum::NoParity => return Ok(()),
             Checksum::Zilog => Verifier::Zilog(pointer.digest()),
+            Checksum::Zilog2 if pointer.uses_crypt() => Verifier::EncryptedZilog2(pointer.digest()),
             Checksum::Zilog2 => Verifier::Zilog2(pointer.digest()),
             Checksum::Label | Checksum::GangHeader => {
                 return Err(format!("checksum function '{function}' is not for blocks"));
@@ -223,81 +340,101 @@ impl Pool {
         embedded::verify(stored, &place).map(|_| ()).map_err(|error| error.to_string())
     }
 
-    /// The pointers in the header of a gang block.
-    fn gang_header(&self, pointer: &BlockPointer, dva: Dva) -> Result<Vec<BlockPointer>, Vec<BadCopy>> {
+    /// Makes `header` that of a gang block, and gives its parts.
+    fn read_gang_header(
+        &self,
+        pointer: &BlockPointer,
+        dva: Dva,
+        effort: Effort,
+        header: &mut Vec<u8>,
+    ) -> Result<Vec<BlockPointer>, Vec<BadCopy>> {
         // The header of every copy is sealed with the place of the first one.
         let first = pointer.dvas().next().unwrap_or(dva);
         let place = Verifier::Gang { vdev: first.vdev.into(), offset: first.offset, txg: pointer.physical_birth() };
-        let vdev = self.vdev_of(dva, GANG_HEADER_SIZE).map_err(|fault| vec![fault])?;
-        let read = |leaf: &Vdev| {
-            let mut header = vec![0; GANG_HEADER_SIZE];
-            leaf.read_leaf(&mut header, dva.offset)?;
-            let order = embedded::verify(&header, &place).map_err(|error| format!("gang header: {error}"))?;
-            let view = View::new(&header, order);
-            (0..GANG_POINTERS)
-                .map(|index| BlockPointer::read(&view, index * blkptr::SIZE))
-                .collect::<Result<Vec<_>, _>>()
-                .map_err(|error| error.to_string())
-        };
-        let mut bad = Vec::new();
-        for leaf in vdev.leaves() {
-            match read(leaf) {
-                Ok(parts) => return Ok(parts),
-                Err(fault) => bad.push(bad_copy(dva, Some(leaf), fault)),
-            }
+        let mut order = ByteOrder::Little;
+        self.read_map(pointer, dva, GANG_HEADER_SIZE, effort, header, &mut |header| {
+            order = embedded::verify(header, &place).map_err(|error| format!("gang header: {error}"))?;
+            Ok(())
+        })?;
+        let view = View::new(header, order);
+        let mut parts = (0..GANG_POINTERS)
+            .map(|index| BlockPointer::read(&view, index * blkptr::SIZE))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|error| vec![BadCopy::new(dva, error.to_string())])?;
+        parts.retain(|part| !part.is_hole());
+        // OpenZFS makes equal parts, so that following them soon comes to an end.
+        let size = pointer.physical_size();
+        let sum: usize = parts.iter().map(BlockPointer::physical_size).sum();
+        if sum != size || parts.iter().any(|part| part.physical_size() * 2 > size + (1 << blkptr::SECTOR_SHIFT)) {
+            let fault = format!("the parts of the gang block have {sum} bytes, {size} expected, in equal parts");
+            return Err(vec![BadCopy::new(dva, fault)]);
         }
-        Err(bad)
+        Ok(parts)
     }
 
-    fn read_gang(&self, pointer: &BlockPointer, dva: Dva, headers: &mut Headers) -> Result<Vec<u8>, Vec<BadCopy>> {
-        let fault = |fault: String| vec![bad_copy(dva, None, fault)];
-        headers.take().map_err(|what| fault(what.into()))?;
-        let mut stored = Vec::with_capacity(pointer.physical_size());
-        for part in self.gang_parts(pointer, dva)? {
+    fn read_gang(
+        &self,
+        pointer: &BlockPointer,
+        dva: Dva,
+        effort: Effort,
+        headers: &mut Headers,
+        stored: &mut Vec<u8>,
+    ) -> Result<(), Vec<BadCopy>> {
+        headers.take().map_err(|what| vec![BadCopy::new(dva, what)])?;
+        let parts = self.read_gang_header(pointer, dva, effort, stored)?;
+        let mut whole = Vec::with_capacity(pointer.physical_size());
+        for part in parts {
             let mut bad = Vec::new();
-            let copy = part
-                .dvas()
-                .find_map(|dva| self.first_good_copy(&part, dva, headers).map_err(|faults| bad.extend(faults)).ok());
-            stored.extend(copy.ok_or(bad)?);
+            let mut read =
+                |dva| self.read_copy(&part, dva, effort, headers, stored).map_err(|faults| bad.extend(faults));
+            if !part.dvas().any(|dva| read(dva).is_ok()) {
+                bad.truncate(MOST_FAULTS);
+                return Err(bad);
+            }
+            whole.append(stored);
         }
-        self.verify(pointer, &stored).map_err(fault)?;
-        Ok(stored)
+        *stored = whole;
+        self.verify_stored(pointer, stored).map_err(|fault| vec![BadCopy::new(dva, fault)])
     }
 
-    /// The first good copy, and all bad ones.
-    fn read_all_copies(&self, pointer: &BlockPointer, headers: &mut Headers) -> (Option<Vec<u8>>, Vec<BadCopy>) {
-        let (mut good, mut bad) = (None, Vec::new());
-        for dva in pointer.dvas() {
-            if dva.gang {
-                match self.read_gang(pointer, dva, headers) {
-                    Ok(stored) => {
-                        good.get_or_insert(stored);
-                        // One of the parts may have a bad copy beside the good one.
-                        if let Err(what) = headers.take() {
-                            bad.push(bad_copy(dva, None, what));
-                            continue;
-                        }
-                        for part in self.gang_parts(pointer, dva).unwrap_or_default() {
-                            bad.extend(self.read_all_copies(&part, headers).1);
-                        }
-                    }
-                    Err(faults) => bad.extend(faults),
-                }
-                continue;
-            }
-            match self.vdev_of(dva, pointer.physical_size()) {
-                Ok(vdev) => {
-                    for leaf in vdev.leaves() {
-                        match self.read_copy(pointer, dva, leaf) {
-                            Ok(stored) => _ = good.get_or_insert(stored),
-                            Err(fault) => bad.push(fault),
-                        }
-                    }
-                }
-                Err(fault) => bad.push(fault),
-            }
+    /// Adds what differs from the `stored` bytes in a copy of a block, on any
+    /// device. `already` says that they were read from there.
+    fn compare_copy(
+        &self,
+        pointer: &BlockPointer,
+        dva: Dva,
+        stored: &[u8],
+        already: bool,
+        headers: &mut Headers,
+        bad: &mut Vec<BadCopy>,
+    ) {
+        let compared = if dva.gang {
+            self.compare_gang(pointer, dva, stored, headers, bad)
+        } else {
+            self.map(pointer, dva, stored.len()).map(|map| bad.extend(BadCopy::of(dva, map.compare(stored, already))))
+        };
+        compared.unwrap_or_else(|faults| bad.extend(faults));
+    }
+
+    fn compare_gang(
+        &self,
+        pointer: &BlockPointer,
+        dva: Dva,
+        stored: &[u8],
+        headers: &mut Headers,
+        bad: &mut Vec<BadCopy>,
+    ) -> Result<(), Vec<BadCopy>> {
+        headers.take().map_err(|what| vec![BadCopy::new(dva, what)])?;
+        let mut header = Vec::new();
+        let parts = self.read_gang_header(pointer, dva, Effort::All, &mut header)?;
+        bad.extend(BadCopy::of(dva, self.map(pointer, dva, GANG_HEADER_SIZE)?.compare(&header, false)));
+        let mut rest = stored;
+        for part in parts {
+            let (contents, others) = rest.split_at_checked(part.physical_size()).unwrap_or((rest, &[]));
+            part.dvas().for_each(|dva| self.compare_copy(&part, dva, contents, false, headers, bad));
+            rest = others;
         }
-        (good, bad)
+        Ok(())
     }
 }
 
@@ -319,10 +456,6 @@ fn impossible(pointer: &BlockPointer, field: &'static str, value: u64, expected:
     Error::Pointer { pointer: Box::new(*pointer), field, value, expected }
 }
 
-fn bad_copy(dva: Dva, leaf: Option<&Vdev>, fault: impl Into<String>) -> BadCopy {
-    BadCopy { vdev: dva.vdev, offset: dva.offset, leaf: leaf.map(|leaf| leaf.guid), fault: fault.into() }
-}
-
 fn compare(pointer: &BlockPointer, function: Checksum, found: Digest, expected: Digest) -> Result<(), String> {
     // Where half of the checksum has made room for a MAC, hashes are cut and the
     // other sums folded. The root of an object set has its MACs inside.
@@ -342,15 +475,21 @@ fn compare(pointer: &BlockPointer, function: Checksum, found: Digest, expected: 
 
 thread_local! {
     static DECOMPRESSOR: RefCell<Decompressor> = RefCell::default();
+    /// Buffers of blocks that are verified: as stored, and decompressed.
+    static BUFFERS: RefCell<[Vec<u8>; 2]> = RefCell::default();
 }
 
 fn decompress(pointer: &BlockPointer, stored: &[u8], size: usize) -> Result<Vec<u8>, Error> {
+    let mut block = vec![0; size];
+    decompress_into(pointer, stored, &mut block)?;
+    Ok(block)
+}
+
+fn decompress_into(pointer: &BlockPointer, stored: &[u8], block: &mut [u8]) -> Result<(), Error> {
     let number = pointer.compression();
     let function = Function::from_number(number)
         .ok_or_else(|| impossible(pointer, "compression function", number.into(), "a known one".into()))?;
-    let mut block = vec![0; size];
     DECOMPRESSOR
-        .with_borrow_mut(|decompressor| decompressor.decompress(function, stored, &mut block))
-        .map_err(|source| Error::Decompress { pointer: Box::new(*pointer), source })?;
-    Ok(block)
+        .with_borrow_mut(|decompressor| decompressor.decompress(function, stored, block))
+        .map_err(|source| Error::Decompress { pointer: Box::new(*pointer), source })
 }

@@ -8,6 +8,9 @@ use zfs_ondisk::blkptr::BlockPointer;
 /// Bytes of blocks that are kept.
 const CAPACITY: usize = 32 << 20;
 
+/// What a block was read with ([`Access::id`](crate::crypt::Access::id)), and its pointer.
+type Key = (u64, BlockPointer);
+
 /// Decompressed blocks by their pointers. What was used since it came gets a
 /// second turn before it goes, so that files streaming through do not push
 /// out the metadata.
@@ -16,8 +19,8 @@ pub(crate) struct Cache(Mutex<State>);
 
 #[derive(Default)]
 struct State {
-    blocks: HashMap<BlockPointer, Cached>,
-    turns: VecDeque<BlockPointer>,
+    blocks: HashMap<Key, Cached>,
+    turns: VecDeque<Key>,
     bytes: usize,
 }
 
@@ -27,22 +30,22 @@ struct Cached {
 }
 
 impl Cache {
-    pub(crate) fn get(&self, pointer: &BlockPointer) -> Option<Arc<[u8]>> {
+    pub(crate) fn get(&self, access: u64, pointer: &BlockPointer) -> Option<Arc<[u8]>> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let cached = state.blocks.get_mut(pointer)?;
+        let cached = state.blocks.get_mut(&(access, *pointer))?;
         cached.used = true;
         Some(cached.block.clone())
     }
 
-    pub(crate) fn put(&self, pointer: &BlockPointer, block: &Arc<[u8]>) {
+    pub(crate) fn put(&self, access: u64, pointer: &BlockPointer, block: &Arc<[u8]>) {
         if block.len() > CAPACITY / 8 {
             return;
         }
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let cached = Cached { block: block.clone(), used: false };
-        if state.blocks.insert(*pointer, cached).is_none() {
+        if state.blocks.insert((access, *pointer), cached).is_none() {
             state.bytes += block.len();
-            state.turns.push_back(*pointer);
+            state.turns.push_back((access, *pointer));
         }
         state.shrink();
     }
@@ -79,14 +82,14 @@ mod tests {
     fn what_is_used_stays_longer_than_what_only_passes() {
         let cache = Cache::default();
         let block: Arc<[u8]> = vec![0; CAPACITY / 8].into();
-        cache.put(&pointer(0), &block);
+        cache.put(0, &pointer(0), &block);
         for number in 1..=7 {
-            cache.put(&pointer(number), &block);
+            cache.put(0, &pointer(number), &block);
         }
-        assert!(cache.get(&pointer(0)).is_some());
-        cache.put(&pointer(8), &block);
-        assert!(cache.get(&pointer(0)).is_some());
-        assert!(cache.get(&pointer(1)).is_none());
+        assert!(cache.get(0, &pointer(0)).is_some());
+        cache.put(0, &pointer(8), &block);
+        assert!(cache.get(0, &pointer(0)).is_some());
+        assert!(cache.get(0, &pointer(1)).is_none());
     }
 
     #[test]
@@ -94,7 +97,7 @@ mod tests {
         let cache = Cache::default();
         let block: Arc<[u8]> = vec![0; CAPACITY / 8].into();
         for _ in 0..100 {
-            cache.put(&pointer(0), &block);
+            cache.put(0, &pointer(0), &block);
         }
         assert_eq!(cache.0.lock().unwrap().bytes, block.len());
     }

@@ -9,13 +9,16 @@ use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::check::{Kind, Report, check};
+use zfs_ondisk::blkptr::BlockPointer;
+
+use crate::check::{Kind, Options, Report, Silent, check, check_with};
 use crate::device::{Device, ReadAt};
 use crate::error::Error;
 use crate::fs::{File, FileSystem, FileType};
-use crate::pool::Pool;
+use crate::pool::{OpenOptions, Pool};
 use crate::space::allocated;
 use crate::support;
+use crate::walk::Walk;
 
 /// Where the allocatable space of a device begins.
 const START: u64 = zfs_ondisk::label::START_SIZE;
@@ -92,7 +95,7 @@ impl Subject {
 }
 
 fn open(image: &Damaged, verifies: bool) -> Result<Pool, Error> {
-    Pool::open_verifying(vec![Device::new("image", image.clone())], None, verifies)
+    Pool::open_verifying(vec![Device::new("image", image.clone())], &OpenOptions::default(), verifies)
 }
 
 /// Reads whatever can be read, and no more of each file than a little.
@@ -132,6 +135,36 @@ fn children(file: &File) -> Vec<File> {
     entries.iter().filter_map(|entry| file.file_system().file(entry.object).ok()).collect()
 }
 
+/// The pointers to all blocks that are stored, once each.
+fn all_pointers(pool: &Pool) -> Vec<BlockPointer> {
+    let mut sets = vec![pool.mos().unwrap()];
+    sets.extend(pool.all_datasets().unwrap().iter().filter_map(|dataset| dataset.objects().unwrap()));
+    let mut pointers = Vec::new();
+    for set in &sets {
+        pointers.push(*set.pointer());
+        let inner = std::iter::once(set.meta()).chain(set.accounting().into_iter().flatten());
+        for object in inner.chain(set.objects().map(Result::unwrap)) {
+            pointers.extend(Walk::new(&object, 0).map(|visit| visit.unwrap().pointer));
+            pointers.extend(object.dnode().spill);
+        }
+    }
+    let mut seen = HashSet::new();
+    pointers.retain(|pointer| pointer.dvas().next().is_some() && seen.insert(*pointer));
+    pointers
+}
+
+/// Where the stored bytes of each copy of a block are in the image.
+fn places_of(pointer: &BlockPointer) -> Vec<Range<u64>> {
+    let size = pointer.physical_size() as u64;
+    pointer.dvas().map(|dva| dva.offset + START..dva.offset + START + size).collect()
+}
+
+/// Places in the image that findings say are bad.
+fn places_found(report: &Report) -> HashSet<u64> {
+    let copies = report.findings.iter().flat_map(|finding| &finding.copies);
+    copies.filter_map(|copy| copy.device.as_ref().map(|(_, offset)| *offset)).collect()
+}
+
 fn check_of(image: &Damaged) -> Result<Report, Error> {
     check(&open(image, true)?)
 }
@@ -147,6 +180,82 @@ fn every_flipped_byte_that_is_allocated_is_found() {
             Err(error) => assert!(!error.to_string().is_empty()),
         }
     }
+}
+
+#[test]
+fn a_flipped_byte_in_any_copy_of_any_block_is_found_where_it_is() {
+    for name in ["xattr", "default"] {
+        let Some(subject) = Subject::new("flipped copies", name) else { return };
+        let pointers = all_pointers(&open(&subject.sound, true).unwrap());
+        assert!(pointers.len() > 100, "{} blocks", pointers.len());
+        let mut numbers = Numbers(5);
+        let mut at = |range: &Range<u64>| range.start + numbers.below(range.end - range.start);
+        // One copy of each block that has several; nothing gets unreadable.
+        for copy in 0..3 {
+            let several = pointers.iter().map(places_of).filter(|places| places.len() > 1);
+            let flipped: Vec<Range<u64>> = several.filter_map(|places| places.get(copy).cloned()).collect();
+            let report = check_of(&subject.flip(flipped.iter().map(&mut at), 0x20)).unwrap();
+            let found = places_found(&report);
+            let missed: Vec<_> = flipped.iter().filter(|range| !found.contains(&range.start)).collect();
+            assert!(missed.is_empty(), "{name}, copy {copy}: {missed:x?} of {} were not found", flipped.len());
+        }
+        // The contents of files that there is one copy of.
+        let lone = pointers.iter().filter(|pointer| pointer.level() == 0 && !pointer.object_type().is_metadata());
+        let lone: Vec<Range<u64>> = lone.map(places_of).filter(|places| places.len() == 1).flatten().collect();
+        let report = check_of(&subject.flip(lone.iter().map(&mut at), 0x04)).unwrap();
+        let found = places_found(&report);
+        let missed: Vec<_> = lone.iter().filter(|range| !found.contains(&range.start)).collect();
+        assert!(missed.is_empty(), "{name}, files: {missed:x?} of {} were not found", lone.len());
+    }
+}
+
+#[test]
+fn ranges_that_were_overwritten_are_found() {
+    let Some(subject) = Subject::new("overwritten ranges", "xattr") else { return };
+    let pointers = all_pointers(&open(&subject.sound, true).unwrap());
+    let places: Vec<Range<u64>> = pointers.iter().flat_map(places_of).collect();
+    let mut numbers = Numbers(11);
+    for round in 0..30 {
+        let (start, length) = (subject.place(&mut numbers) & !511, 512 << (round % 6));
+        let from = subject.place(&mut numbers) & !511;
+        let mut damaged = subject.sound.clone();
+        for index in 0..length {
+            let byte = match round % 3 {
+                0 => 0,
+                1 => numbers.below(256) as u8,
+                // What another block has.
+                _ => subject.sound.image[((from + index) as usize).min(subject.sound.image.len() - 1)],
+            };
+            if subject.sound.image.get((start + index) as usize).is_some_and(|&before| before != byte) {
+                damaged.bytes.insert(start + index, byte);
+            }
+        }
+        let is_hit = places.iter().any(|range| damaged.bytes.range(range.clone()).next().is_some());
+        match check_of(&damaged) {
+            Ok(report) => assert!(!is_hit || !report.findings.is_empty(), "round {round}: {start:#x}, {length} bytes"),
+            Err(error) => assert!(!error.to_string().is_empty()),
+        }
+    }
+}
+
+#[test]
+fn the_report_does_not_depend_on_the_number_of_threads() {
+    let Some(subject) = Subject::new("threads", "snap") else { return };
+    let mut numbers = Numbers(3);
+    let places: Vec<u64> = (0..40).map(|_| subject.place(&mut numbers)).collect();
+    let damaged = subject.flip(places, 0x40);
+    let report = |threads, memory| {
+        let pool = open(&damaged, true).unwrap();
+        let options = Options { threads, memory, ..Options::default() };
+        let report = check_with(&pool, &options, &Silent).unwrap();
+        let findings: Vec<String> = report.findings.iter().map(|finding| format!("{finding:?}")).collect();
+        (findings, report.blocks, report.bytes, report.allocated)
+    };
+    let alone = report(1, 256 << 20);
+    assert!(!alone.0.is_empty());
+    assert_eq!(report(3, 256 << 20), alone);
+    // So little memory that everything is sorted in a file.
+    assert_eq!(report(2, 0), alone);
 }
 
 #[test]

@@ -1,9 +1,10 @@
 //! Datasets: file systems, volumes and their snapshots, by name.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use zfs_ondisk::dsl;
 use zfs_ondisk::object::{ObjectId, ObjectType};
+use zfs_ondisk::objset::Kind;
 use zfs_ondisk::zap::Entry;
 
 use crate::error::Error;
@@ -109,6 +110,56 @@ impl Pool {
         head.snapshot(&mos, snapshot, ObjectId(object))
     }
 
+    /// The name of the dataset or snapshot that is an object of the MOS.
+    ///
+    /// # Errors
+    /// If it is none, or the meta object set is damaged.
+    pub fn dataset_name(&self, object: ObjectId) -> Result<String, Error> {
+        let mos = self.mos()?;
+        let dataset = read_dataset(&mos, object)?;
+        let dir = read_dir(&mos, ObjectId(dataset.dir))?;
+        let name = self.directory_name(ObjectId(dataset.dir))?;
+        if dir.head_dataset == object.0 {
+            return Ok(name);
+        }
+        let head = read_dataset(&mos, ObjectId(dir.head_dataset))?;
+        Ok(format!("{name}@{}", name_in(&mos, head.snapshot_names, object)?))
+    }
+
+    /// The name of the dataset whose DSL directory is an object of the MOS.
+    ///
+    /// # Errors
+    /// If it is none, or the meta object set is damaged.
+    pub fn directory_name(&self, object: ObjectId) -> Result<String, Error> {
+        let mos = self.mos()?;
+        let (mut object, mut names) = (object, Vec::new());
+        for _ in 0..=MAX_DEPTH {
+            let dir = read_dir(&mos, object)?;
+            if dir.parent == 0 {
+                names.push(self.name().to_owned());
+                names.reverse();
+                return Ok(names.join("/"));
+            }
+            let parent = read_dir(&mos, ObjectId(dir.parent))?;
+            names.push(name_in(&mos, parent.child_map, object)?);
+            object = ObjectId(dir.parent);
+        }
+        let error = Error::Malformed {
+            what: "the tree of DSL directories",
+            found: "deeper than 64".into(),
+            expected: "the root at its top",
+        };
+        Err(error.in_object(MOS, object))
+    }
+
+    /// The snapshots of a head, by age.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    pub fn snapshots(&self, head: &Dataset) -> Result<Vec<Dataset>, Error> {
+        head.snapshots(&self.mos()?)
+    }
+
     fn head(
         &self,
         mos: &ObjectSet,
@@ -145,7 +196,9 @@ impl Dataset {
     }
 
     /// Its objects; `None` if it has no contents at all, as the origin of all
-    /// datasets has none.
+    /// datasets has none. Those of an encrypted dataset are read with its key if
+    /// that was [given](Pool::add_secret); without it, what needs it is
+    /// [`Error::Locked`].
     ///
     /// # Errors
     /// If the root of the object set cannot be read.
@@ -153,7 +206,57 @@ impl Dataset {
         if self.dataset.root.is_hole() {
             return Ok(None);
         }
-        ObjectSet::open(&self.pool, &self.name, &self.dataset.root).map(Some)
+        ObjectSet::open_with(&self.pool, &self.name, &self.dataset.root, self.access()?).map(Some)
+    }
+
+    /// Whether it is a volume, or a snapshot of one.
+    ///
+    /// # Errors
+    /// If the root of the object set is needed to tell, and cannot be read.
+    pub fn is_volume(&self) -> Result<bool, Error> {
+        // A volume has two objects, a file system has more from the start: of most
+        // datasets the root need not be read.
+        const OBJECTS_OF_A_VOLUME: u64 = 2;
+        if self.dataset.root.fill() > OBJECTS_OF_A_VOLUME {
+            return Ok(false);
+        }
+        Ok(self.objects()?.is_some_and(|objects| objects.kind() == Some(Kind::Volume)))
+    }
+
+    /// Its own table, by name: features that it uses, and what else it came to have
+    /// (`DS_FIELD_...`, `sys/dsl_dataset.h`).
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn table(&self) -> Result<BTreeMap<String, Entry>, Error> {
+        entries_of(&self.pool.mos()?, self.object)
+    }
+
+    /// The bookmarks of a head by name.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    pub fn bookmarks(&self) -> Result<Vec<(String, dsl::Bookmark)>, Error> {
+        if self.kind == DatasetKind::Snapshot {
+            return Ok(Vec::new());
+        }
+        let mos = self.pool.mos()?;
+        let dataset = mos.object(self.object)?;
+        if !dataset.dnode().object_type.is_zap() {
+            return Ok(Vec::new());
+        }
+        let Some(names) = dataset.zap()?.number("com.delphix:bookmarks")? else { return Ok(Vec::new()) };
+        let mut bookmarks = Vec::new();
+        for (name, entry) in entries_of(&mos, ObjectId(names))? {
+            let bookmark = dsl::Bookmark::from_words(&entry.values).ok_or(Error::Malformed {
+                what: "a bookmark",
+                found: format!("{} integers long", entry.values.len()),
+                expected: "at least 3",
+            });
+            bookmarks.push((name, bookmark.map_err(|error| error.in_object(MOS, ObjectId(names)))?));
+        }
+        bookmarks.sort_by_key(|(_, bookmark)| bookmark.creation_txg);
+        Ok(bookmarks)
     }
 
     /// The properties that are set here, by name; none that are inherited. A
@@ -166,18 +269,8 @@ impl Dataset {
             DatasetKind::Head => self.dir.props,
             DatasetKind::Snapshot => self.dataset.props,
         };
-        if object == 0 {
-            return Ok(Vec::new());
-        }
-        let mut zap = self.pool.mos()?.object(ObjectId(object))?.zap()?;
-        let mut properties = Vec::new();
-        for entry in zap.iter() {
-            let entry = entry?;
-            let name = String::from_utf8_lossy(&entry.name).into_owned();
-            properties.push((name, property_value(&entry)));
-        }
-        properties.sort_by(|(a, _), (b, _)| a.cmp(b));
-        Ok(properties)
+        let properties = properties_in(&self.pool.mos()?, object)?;
+        Ok(properties.into_iter().collect())
     }
 
     fn snapshot(&self, mos: &ObjectSet, name: &str, object: ObjectId) -> Result<Self, Error> {
@@ -205,6 +298,40 @@ impl Dataset {
         snapshots.sort_by_key(|snapshot| snapshot.dataset.creation_txg);
         Ok(snapshots)
     }
+}
+
+/// The properties in an object of the MOS, if it is one.
+pub(crate) fn properties_in(mos: &ObjectSet, object: u64) -> Result<BTreeMap<String, PropertyValue>, Error> {
+    if object == 0 {
+        return Ok(BTreeMap::new());
+    }
+    let entries = entries_of(mos, ObjectId(object))?;
+    Ok(entries.into_iter().map(|(name, entry)| (name, property_value(&entry))).collect())
+}
+
+/// The entries of a ZAP of the MOS; none if the object is no ZAP: what datasets and
+/// directories come to have is there once they have something.
+pub(crate) fn entries_of(mos: &ObjectSet, object: ObjectId) -> Result<BTreeMap<String, Entry>, Error> {
+    let object = mos.object(object)?;
+    if !object.dnode().object_type.is_zap() {
+        return Ok(BTreeMap::new());
+    }
+    let mut zap = object.zap()?;
+    zap.iter().map(|entry| entry.map(|entry| (String::from_utf8_lossy(&entry.name).into_owned(), entry))).collect()
+}
+
+/// The name under which a ZAP of the MOS has a number.
+fn name_in(mos: &ObjectSet, names: u64, object: ObjectId) -> Result<String, Error> {
+    if names != 0 {
+        for entry in mos.object(ObjectId(names))?.zap()?.iter() {
+            let entry = entry?;
+            if entry.number() == Some(object.0) {
+                return Ok(String::from_utf8_lossy(&entry.name).into_owned());
+            }
+        }
+    }
+    let error = Error::Malformed { what: "the name of a dataset", found: "missing".into(), expected: "an entry" };
+    Err(error.in_object(MOS, object))
 }
 
 fn property_value(entry: &Entry) -> PropertyValue {

@@ -101,13 +101,21 @@ impl Device {
     /// [`Error::Io`] if that fails.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
         let name = path.as_ref().display().to_string();
-        let opened = File::open(path).and_then(|mut file| {
-            // The length in the metadata of a disk's node is 0.
-            let size = file.seek(SeekFrom::End(0))?;
-            Ok(OpenFile { file, size })
-        });
-        match opened {
-            Ok(file) => Ok(Self::new(name, file)),
+        match File::open(path) {
+            Ok(file) => Self::from_file(name, file),
+            Err(source) => Err(Error::Io { device: name, offset: 0, source }),
+        }
+    }
+
+    /// A file that is open already, or a disk, called `name`.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if its length cannot be found.
+    pub fn from_file(name: impl Into<String>, mut file: File) -> Result<Self, Error> {
+        let name = name.into();
+        // The length in the metadata of a disk's node is 0.
+        match file.seek(SeekFrom::End(0)) {
+            Ok(size) => Ok(Self::new(name, OpenFile { file, size })),
             Err(source) => Err(Error::Io { device: name, offset: 0, source }),
         }
     }

@@ -8,6 +8,7 @@ use zfs_ondisk::zap::ZapError;
 use zfs_ondisk::{dnode, objset, sa};
 
 use crate::block::BadCopy;
+use crate::crypt::Lock;
 
 /// Why something of a pool cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -43,8 +44,28 @@ pub enum Error {
         second: String,
     },
     /// No valid uberblock, or none of the transaction group asked for.
-    #[error("no uberblock {0} was found in the labels")]
-    NoUberblock(String),
+    #[error("{}", no_uberblock(wanted, found))]
+    NoUberblock {
+        /// The transaction group asked for.
+        wanted: Option<u64>,
+        /// Those that there are, the newest first.
+        found: Vec<u64>,
+    },
+    /// The newest state of the pool cannot be opened.
+    #[error("the newest state, txg {txg}, cannot be opened: {source}{}", newest_clause(missing, readable))]
+    Newest {
+        /// Its transaction group.
+        txg: u64,
+        /// Devices that were not found, by their paths.
+        missing: Vec<String>,
+        /// The newest transaction group whose state can be opened.
+        readable: Option<u64>,
+        /// What is wrong with the newest.
+        source: Box<Error>,
+    },
+    /// The pool has no checkpoint.
+    #[error("the pool has no checkpoint")]
+    NoCheckpoint,
     /// A vdev of a type that this reader does not know.
     #[error("vdev {id} is of type '{kind}', which is not supported yet")]
     UnsupportedVdev {
@@ -53,16 +74,27 @@ pub enum Error {
         /// Its type.
         kind: String,
     },
-    /// A feature that readers must know, and this one does not.
-    #[error("the pool has the feature '{0}', which is needed for reading and not supported yet")]
+    /// Features that readers must know, and this one does not, between quotation marks.
+    #[error("the pool has features that are needed for reading and not supported yet: '{0}'")]
     UnsupportedFeature(String),
     /// The pool is of a version that no ZFS reads, or of one before features
     /// that this reader does not know.
     #[error("the pool is of version {0}, expected 1 to 28 or 5000")]
     Version(u64),
-    /// A block is encrypted.
-    #[error("{0:?}: the block is encrypted, which is not supported yet")]
+    /// A block is encrypted, and was not read through its dataset.
+    #[error("{0:?}: the block is encrypted, and it is not known for which dataset")]
     Encrypted(Box<BlockPointer>),
+    /// A block is encrypted, and the key of its dataset is missing or wrong.
+    #[error("{0}")]
+    Locked(Box<Lock>),
+    /// A block of an encrypted dataset is not what was written.
+    #[error("{pointer:?}: {source}")]
+    Crypt {
+        /// The pointer.
+        pointer: Box<BlockPointer>,
+        /// What is wrong.
+        source: zfs_ondisk::crypt::Error,
+    },
     /// A block pointer has an impossible field.
     #[error("{pointer:?}: {field} is {value}, expected {expected}")]
     Pointer {
@@ -124,6 +156,9 @@ pub enum Error {
     /// A ZAP is damaged.
     #[error(transparent)]
     Zap(#[from] ZapError),
+    /// The history is damaged.
+    #[error(transparent)]
+    History(#[from] zfs_ondisk::history::Error),
     /// An nvlist is damaged.
     #[error(transparent)]
     NvList(#[from] NvError),
@@ -137,17 +172,38 @@ pub enum Error {
         /// What is wrong.
         source: Box<Error>,
     },
+    /// A temporary file cannot be made, written or read.
+    #[error("a temporary file in {folder}: {source}; another folder for it may have more room")]
+    Scratch {
+        /// The folder.
+        folder: String,
+        /// What the system says.
+        source: std::io::Error,
+    },
     /// There is no such dataset or snapshot.
     #[error("there is no dataset '{0}'")]
     NoDataset(String),
     /// There is no such file.
-    #[error("{dataset}: there is no file '{path}'")]
+    #[error("{dataset}: there is no file '{path}'; the nearest that exists is '{nearest}'")]
     NoFile {
         /// The dataset.
         dataset: String,
         /// Path from its root.
         path: String,
+        /// The longest beginning of the path that exists.
+        nearest: String,
     },
+    /// Symbolic links lead in a circle, or it seems so.
+    #[error("{dataset}: '{path}' leads through too many symbolic links")]
+    Links {
+        /// The dataset.
+        dataset: String,
+        /// Path from its root.
+        path: String,
+    },
+    /// A block is not in the pool on purpose.
+    #[error("the block was left out of a redacted send")]
+    Redacted,
     /// Something was asked of a file of another type.
     #[error("the file is not a {0}")]
     NotA(&'static str),
@@ -162,6 +218,11 @@ impl Error {
         }
     }
 
+    /// The error of a temporary file.
+    pub(crate) fn scratch(folder: &std::path::Path, source: std::io::Error) -> Self {
+        Self::Scratch { folder: folder.display().to_string(), source }
+    }
+
     /// For `map_err`: the error of a structure that ends too early.
     pub(crate) fn truncated(what: &'static str) -> impl Fn(Truncated) -> Self {
         move |source| Self::Truncated { what, source }
@@ -174,6 +235,27 @@ impl Error {
             other => other,
         }
     }
+}
+
+fn no_uberblock(wanted: &Option<u64>, found: &[u64]) -> String {
+    let there = match (found.first(), found.last()) {
+        (Some(newest), Some(oldest)) if newest != oldest => format!("; there are some of txg {oldest} to {newest}"),
+        (Some(only), _) => format!("; there is one of txg {only}"),
+        _ => String::new(),
+    };
+    let which = wanted.map_or(String::new(), |txg| format!(" of txg {txg}"));
+    format!("no uberblock{which} was found in the labels{there}")
+}
+
+fn newest_clause(missing: &[String], readable: &Option<u64>) -> String {
+    let mut clause = String::new();
+    if !missing.is_empty() {
+        clause.push_str(&format!("; devices were not found: {}", missing.join(", ")));
+    }
+    if let Some(txg) = readable {
+        clause.push_str(&format!("; the newest state that can be opened is txg {txg}"));
+    }
+    clause
 }
 
 fn list(copies: &[BadCopy]) -> String {

@@ -14,12 +14,32 @@ use crate::error::Error;
 pub struct Labels {
     /// The device.
     pub device: Device,
-    /// The configuration with the highest transaction group.
+    /// The configuration with the highest transaction group. That of a spare or of
+    /// a cache device names no pool.
     pub config: NvList,
+    /// For each label, the transaction group of its configuration.
+    pub txgs: [Option<u64>; label::COUNT as usize],
     /// For each label, what is wrong with its configuration.
     pub faults: [Option<String>; label::COUNT as usize],
     /// All valid uberblocks of all labels.
     pub uberblocks: Vec<LabelUberblock>,
+}
+
+/// What a label says of the pool, or of the device (`pool_state_t`, `sys/fs/zfs.h`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PoolState {
+    /// It was in use, and was not exported since.
+    Active,
+    /// It was exported.
+    Exported,
+    /// It was destroyed; what it held may still be there.
+    Destroyed,
+    /// The device is a hot spare.
+    Spare,
+    /// The device is a cache.
+    Cache,
+    /// The label does not say it, or says something unknown.
+    Unknown,
 }
 
 /// An uberblock and where it is.
@@ -41,14 +61,17 @@ impl Labels {
     /// # Errors
     /// [`Error::NoLabel`] if none of them has a valid configuration of a pool.
     pub fn read(device: Device) -> Result<Self, Error> {
+        let mut txgs = [None; label::COUNT as usize];
         let mut faults = [const { None }; label::COUNT as usize];
         let mut best: Option<(u64, NvList)> = None;
-        for (index, fault) in faults.iter_mut().enumerate() {
+        for (index, (txg, fault)) in txgs.iter_mut().zip(&mut faults).enumerate() {
             match read_config(&device, index as u64) {
-                Ok(found) if best.as_ref().is_none_or(|best| found.0 > best.0) => {
-                    best = Some(found);
+                Ok(found) => {
+                    *txg = Some(found.0);
+                    if best.as_ref().is_none_or(|best| found.0 > best.0) {
+                        best = Some(found);
+                    }
                 }
-                Ok(_) => {}
                 Err(reason) => *fault = Some(reason),
             }
         }
@@ -64,7 +87,64 @@ impl Labels {
             // A ring that cannot be read has no uberblocks; the others may.
             let _ = read_ring(&device, index, ashift, &mut uberblocks);
         }
-        Ok(Self { device, config, faults, uberblocks })
+        Ok(Self { device, config, txgs, faults, uberblocks })
+    }
+
+    /// Whether one of the labels may be there: a cheap look at four places, for
+    /// those who search many files.
+    pub fn may_be_on(device: &Device) -> bool {
+        let trailer = (label::CONFIG_OFFSET + label::CONFIG_SIZE - embedded::TRAILER) as u64;
+        (0..label::COUNT).any(|index| {
+            let mut magic = [0; 8];
+            let offset = label::offset(index, device.size()) + trailer;
+            let found = device.read_exact_at(&mut magic, offset).map(|()| u64::from_le_bytes(magic));
+            found.is_ok_and(|magic| magic == embedded::MAGIC || magic.swap_bytes() == embedded::MAGIC)
+        })
+    }
+
+    /// The name of the pool that the device belongs to.
+    pub fn pool_name(&self) -> Option<&str> {
+        self.config.str("name").ok()
+    }
+
+    /// The GUID of the pool that the device belongs to; `None` for a spare or a cache.
+    pub fn pool_guid(&self) -> Option<u64> {
+        self.config.u64("pool_guid").ok()
+    }
+
+    /// The GUID of the device.
+    pub fn guid(&self) -> Option<u64> {
+        self.config.u64("guid").ok()
+    }
+
+    /// The transaction group of the newest configuration.
+    pub fn txg(&self) -> u64 {
+        self.txgs.iter().flatten().copied().max().unwrap_or(0)
+    }
+
+    /// What the newest configuration says of the pool, or of the device.
+    pub fn state(&self) -> PoolState {
+        match self.config.u64("state") {
+            Ok(0) => PoolState::Active,
+            Ok(1) => PoolState::Exported,
+            Ok(2) => PoolState::Destroyed,
+            Ok(3) => PoolState::Spare,
+            Ok(4) => PoolState::Cache,
+            _ => PoolState::Unknown,
+        }
+    }
+}
+
+impl std::fmt::Display for PoolState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Active => "active",
+            Self::Exported => "exported",
+            Self::Destroyed => "destroyed",
+            Self::Spare => "spare",
+            Self::Cache => "cache",
+            Self::Unknown => "unknown",
+        })
     }
 }
 
@@ -82,8 +162,8 @@ fn read_config(device: &Device, index: u64) -> Result<(u64, NvList), String> {
         read_part(device, index, label::CONFIG_OFFSET, label::CONFIG_SIZE).map_err(|error| text(&error))?;
     embedded::verify(&bytes, &Verifier::Label { offset }).map_err(|error| text(&error))?;
     let config = NvList::decode(&bytes).map_err(|error| text(&error))?;
-    // Spares and caches have labels without a pool.
-    config.u64("pool_guid").map_err(|error| text(&error))?;
+    // Spares and caches have labels without a pool, but with their own GUID.
+    config.u64("guid").map_err(|error| text(&error))?;
     Ok((config.u64("txg").unwrap_or(0), config))
 }
 

@@ -18,17 +18,29 @@
 
 mod block;
 mod cache;
+pub mod capacity;
 pub mod check;
+mod crypt;
+#[cfg(test)]
+mod crypt_tests;
 #[cfg(test)]
 mod damage_tests;
 mod dataset;
 mod device;
 mod error;
+pub mod facts;
+pub mod features;
 pub mod fs;
+#[cfg(test)]
+mod gang_tests;
+mod history;
 mod label;
 mod object;
 mod pool;
+pub mod props;
 pub mod space;
+mod spacemap;
+mod spill;
 #[cfg(test)]
 #[path = "../tests/support/mod.rs"]
 mod support;
@@ -37,13 +49,16 @@ mod walk;
 mod zap;
 
 pub use block::{BadCopy, MAX_BLOCK};
+pub use crypt::{Encryption, Lock, Secret};
 pub use dataset::{Dataset, DatasetKind, PropertyValue};
 pub use device::{Device, ReadAt};
 pub use error::Error;
 pub use fs::FileSystem;
-pub use label::{LabelUberblock, Labels};
+pub use history::{History, HistoryRecord};
+pub use label::{LabelUberblock, Labels, PoolState};
 pub use object::{Object, ObjectSet, Objects};
-pub use pool::Pool;
-pub use vdev::{Vdev, VdevKind};
-pub use walk::Blocks;
+pub use pool::{OpenOptions, Pool};
+pub use spacemap::SpaceMap;
+pub use vdev::{BlockPart, DevicePlace, Draid, Indirect, Raidz, Vdev, VdevKind, leaf_guids};
+pub use walk::{Blocks, Visit, Walk};
 pub use zap::Zap;

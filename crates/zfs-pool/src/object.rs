@@ -8,7 +8,8 @@ use zfs_ondisk::dnode::{self, Dnode};
 use zfs_ondisk::object::ObjectId;
 use zfs_ondisk::objset;
 
-use crate::block::order_of;
+use crate::block::{BadCopy, order_of};
+use crate::crypt::{Access, Lock};
 use crate::error::Error;
 use crate::pool::Pool;
 use crate::walk::{Blocks, Walk};
@@ -25,19 +26,26 @@ struct Inner {
     pointer: BlockPointer,
     order: ByteOrder,
     root: objset::ObjectSet,
+    access: Access,
 }
 
 impl ObjectSet {
     /// Opens the object set whose root `pointer` leads to; `name` is for messages.
+    /// Of one that is encrypted, nothing encrypted can be read: see
+    /// [`Dataset::objects`](crate::Dataset::objects).
     ///
     /// # Errors
     /// If the root cannot be read.
     pub fn open(pool: &Pool, name: &str, pointer: &BlockPointer) -> Result<Self, Error> {
+        Self::open_with(pool, name, pointer, Access::Plain)
+    }
+
+    pub(crate) fn open_with(pool: &Pool, name: &str, pointer: &BlockPointer, access: Access) -> Result<Self, Error> {
         let in_root = |error: Error| error.in_object(name, ObjectId(0));
-        let block = pool.block(pointer).map_err(in_root)?;
+        let block = pool.block(pointer, &access).map_err(in_root)?;
         let order = order_of(pointer);
         let root = objset::ObjectSet::read(&View::new(&block, order)).map_err(|error| in_root(error.into()))?;
-        Ok(Self(Arc::new(Inner { pool: pool.clone(), name: name.to_owned(), pointer: *pointer, order, root })))
+        Ok(Self(Arc::new(Inner { pool: pool.clone(), name: name.to_owned(), pointer: *pointer, order, root, access })))
     }
 
     /// The pool that it is in.
@@ -48,6 +56,43 @@ impl ObjectSet {
     /// What messages call it: the dataset's name, or "MOS".
     pub fn name(&self) -> &str {
         &self.0.name
+    }
+
+    /// Why what is encrypted in it cannot be read; `None` if it can, or nothing is.
+    pub fn lock(&self) -> Option<&Lock> {
+        match &self.0.access {
+            Access::Locked(lock) => Some(lock),
+            _ => None,
+        }
+    }
+
+    /// The contents of one of its blocks; see [`Pool::read_block`]. They are
+    /// decrypted, and their MAC is verified.
+    ///
+    /// # Errors
+    /// As [`Pool::read_block`], [`Error::Locked`] if the block is encrypted and the
+    /// key is not there, or [`Error::Crypt`] if its MAC does not hold.
+    pub fn read_block(&self, pointer: &BlockPointer) -> Result<Vec<u8>, Error> {
+        self.pool().read_block_with(pointer, &self.0.access)
+    }
+
+    /// Reads all copies of one of its blocks; see [`Pool::verify_block`]. With the
+    /// key, the MAC is verified, too.
+    ///
+    /// # Errors
+    /// As [`Pool::verify_block`], or [`Error::Crypt`] if the MAC does not hold.
+    pub fn verify_block(&self, pointer: &BlockPointer) -> Result<Vec<BadCopy>, Error> {
+        self.pool().verify_block_with(pointer, &self.0.access)
+    }
+
+    /// The same as [`ObjectSet::verify_block`], for a block whose contents are wanted soon.
+    pub(crate) fn verify_and_keep(&self, pointer: &BlockPointer) -> Result<Vec<BadCopy>, Error> {
+        self.pool().verify_and_keep(pointer, &self.0.access)
+    }
+
+    /// The same as [`ObjectSet::read_block`], from the cache if it is there.
+    pub(crate) fn block(&self, pointer: &BlockPointer) -> Result<Arc<[u8]>, Error> {
+        self.pool().block(pointer, &self.0.access)
     }
 
     /// The pointer to its root.
@@ -108,7 +153,7 @@ impl ObjectSet {
         if pointer.is_hole() || id.0 == 0 {
             return Err(Error::NotAllocated);
         }
-        let block = self.0.pool.block(&pointer)?;
+        let block = self.block(&pointer)?;
         let view = View::new(&block, order_of(&pointer));
         // From the start of the block, so that the inside of a large dnode is not
         // taken for a small one.
@@ -120,7 +165,7 @@ impl ObjectSet {
         if slot != wanted {
             return Err(Error::NotAllocated);
         }
-        let dnode = dnode_at(&view, slot)?.ok_or(Error::NotAllocated)?;
+        let dnode = self.0.access.visible(dnode_at(&view, slot)?.ok_or(Error::NotAllocated)?);
         Ok(Object { set: self.clone(), id, order: view.order(), dnode })
     }
 }
@@ -137,7 +182,7 @@ pub(crate) fn slots_per_block(meta: &Dnode) -> u64 {
 }
 
 /// The slots that the dnode at `slot` takes, or 1 if that is free.
-fn slots_at(view: &View<'_>, slot: usize) -> Result<usize, Error> {
+pub(crate) fn slots_at(view: &View<'_>, slot: usize) -> Result<usize, Error> {
     let at = slot * dnode::SLOT_SIZE;
     let bytes = view.bytes(at, dnode::SLOT_SIZE).map_err(Error::truncated("block of dnodes"))?;
     Ok(if bytes[0] == 0 { 1 } else { 1 + usize::from(bytes[12]) })
@@ -174,9 +219,18 @@ impl Object {
         &self.dnode
     }
 
-    /// The bonus buffer, in the byte order of the dnode.
+    /// The bonus buffer, in the byte order of the dnode; empty if it is encrypted
+    /// and the [key](ObjectSet::lock) is not there.
     pub fn bonus(&self) -> View<'_> {
         View::new(&self.dnode.bonus, self.order)
+    }
+
+    /// A 64-bit integer of the contents of an object that is an array of them, as
+    /// its first eight bytes are; 0 if there are fewer.
+    pub(crate) fn number_in(&self, bytes: &[u8]) -> u64 {
+        // All blocks of an object of the MOS have one byte order.
+        let order = self.dnode.pointers.first().filter(|pointer| !pointer.is_hole()).map_or(self.order, order_of);
+        View::new(bytes, order).u64(0).unwrap_or(0)
     }
 
     /// The contents of the spill block, if there is one.
@@ -187,7 +241,7 @@ impl Object {
         let Some(pointer) = self.dnode.spill.filter(|pointer| !pointer.is_hole()) else {
             return Ok(None);
         };
-        let block = self.set.pool().block(&pointer).map_err(|error| self.failed(error))?;
+        let block = self.set.block(&pointer).map_err(|error| self.failed(error))?;
         Ok(Some(block))
     }
 
@@ -209,7 +263,7 @@ impl Object {
         if pointer.is_hole() {
             return Ok(vec![0; size].into());
         }
-        let contents = self.set.pool().block(&pointer).map_err(|error| self.failed(error))?;
+        let contents = self.set.block(&pointer).map_err(|error| self.failed(error))?;
         if contents.len() == size {
             return Ok(contents);
         }
@@ -217,6 +271,17 @@ impl Object {
         let mut padded = contents.to_vec();
         padded.resize(size, 0);
         Ok(padded.into())
+    }
+
+    /// The contents of the block that a pointer of this object leads to. It is not kept: for what is read once.
+    ///
+    /// # Errors
+    /// If it cannot be read, or was left out of a redacted send.
+    pub(crate) fn read_uncached(&self, pointer: &BlockPointer) -> Result<Vec<u8>, Error> {
+        if pointer.kind() == blkptr::Kind::Redacted {
+            return Err(self.failed(Error::Redacted));
+        }
+        self.set.read_block(pointer).map_err(|error| self.failed(error))
     }
 
     /// Fills `buf` with the contents from `offset` on; zeros where nothing was
@@ -253,6 +318,12 @@ impl Object {
     /// The same from block `first` on.
     pub fn blocks_from(&self, first: u64) -> Blocks {
         Blocks::new(Walk::new(self, first))
+    }
+
+    /// The pointers to all blocks of all levels that are no holes, each before
+    /// those it leads to.
+    pub fn walk(&self) -> Walk {
+        Walk::new(self, 0)
     }
 
     /// The object's contents as a ZAP.
@@ -306,7 +377,7 @@ impl Object {
             let size = pointer.logical_size() as u64;
             return Err(impossible("size of an indirect block", size, expected));
         }
-        self.set.pool().block(pointer)
+        self.set.block(pointer)
     }
 }
 
@@ -318,6 +389,38 @@ impl std::fmt::Debug for Object {
 
 pub(crate) fn pointer_at(block: &[u8], order: ByteOrder, index: usize) -> Result<BlockPointer, Error> {
     BlockPointer::read(&View::new(block, order), index * blkptr::SIZE).map_err(Error::truncated("indirect block"))
+}
+
+/// The objects in a block of dnodes, of which `first` is the first slot's. Behind a damaged dnode, nothing can be
+/// known.
+pub(crate) fn dnodes_of<'a>(
+    set: &'a ObjectSet,
+    block: &'a [u8],
+    order: ByteOrder,
+    first: ObjectId,
+) -> impl Iterator<Item = Result<Object, Error>> + 'a {
+    let view = View::new(block, order);
+    let slots = block.len() / dnode::SLOT_SIZE;
+    let mut slot = 0;
+    std::iter::from_fn(move || {
+        while slot < slots {
+            let id = ObjectId(first.0.saturating_add(slot as u64));
+            let found = slots_at(&view, slot).and_then(|count| Ok((count, dnode_at(&view, slot)?)));
+            match found {
+                Ok((count, None)) => slot += count,
+                Ok((count, Some(dnode))) => {
+                    slot += count;
+                    let dnode = set.0.access.visible(dnode);
+                    return Some(Ok(Object { set: set.clone(), id, order, dnode }));
+                }
+                Err(error) => {
+                    slot = slots;
+                    return Some(Err(error.in_object(set.name(), id)));
+                }
+            }
+        }
+        None
+    })
 }
 
 /// All objects of an object set.
@@ -338,7 +441,7 @@ impl Objects {
         };
         let meta = self.set.meta();
         self.next = ObjectId(number.saturating_mul(slots_per_block(meta.dnode())));
-        match self.set.pool().block(&pointer) {
+        match self.set.block(&pointer) {
             Ok(block) => self.block = Some((block, order_of(&pointer))),
             Err(error) => return Some(Err(error.in_object(self.set.name(), self.next))),
         }
@@ -362,7 +465,10 @@ impl Objects {
             let ends = found.is_err() || slot + 1 >= slots || self.next.0 / per_block != id.0 / per_block;
             let object = match found {
                 Ok(None) => None,
-                Ok(Some(dnode)) => Some(Ok(Object { set: self.set.clone(), id, order: *order, dnode })),
+                Ok(Some(dnode)) => {
+                    let dnode = self.set.0.access.visible(dnode);
+                    Some(Ok(Object { set: self.set.clone(), id, order: *order, dnode }))
+                }
                 Err(error) => Some(Err(error.in_object(self.set.name(), id))),
             };
             if ends {

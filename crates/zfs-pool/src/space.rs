@@ -2,15 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::path::{Path, PathBuf};
 
 use zfs_ondisk::bytes::View;
-use zfs_ondisk::object::{ObjectId, ObjectType};
-use zfs_ondisk::spacemap::{Change, Decoder, Entry, Header};
+use zfs_ondisk::object::ObjectId;
+use zfs_ondisk::spacemap::{Change, Entry, Header};
 
 use crate::block::order_of;
 use crate::error::Error;
 use crate::object::{Object, ObjectSet};
 use crate::pool::Pool;
+use crate::spacemap::SpaceMap;
+use crate::spill::{Sorted, Sorter};
 use crate::vdev::Vdev;
 
 /// Binary logarithm of the units of the logs of the whole pool.
@@ -100,74 +103,174 @@ pub struct Allocated {
 }
 
 /// Reads all space maps of a pool, with the logs of what was not yet written to
-/// them (feature `log_spacemap`).
+/// them (feature `log_spacemap`). All of it is in memory at once: see [`Metaslabs`] for large pools.
 ///
 /// # Errors
 /// If one of them cannot be read.
 pub fn allocated(pool: &Pool) -> Result<Allocated, Error> {
-    let mut loader = Loader { mos: pool.mos()?, pool, result: Allocated::default() };
-    for vdev in pool.vdevs() {
-        if vdev.metaslab_array != 0 {
-            loader.vdev(vdev)?;
-        }
+    let mut metaslabs = Metaslabs::new(pool, LOG_MEMORY, &std::env::temp_dir())?;
+    let mut allocated = Allocated::default();
+    for vdev in pool.vdevs().filter(|vdev| vdev.metaslab_array != 0) {
+        allocated.vdevs.entry(vdev.id as u32).or_default();
     }
-    loader.logs()?;
-    Ok(loader.result)
-}
-
-struct Loader<'a> {
-    pool: &'a Pool,
-    mos: ObjectSet,
-    result: Allocated,
-}
-
-impl Loader<'_> {
-    fn vdev(&mut self, vdev: &Vdev) -> Result<(), Error> {
-        let id = vdev.id as u32;
-        self.result.vdevs.entry(id).or_default();
-        let array = ObjectId(vdev.metaslab_array);
-        let count = vdev.asize.checked_shr(vdev.metaslab_shift as u32).unwrap_or(0);
-        if count > MAX_METASLABS || vdev.metaslab_shift >= 64 {
-            let fault = format!("vdev {id} has {count} metaslabs, expected at most {MAX_METASLABS}");
-            self.result.faults.push((array, fault));
-            return Ok(());
+    while let Some(metaslab) = metaslabs.next()? {
+        let set = allocated.vdevs.entry(metaslab.vdev).or_default();
+        for range in metaslab.allocated.iter() {
+            // Metaslabs do not overlap.
+            let _ = set.add(range);
         }
-        for (index, map) in read_words(&self.mos.object(array)?, count)?.into_iter().enumerate() {
-            // A metaslab that was never used has no space map.
-            if map == 0 {
+        allocated.faults.extend(metaslab.faults);
+    }
+    allocated.faults.extend(metaslabs.take_faults());
+    Ok(allocated)
+}
+
+/// What is allocated in one metaslab.
+#[derive(Clone, Debug)]
+pub struct Metaslab {
+    /// Number of the top-level vdev.
+    pub vdev: u32,
+    /// What part of it the metaslab is, in bytes of its allocatable space.
+    pub range: Range<u64>,
+    /// The allocated ranges.
+    pub allocated: RangeSet,
+    /// Contradictions within the space map, and the object that has them.
+    pub faults: Vec<(ObjectId, String)>,
+}
+
+/// Memory for the logs of a pool that is small.
+const LOG_MEMORY: usize = 16 << 20;
+
+/// The metaslabs of a pool in order, each with what is allocated in it; the others are not in memory.
+pub struct Metaslabs {
+    pool: Pool,
+    mos: ObjectSet,
+    /// What the logs say: vdev and metaslab; sequence; change and offset; length.
+    logs: Sorted<4>,
+    faults: Vec<(ObjectId, String)>,
+    scratch: PathBuf,
+    /// Vdevs yet to come, the next one last.
+    vdevs: Vec<u32>,
+    current: Option<Current>,
+}
+
+struct Current {
+    vdev: u32,
+    maps: std::iter::Enumerate<std::vec::IntoIter<u64>>,
+}
+
+impl Metaslabs {
+    /// Reads the logs of what was not yet written to the space maps. What does not fit into `memory` bytes of it goes
+    /// to a file in `scratch`.
+    ///
+    /// # Errors
+    /// If a log cannot be read.
+    pub fn new(pool: &Pool, memory: usize, scratch: &Path) -> Result<Self, Error> {
+        let mos = pool.mos()?;
+        let mut logs = Logs { pool, mos: &mos, sorter: Sorter::new(memory, scratch), scratch, faults: Vec::new() };
+        logs.read()?;
+        let Logs { sorter, faults, .. } = logs;
+        let mut vdevs: Vec<u32> =
+            pool.vdevs().filter(|vdev| vdev.metaslab_array != 0).map(|vdev| vdev.id as u32).collect();
+        vdevs.sort_unstable_by(|a, b| b.cmp(a));
+        let logs = sorter.sorted().map_err(|source| Error::scratch(scratch, source))?;
+        Ok(Self { pool: pool.clone(), mos, logs, faults, scratch: scratch.to_owned(), vdevs, current: None })
+    }
+
+    /// The next metaslab. One that was never used is given, too.
+    ///
+    /// # Errors
+    /// If its space map cannot be read. The next call gives the next metaslab.
+    #[allow(clippy::should_implement_trait, reason = "the item would be a result of an option")]
+    pub fn next(&mut self) -> Result<Option<Metaslab>, Error> {
+        loop {
+            if let Some(current) = &mut self.current {
+                let id = current.vdev;
+                if let Some((index, map)) = current.maps.next() {
+                    return self.metaslab(id, index as u64, map).map(Some);
+                }
+                self.current = None;
+            }
+            let Some(id) = self.vdevs.pop() else { return Ok(None) };
+            let Some(vdev) = self.pool.vdev(id) else { continue };
+            let array = ObjectId(vdev.metaslab_array);
+            let count = metaslab_count(vdev);
+            if count > MAX_METASLABS {
+                let fault = format!("vdev {id} has {count} metaslabs, expected at most {MAX_METASLABS}");
+                self.faults.push((array, fault));
                 continue;
             }
-            let start = (index as u64) << vdev.metaslab_shift;
-            let object = self.map(ObjectId(map))?;
-            let mut faults = Faults::default();
-            let mut sum = 0;
-            let set = self.result.vdevs.entry(id).or_default();
-            for_each_entry(&object, |entry| {
-                let Some(range) = byte_range(&entry, vdev.ashift, start) else {
+            let maps = read_words(&self.mos.object(array)?, count)?;
+            self.current = Some(Current { vdev: id, maps: maps.into_iter().enumerate() });
+        }
+    }
+
+    /// Contradictions that are not those of one metaslab, and the object that has them.
+    pub fn take_faults(&mut self) -> Vec<(ObjectId, String)> {
+        std::mem::take(&mut self.faults)
+    }
+
+    fn metaslab(&mut self, id: u32, index: u64, map: u64) -> Result<Metaslab, Error> {
+        let vdev = self.pool.vdev(id);
+        let (ashift, shift) = vdev.map_or((0, 0), |vdev| (vdev.ashift, vdev.metaslab_shift));
+        let range = index << shift..(index + 1).checked_shl(shift as u32).unwrap_or(u64::MAX);
+        let start = vdev.map_or(range.start, |vdev| vdev.metaslab_start(index));
+        let mut set = RangeSet::default();
+        let mut faults = Faults::default();
+        // A metaslab that was never used has no space map.
+        if map != 0 {
+            let mut sum = 0i64;
+            let header = for_each_entry(&self.mos, ObjectId(map), |entry| {
+                let Some(part) = byte_range(&entry, ashift, start) else {
                     return faults.add(format!("{entry:?} is beyond any vdev"));
                 };
-                if range.end > start + (1 << vdev.metaslab_shift) {
-                    return faults.add(format!("{range:x?} is beyond metaslab {index} of vdev {id}"));
+                if part.end > range.end {
+                    return faults.add(format!("{part:x?} is beyond metaslab {index} of vdev {id}"));
                 }
-                match entry.change {
-                    Change::Allocated => sum += (range.end - range.start) as i64,
-                    Change::Freed => sum -= (range.end - range.start) as i64,
-                }
-                apply(set, entry.change, range, &mut faults);
+                let length = (part.end - part.start) as i64;
+                sum = sum.wrapping_add(if entry.change == Change::Allocated { length } else { -length });
+                apply(&mut set, entry.change, part, &mut faults);
             })?;
-            let header = header(&object)?;
             if header.allocated != sum {
                 let recorded = header.allocated;
                 faults.add(format!("{sum} bytes are allocated, its header says {recorded}"));
             }
-            self.result.faults.extend(faults.0.into_iter().map(|fault| (ObjectId(map), fault)));
         }
-        Ok(())
+        let key = u64::from(id) << 32 | index;
+        let scratch = |source| Error::scratch(&self.scratch, source);
+        while self.logs.peek().is_some_and(|record| record[0] <= key) {
+            let Some([place, _, offset, length]) = self.logs.next().map_err(scratch)? else { break };
+            if place == key {
+                let change = if offset & 1 == 0 { Change::Allocated } else { Change::Freed };
+                let start = offset & !1;
+                apply(&mut set, change, start..start.saturating_add(length), &mut faults);
+            }
+        }
+        let faults = faults.0.into_iter().map(|fault| (ObjectId(map), fault)).collect();
+        Ok(Metaslab { vdev: id, range, allocated: set, faults })
     }
+}
 
-    /// Applies the logs of the transaction groups that each metaslab has not yet
+fn metaslab_count(vdev: &Vdev) -> u64 {
+    match vdev.metaslab_shift {
+        shift @ 0..=63 => vdev.asize >> shift,
+        _ => u64::MAX,
+    }
+}
+
+/// Reads the logs of space maps.
+struct Logs<'a> {
+    pool: &'a Pool,
+    mos: &'a ObjectSet,
+    sorter: Sorter<4>,
+    scratch: &'a Path,
+    faults: Vec<(ObjectId, String)>,
+}
+
+impl Logs<'_> {
+    /// Takes what the logs say of the transaction groups that each metaslab has not yet
     /// taken over.
-    fn logs(&mut self) -> Result<(), Error> {
+    fn read(&mut self) -> Result<(), Error> {
         let Some(directory) = self.pool.directory_entry("com.delphix:log_spacemap_zap")? else {
             return Ok(());
         };
@@ -184,29 +287,52 @@ impl Loader<'_> {
             return Ok(());
         }
         let taken_over = self.unflushed_txgs()?;
+        let mut sequence = 0;
         for (txg, id) in logs {
-            let object = self.map(id)?;
-            let mut faults = Faults::default();
-            let vdevs = &mut self.result.vdevs;
-            let pool = self.pool;
-            for_each_entry(&object, |entry| {
-                let Some(range) = byte_range(&entry, LOG_SHIFT, 0) else {
-                    return faults.add(format!("{entry:?} is beyond any vdev"));
-                };
-                let id = entry.vdev.unwrap_or(0);
-                let Some(set) = vdevs.get_mut(&id) else {
-                    return faults.add(format!("{range:x?} is on vdev {id}, which has no metaslabs"));
-                };
-                let shift = pool.vdev(id).map_or(0, |vdev| vdev.metaslab_shift);
-                let metaslab = range.start.checked_shr(shift as u32).unwrap_or(0);
-                let since = taken_over.get(&id).and_then(|txgs| txgs.get(metaslab as usize));
-                if txg >= since.copied().unwrap_or(0) {
-                    apply(set, entry.change, range, &mut faults);
-                }
-            })?;
-            self.result.faults.extend(faults.0.into_iter().map(|fault| (id, fault)));
+            self.log(txg, id, &taken_over, &mut sequence)?;
         }
         Ok(())
+    }
+
+    fn log(
+        &mut self,
+        txg: u64,
+        id: ObjectId,
+        taken_over: &BTreeMap<u32, Vec<u64>>,
+        sequence: &mut u64,
+    ) -> Result<(), Error> {
+        let mut faults = Faults::default();
+        let mut records = Vec::new();
+        let mut failed = None;
+        for_each_entry(self.mos, id, |entry| {
+            let Some(range) = byte_range(&entry, LOG_SHIFT, 0) else {
+                return faults.add(format!("{entry:?} is beyond any vdev"));
+            };
+            let id = entry.vdev.unwrap_or(0);
+            let vdev = self.pool.vdev(id).filter(|vdev| vdev.metaslab_array != 0 && vdev.metaslab_shift < 64);
+            let Some(vdev) = vdev else {
+                // The log may be about a vdev that was removed since.
+                return;
+            };
+            let metaslab = range.start >> vdev.metaslab_shift;
+            if range.end > (metaslab + 1).checked_shl(vdev.metaslab_shift as u32).unwrap_or(u64::MAX) {
+                return faults.add(format!("{range:x?} is in several metaslabs of vdev {id}"));
+            }
+            let since = taken_over.get(&id).and_then(|txgs| txgs.get(metaslab as usize));
+            if txg >= since.copied().unwrap_or(0) && metaslab >> 32 == 0 {
+                *sequence += 1;
+                let freed = u64::from(entry.change == Change::Freed);
+                let place = u64::from(id) << 32 | metaslab;
+                records.push([place, *sequence, range.start | freed, range.end - range.start]);
+            }
+            if records.len() >= 4096 {
+                failed = self.sorter.extend(&records).err().or(failed.take());
+                records.clear();
+            }
+        })?;
+        let failed = self.sorter.extend(&records).err().or(failed);
+        self.faults.extend(faults.0.into_iter().map(|fault| (id, fault)));
+        failed.map_or(Ok(()), |source| Err(Error::scratch(self.scratch, source)))
     }
 
     /// By vdev and metaslab, the transaction group from which on changes are in
@@ -219,21 +345,31 @@ impl Loader<'_> {
             }
             let mut zap = self.mos.object(ObjectId(vdev.top_zap))?.zap()?;
             if let Some(object) = zap.number("com.delphix:ms_unflushed_phys_txgs")? {
-                let count = (vdev.asize >> vdev.metaslab_shift).min(MAX_METASLABS);
+                let count = metaslab_count(vdev).min(MAX_METASLABS);
                 txgs.insert(vdev.id as u32, read_words(&self.mos.object(ObjectId(object))?, count)?);
             }
         }
         Ok(txgs)
     }
+}
 
-    fn map(&self, id: ObjectId) -> Result<Object, Error> {
-        let object = self.mos.object(id)?;
-        if object.dnode().object_type == ObjectType::SPACE_MAP {
-            return Ok(object);
+/// Bytes allocated according to the headers of the space maps, without the logs.
+pub(crate) fn recorded(pool: &Pool) -> Result<u64, Error> {
+    let mos = pool.mos()?;
+    let mut sum = 0u64;
+    for vdev in pool.vdevs().filter(|vdev| vdev.metaslab_array != 0) {
+        let count = metaslab_count(vdev);
+        if count > MAX_METASLABS {
+            continue;
         }
-        let found = object.dnode().object_type.to_string();
-        Err(object.failed(Error::Malformed { what: "type of an object", found, expected: "a space map" }))
+        for map in read_words(&mos.object(ObjectId(vdev.metaslab_array))?, count)? {
+            if map != 0 {
+                let map = SpaceMap::open(&mos.object(ObjectId(map))?)?;
+                sum = sum.saturating_add_signed(map.header().allocated);
+            }
+        }
     }
+    Ok(sum)
 }
 
 /// Contradictions in one map; a damaged one has no end of them.
@@ -261,52 +397,24 @@ fn apply(set: &mut RangeSet, change: Change, range: Range<u64>, faults: &mut Fau
 }
 
 /// The bytes of an entry in the allocatable space of its vdev.
-fn byte_range(entry: &Entry, shift: u64, start: u64) -> Option<Range<u64>> {
+pub(crate) fn byte_range(entry: &Entry, shift: u64, start: u64) -> Option<Range<u64>> {
     let bytes = |units: u64| units.checked_mul(1 << shift);
     let start = bytes(entry.offset)?.checked_add(start)?;
     Some(start..start.checked_add(bytes(entry.length)?)?)
 }
 
-fn header(object: &Object) -> Result<Header, Error> {
-    Header::read(&object.bonus())
-        .map_err(Error::truncated("header of a space map"))
-        .map_err(|error| object.failed(error))
-}
-
-fn for_each_entry(object: &Object, mut each: impl FnMut(Entry)) -> Result<(), Error> {
-    let mut left = header(object)?.length / 8;
-    let block_size = object.dnode().data_block_size();
-    let mut decoder = Decoder::default();
-    for (number, found) in (0..).zip(object.blocks()) {
-        let (block, pointer) = found?;
-        if left == 0 {
-            break;
-        }
-        if block != number {
-            break;
-        }
-        let contents = object.read_block(block)?;
-        let view = View::new(&contents, order_of(&pointer));
-        for index in 0..(block_size as u64 / 8).min(left) {
-            let word = view.u64(index as usize * 8).map_err(Error::truncated("space map"))?;
-            if let Some(entry) = decoder.word(word) {
-                each(entry);
-            }
-        }
-        left -= (block_size as u64 / 8).min(left);
+/// Calls `each` with the entries of a space map, and gives its header.
+pub(crate) fn for_each_entry(mos: &ObjectSet, id: ObjectId, mut each: impl FnMut(Entry)) -> Result<Header, Error> {
+    let map = SpaceMap::open(&mos.object(id)?)?;
+    let header = *map.header();
+    for entry in map {
+        each(entry?);
     }
-    if left == 0 {
-        return Ok(());
-    }
-    Err(object.failed(Error::Malformed {
-        what: "length of a space map",
-        found: header(object)?.length.to_string(),
-        expected: "no more than its blocks hold",
-    }))
+    Ok(header)
 }
 
 /// The first `count` 64-bit words of an object.
-fn read_words(object: &Object, count: u64) -> Result<Vec<u64>, Error> {
+pub(crate) fn read_words(object: &Object, count: u64) -> Result<Vec<u64>, Error> {
     let mut words = Vec::new();
     let per_block = (object.dnode().data_block_size() / 8) as u64;
     let mut block = 0;

@@ -34,9 +34,10 @@ impl Iterator for Blocks {
     }
 }
 
-/// A walk over the block tree of an object, from the top down and in order.
-/// Only the indirect blocks above the current place are in memory.
-pub(crate) struct Walk {
+/// A walk over the block tree of an object, from the top down and in order, past
+/// blocks that cannot be read. Only the indirect blocks above the current place
+/// are in memory.
+pub struct Walk {
     object: Object,
     /// Where to begin.
     first: u64,
@@ -45,14 +46,15 @@ pub(crate) struct Walk {
     pending: Option<Visit>,
 }
 
-/// A pointer that is no hole.
+/// A pointer of a block tree that is no hole.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Visit {
-    pub(crate) pointer: BlockPointer,
-    /// 0 for data.
-    pub(crate) level: u32,
+pub struct Visit {
+    /// The pointer.
+    pub pointer: BlockPointer,
+    /// Its level: 0 for data.
+    pub level: u32,
     /// Number of the block among those of its level.
-    pub(crate) number: u64,
+    pub number: u64,
 }
 
 struct Frame {

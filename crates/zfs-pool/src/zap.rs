@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use zfs_ondisk::zap::{Entry, Reader};
+use zfs_ondisk::zap::{Entry, LeafStructure, Reader, Structure};
 
 use crate::error::Error;
 use crate::object::Object;
@@ -42,6 +42,19 @@ impl Zap {
     /// The ZAP as the on-disk crate reads it; its errors do not name the object.
     pub(crate) fn reader(&mut self) -> &mut Reader<Fetch, Arc<[u8]>> {
         &mut self.reader
+    }
+
+    /// The fields of its header.
+    pub fn structure(&self) -> Structure {
+        self.reader.structure()
+    }
+
+    /// A leaf by a pointer of its table; see [`Reader::leaf`].
+    ///
+    /// # Errors
+    /// If a block cannot be read, or is damaged.
+    pub fn leaf(&mut self, index: u64) -> Result<Option<(LeafStructure, u64)>, Error> {
+        self.reader.leaf(index).map_err(|error| self.object.failed(error))
     }
 
     /// How many entries it says that it has.

@@ -32,6 +32,11 @@ fn a_mirror_is_sound() {
 }
 
 #[test]
+fn raidz_is_sound() {
+    expect_sound("check raidz", "rz1");
+}
+
+#[test]
 fn snapshots_and_clones_are_sound() {
     expect_sound("check snap", "snap");
 }

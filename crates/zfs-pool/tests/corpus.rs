@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sha2::{Digest, Sha256};
 use zfs_ondisk::object::ObjectId;
+use zfs_pool::check::{Kind, check};
 use zfs_pool::fs::{Attributes, File, FileType};
 use zfs_pool::{Dataset, FileSystem, Pool, PropertyValue};
 
@@ -167,14 +168,18 @@ fn compare_with_manifest(test: &str, image: &str, pool_name: &str) {
     let Some(manifest) = support::manifest(test, &format!("{pool_name}.txt")) else { return };
     let pool = Pool::open_paths(&unpacked.images).unwrap();
     assert_eq!(pool.name(), pool_name);
-    let sections = parse_manifest(&manifest);
+    compare(&pool, &manifest);
+}
+
+fn compare(pool: &Pool, manifest: &str) {
+    let sections = parse_manifest(manifest);
     assert!(!sections.is_empty());
     let roots: BTreeMap<String, File> = sections
         .iter()
-        .map(|section| (section.mountpoint.clone(), file_system(&pool, &section.dataset).root().unwrap()))
+        .map(|section| (section.mountpoint.clone(), file_system(pool, &section.dataset).root().unwrap()))
         .collect();
     for section in &sections {
-        let fs = file_system(&pool, &section.dataset);
+        let fs = file_system(pool, &section.dataset);
         let mut files = BTreeMap::new();
         walk(&fs.root().unwrap(), ".", &mut files);
 
@@ -280,10 +285,54 @@ fn a_mirror_is_read_from_either_side_alone() {
 }
 
 #[test]
-fn raidz_is_refused_by_its_name() {
-    let Some(unpacked) = support::unpack("raidz", "rz1") else { return };
-    let error = Pool::open_paths(&unpacked.images).unwrap_err();
-    assert_eq!(error.to_string(), "vdev 0 is of type 'raidz', which is not supported yet");
+fn raidz_is_what_its_manifest_says() {
+    compare_with_manifest("raidz", "rz1", "rz1");
+}
+
+#[test]
+fn raidz_is_read_without_any_one_of_its_devices() {
+    let Some(unpacked) = support::unpack("raidz without a device", "rz1") else { return };
+    let Some(manifest) = support::manifest("raidz without a device", "rz1.txt") else { return };
+    for missing in 0..unpacked.images.len() {
+        let mut images = unpacked.images.clone();
+        images.remove(missing);
+        compare(&Pool::open_paths(&images).unwrap(), &manifest);
+    }
+    let error = Pool::open_paths(&unpacked.images[..1]).unwrap_err();
+    assert!(error.to_string().contains("too few devices can be read"), "{error}");
+}
+
+/// Overwrites the second device of a pool, but for its labels, and expects the pool
+/// to be read all the same, and the check to find that device, and no other.
+fn overwrite_second_device(test: &str, image: &str, pool_name: &str) {
+    let Some(unpacked) = support::unpack(test, image) else { return };
+    let Some(manifest) = support::manifest(test, &format!("{pool_name}.txt")) else { return };
+    let victim = &unpacked.images[1];
+    let mut bytes = std::fs::read(victim).unwrap();
+    let end = bytes.len() - (1 << 20);
+    bytes[4 << 20..end].chunks_mut(8).for_each(|chunk| chunk.copy_from_slice(&b"nonsense"[..chunk.len()]));
+    std::fs::write(victim, bytes).unwrap();
+    let pool = Pool::open_paths(&unpacked.images).unwrap();
+    compare(&pool, &manifest);
+    let report = check(&pool).unwrap();
+    assert!(report.findings.len() > 100);
+    for finding in &report.findings {
+        assert_eq!(finding.kind, Kind::BadCopy, "{finding}");
+        assert!(!finding.copies.is_empty(), "{finding}");
+        for copy in &finding.copies {
+            assert_eq!(copy.device.as_ref().map(|(name, _)| name.as_str()), victim.to_str(), "{finding}");
+        }
+    }
+}
+
+#[test]
+fn raidz_is_read_around_a_device_that_was_overwritten() {
+    overwrite_second_device("overwritten raidz", "rz1", "rz1");
+}
+
+#[test]
+fn a_mirror_is_read_around_a_side_that_was_overwritten() {
+    overwrite_second_device("overwritten mirror", "mirror", "mir");
 }
 
 #[test]

@@ -1,21 +1,77 @@
 //! `tine pool`: pools read in user space, from files and disks.
 
+mod acl_text;
+mod cat;
+mod describe;
+mod diff;
+mod discover;
+mod du;
+mod extract;
+mod find;
+mod get;
+mod inspect;
+mod items;
+mod keys;
+mod list;
+mod ls;
+mod mount;
+mod mounts;
 mod open;
+mod out;
+mod place;
+mod source;
+mod stat;
+mod status;
+mod table;
+mod tar;
 mod target;
-mod verify;
+mod tree;
+mod vdevs;
+pub(crate) mod verify;
+mod walk;
 
 use clap::Subcommand;
 
 use crate::failure::Failure;
 
+pub(crate) use find::with_long_options;
+
 /// Look into ZFS pools and verify them, without a kernel that knows ZFS and without writing a byte
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    Status(Box<status::Status>),
+    List(Box<list::List>),
+    Get(Box<get::Get>),
+    Ls(ls::Ls),
+    Stat(stat::Stat),
+    Cat(cat::Cat),
+    Find(Box<find::Find>),
+    Tree(tree::Tree),
+    Du(du::Du),
+    Diff(diff::Diff),
+    Extract(extract::Extract),
+    Tar(tar::Tar),
+    Mount(mount::Mount),
+    Inspect(inspect::Inspect),
     Verify(verify::Verify),
 }
 
 pub(crate) fn run(command: Command) -> Result<(), Failure> {
     match command {
+        Command::Status(status) => status.run(),
+        Command::List(list) => list.run(),
+        Command::Get(get) => get.run(),
+        Command::Ls(ls) => ls.run(),
+        Command::Stat(stat) => stat.run(),
+        Command::Cat(cat) => cat.run(),
+        Command::Find(find) => find.run(),
+        Command::Tree(tree) => tree.run(),
+        Command::Du(du) => du.run(),
+        Command::Diff(diff) => diff.run(),
+        Command::Extract(extract) => extract.run(),
+        Command::Tar(tar) => tar.run(),
+        Command::Mount(mount) => mount.run(),
+        Command::Inspect(inspect) => inspect.run(),
         Command::Verify(verify) => verify.run(),
     }
 }

@@ -1,83 +1,216 @@
 //! Finding and opening the pool that a command is about.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use zfs_pool::{Device, Labels, Pool};
+use zfs_ondisk::nvlist::NvList;
+use zfs_pool::{Device, Error, Labels, OpenOptions, Pool, PoolState};
 
+use super::discover::{Discovery, FoundPool};
+use super::keys::KeyFiles;
 use super::target::PoolRef;
 use crate::failure::Failure;
+use crate::output::{self, plural};
 
 /// Where pools are looked for, and how they are opened.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Pool")]
 pub(crate) struct Opening {
-    /// A folder to search for the pool's devices, or one device: a disk or an image file
+    /// A folder to search for the pool's devices, or one device: a disk or an image file. Pools are found in disk
+    /// images, raw or qcow2, and in partitions, too. Can be given several times
     #[arg(short = 'p', value_name = "DIR|DEVICE", global = true)]
     places: Vec<PathBuf>,
     /// Open the pool as it was at the end of transaction group N, if its uberblock is still there
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", global = true)]
     txg: Option<u64>,
+    /// Open the pool as it was when its checkpoint was made
+    #[arg(long, global = true)]
+    checkpoint: bool,
+    #[command(flatten)]
+    keys: KeyFiles,
+}
+
+/// A pool whose devices were found.
+pub(super) struct Located {
+    pub(super) pool: FoundPool,
+    /// Spares and caches, of this pool or of others.
+    auxiliary: Vec<Labels>,
 }
 
 impl Opening {
     /// Opens a pool.
     pub(crate) fn open(&self, pool: &PoolRef) -> Result<Pool, Failure> {
-        let devices = match pool {
-            PoolRef::Device(path) => {
-                let mut devices = vec![Device::open(path)?];
-                devices.extend(self.candidates()?);
-                devices
-            }
+        let located = self.locate(pool)?;
+        let opened = self.open_located(&located).map_err(|error| refused(&located, &error))?;
+        output::warn("tine", opened.warnings());
+        self.keys.unlock(&opened)?;
+        Ok(opened)
+    }
+
+    /// Opens a pool that was located.
+    pub(super) fn open_located(&self, located: &Located) -> Result<Pool, Error> {
+        Pool::open_with(located.devices(), &OpenOptions { txg: self.txg, checkpoint: self.checkpoint })
+    }
+
+    /// Opens a pool that was located, as it was at the end of a transaction group.
+    pub(super) fn open_located_at(&self, located: &Located, txg: u64) -> Result<Pool, Error> {
+        Pool::open_with(located.devices(), &OpenOptions { txg: Some(txg), ..OpenOptions::default() })
+    }
+
+    /// Finds the devices of a pool.
+    pub(super) fn locate(&self, pool: &PoolRef) -> Result<Located, Failure> {
+        let mut discovery = Discovery::default();
+        let found = match pool {
             PoolRef::Name(_) if self.places.is_empty() => {
                 return Err(Failure::Usage(format!(
                     "it is not said where pool '{pool}' is: name its devices or their folder with -p, or give an image file instead of the name"
                 )));
             }
-            PoolRef::Name(_) => self.candidates()?,
+            PoolRef::Name(name) => {
+                self.search(&mut discovery)?;
+                choose(name, &discovery, &self.places)?
+            }
+            PoolRef::Device(path) => self.pool_on(path, &mut discovery)?,
+            PoolRef::Only => {
+                discovery = self.discover()?;
+                only(&discovery)?
+            }
         };
-        let mut found = Vec::new();
-        for device in devices {
-            let Ok(labels) = Labels::read(device) else { continue };
-            let (Ok(name), Ok(guid)) = (labels.config.str("name"), labels.config.u64("pool_guid")) else { continue };
-            found.push((name.to_owned(), guid, labels.device.clone()));
-        }
-        let wanted = match pool {
-            PoolRef::Device(_) => found.first().map(|(_, guid, _)| *guid),
-            PoolRef::Name(wanted) => found.iter().find(|(name, ..)| name == wanted).map(|(_, guid, _)| *guid),
-        };
-        let Some(wanted) = wanted else {
-            return Err(Failure::Work(format!("no pool '{pool}' was found")));
-        };
-        let devices = found.into_iter().filter(|(_, guid, _)| *guid == wanted).map(|(.., device)| device).collect();
-        Ok(Pool::open_txg(devices, self.txg)?)
+        Ok(Located { pool: found, auxiliary: discovery.auxiliary().cloned().collect() })
     }
 
-    fn candidates(&self) -> Result<Vec<Device>, Failure> {
-        let mut devices = Vec::new();
-        for place in &self.places {
-            if !place.is_dir() {
-                devices.push(Device::open(place)?);
-                continue;
-            }
-            for file in files_of(place).map_err(|error| Failure::work(place.display(), error))? {
-                devices.extend(Device::open(file));
-            }
+    /// Looks at all places that were given.
+    pub(super) fn discover(&self) -> Result<Discovery, Failure> {
+        if self.places.is_empty() {
+            return Err(Failure::Usage(
+                "it is not said where to look for pools: name devices or their folder with -p".to_owned(),
+            ));
         }
-        Ok(devices)
+        let mut discovery = Discovery::default();
+        self.search(&mut discovery)?;
+        Ok(discovery)
+    }
+
+    /// The devices of a pool, whether it can be opened or not. One that is named by its path need not even belong to
+    /// a pool.
+    pub(super) fn devices(&self, pool: &PoolRef) -> Result<Vec<Device>, Failure> {
+        let PoolRef::Device(path) = pool else { return Ok(self.locate(pool)?.devices()) };
+        let mut discovery = Discovery::default();
+        discovery.search(path)?;
+        let members = discovery.pools().into_iter().flat_map(|pool| pool.members);
+        let found: Vec<_> = members.chain(discovery.auxiliary().cloned()).map(|labels| labels.device).collect();
+        if found.is_empty() { Ok(vec![Device::open(path)?]) } else { Ok(found) }
+    }
+
+    fn search(&self, discovery: &mut Discovery) -> Result<(), Failure> {
+        self.places.iter().try_for_each(|place| discovery.search(place))
+    }
+
+    /// The pool on a device, with its other devices: where `-p` says, and in the same folder.
+    fn pool_on(&self, path: &Path, discovery: &mut Discovery) -> Result<FoundPool, Failure> {
+        discovery.search(path)?;
+        let mut here = discovery.pools();
+        let Some(pool) = here.pop() else {
+            return Err(Failure::Work(format!("{}: there is no pool on it", path.display())));
+        };
+        if !here.is_empty() {
+            here.push(pool);
+            return Err(Failure::Work(format!(
+                "{}: there are several pools on it: {}; name one of them, with -p {}",
+                path.display(),
+                descriptions(&here),
+                path.display()
+            )));
+        }
+        self.search(discovery)?;
+        let complete = |discovery: &Discovery| discovery.pools().into_iter().find(|found| found.guid == pool.guid);
+        let found = complete(discovery).unwrap_or(pool);
+        if !found.is_incomplete() {
+            return Ok(found);
+        }
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        // One that cannot be listed has nothing to add.
+        let _ = discovery.search(folder);
+        Ok(discovery.pools().into_iter().find(|other| other.guid == found.guid).unwrap_or(found))
     }
 }
 
-/// The files in a folder by name, those in folders below it left out.
-fn files_of(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
-    let mut files = Vec::new();
-    for entry in fs::read_dir(folder)? {
-        let path = entry?.path();
-        if !path.is_dir() {
-            files.push(path);
+impl Located {
+    /// The devices of the pool. Spares and caches are left out: they have no part of its contents.
+    fn devices(&self) -> Vec<Device> {
+        self.pool.members.iter().map(|labels| labels.device.clone()).collect()
+    }
+
+    /// The labels of a spare or cache, if it was found. A spare in use is a member of the pool.
+    pub(super) fn auxiliary_of(&self, config: &NvList) -> Vec<Labels> {
+        let guid = config.u64("guid").ok();
+        let found = self.auxiliary.iter().chain(&self.pool.members).filter(|labels| labels.guid() == guid);
+        found.cloned().collect()
+    }
+}
+
+/// The pool of a name, or of a GUID.
+fn choose(name: &str, discovery: &Discovery, places: &[PathBuf]) -> Result<FoundPool, Failure> {
+    let pools = discovery.pools();
+    let is_wanted = |pool: &FoundPool| pool.name == name || pool.guid.to_string() == name;
+    let (mut wanted, others): (Vec<_>, Vec<_>) = pools.into_iter().partition(is_wanted);
+    // One that was destroyed does not hide its successor.
+    if wanted.iter().any(|pool| pool.state != PoolState::Destroyed) {
+        wanted.retain(|pool| pool.state != PoolState::Destroyed);
+    }
+    match wanted.pop() {
+        Some(pool) if wanted.is_empty() => Ok(pool),
+        Some(last) => {
+            wanted.push(last);
+            Err(Failure::Work(format!(
+                "there are several pools called '{name}': {}; give the number, the pool's GUID, instead of the name",
+                descriptions(&wanted)
+            )))
+        }
+        None => Err(Failure::Work(not_found(name, &others, discovery, places))),
+    }
+}
+
+/// The pool that was found, if it is the only one.
+fn only(discovery: &Discovery) -> Result<FoundPool, Failure> {
+    let mut pools = discovery.pools();
+    match pools.pop() {
+        Some(pool) if pools.is_empty() => Ok(pool),
+        Some(pool) => {
+            pools.push(pool);
+            Err(Failure::Usage(format!("there are several pools: {}; name one of them", descriptions(&pools))))
+        }
+        None => Err(Failure::Work("no pool was found".to_owned())),
+    }
+}
+
+fn not_found(name: &str, others: &[FoundPool], discovery: &Discovery, places: &[PathBuf]) -> String {
+    let places: Vec<String> = places.iter().map(|place| place.display().to_string()).collect();
+    let mut sentence = format!("no pool '{name}' was found in {}", places.join(", "));
+    match others {
+        [] => sentence.push_str(&format!(", nor any other in {}", plural(discovery.examined() as u64, "file"))),
+        others => sentence.push_str(&format!("; there are {}", descriptions(others))),
+    }
+    match &discovery.unreadable[..] {
+        [] => {}
+        [only] => sentence.push_str(&format!("; one could not be read: {only}")),
+        [first, rest @ ..] => {
+            sentence.push_str(&format!("; {} could not be read: {first}, ...", rest.len() + 1));
         }
     }
-    files.sort();
-    Ok(files)
+    sentence
+}
+
+fn descriptions(pools: &[FoundPool]) -> String {
+    pools.iter().map(FoundPool::description).collect::<Vec<_>>().join(", ")
+}
+
+/// Why a pool could not be opened, and the way out.
+fn refused(located: &Located, error: &Error) -> Failure {
+    let way_out = match error {
+        Error::Newest { readable: Some(txg), .. } => format!(": --txg {txg} opens it"),
+        Error::Newest { missing, .. } if !missing.is_empty() => ": say with -p where they are".to_owned(),
+        _ => String::new(),
+    };
+    Failure::Work(format!("pool '{}': {error}{way_out}", located.pool.name))
 }

@@ -13,6 +13,8 @@ pub(crate) enum PoolRef {
     Name(String),
     /// The only one on this device.
     Device(PathBuf),
+    /// The only one that is found where `-p` says.
+    Only,
 }
 
 /// A dataset, snapshot or bookmark, and perhaps a path in it.
@@ -85,6 +87,7 @@ impl fmt::Display for PoolRef {
         match self {
             PoolRef::Name(name) => f.write_str(name),
             PoolRef::Device(path) => write!(f, "{}", path.display()),
+            PoolRef::Only => f.write_str("(the only one)"),
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::bytes::{ByteOrder, Put, Truncated, View};
 pub const TRAILER: usize = 40;
 
 /// The number that a trailer starts with (`ZEC_MAGIC`).
-const MAGIC: u64 = 0x0210_da7a_b10c_7a11;
+pub const MAGIC: u64 = 0x0210_da7a_b10c_7a11;
 /// Offset of the checksum in the trailer.
 const SUM: usize = 8;
 
@@ -45,6 +45,9 @@ pub enum Verifier {
     /// An intent log block with its trailer in the header
     /// ([`Checksum::Zilog2`]); the words as above.
     Zilog2(Digest),
+    /// The same of an encrypted dataset: the MAC of the block has taken the place
+    /// of the second half of the checksum, which is folded into the first.
+    EncryptedZilog2(Digest),
 }
 
 /// An embedded checksum that does not hold, or a block without one.
@@ -79,7 +82,7 @@ impl Verifier {
             Self::Label { .. } => Checksum::Label,
             Self::Gang { .. } => Checksum::GangHeader,
             Self::Zilog(_) => Checksum::Zilog,
-            Self::Zilog2(_) => Checksum::Zilog2,
+            Self::Zilog2(_) | Self::EncryptedZilog2(_) => Checksum::Zilog2,
         }
     }
 
@@ -87,14 +90,14 @@ impl Verifier {
         match *self {
             Self::Label { offset } => [offset, 0, 0, 0],
             Self::Gang { vdev, offset, txg } => [vdev, offset, txg, 0],
-            Self::Zilog(words) | Self::Zilog2(words) => words,
+            Self::Zilog(words) | Self::Zilog2(words) | Self::EncryptedZilog2(words) => words,
         }
     }
 
     /// Where the trailer of `block` starts.
     fn trailer(&self, block: &[u8]) -> Result<usize, Truncated> {
         let at = match self {
-            Self::Zilog2(_) => CHAIN_TRAILER,
+            Self::Zilog2(_) | Self::EncryptedZilog2(_) => CHAIN_TRAILER,
             _ => block.len().saturating_sub(TRAILER),
         };
         View::new(block, ByteOrder::Little).bytes(at, TRAILER).map(|_| at)
@@ -102,14 +105,23 @@ impl Verifier {
 
     /// How much of `block` is checksummed.
     fn covered(&self, order: ByteOrder, block: &[u8]) -> Result<usize, Truncated> {
-        let Self::Zilog2(_) = self else {
+        if self.checksum() != Checksum::Zilog2 {
             return Ok(block.len());
-        };
+        }
         let used = View::new(block, order).u64(CHAIN_USED)?;
         let need = used.checked_next_multiple_of(LOG_UNIT).and_then(|n| usize::try_from(n).ok()).unwrap_or(usize::MAX);
         // The trailer is part of what is covered, whatever the header says.
         let need = need.max(CHAIN_TRAILER + TRAILER);
         View::new(block, order).bytes(0, need).map(|_| need)
+    }
+
+    /// The checksum that the trailer should have, where `computed` is that of the
+    /// block, and `found` is what the trailer has.
+    fn expected(&self, computed: Digest, found: Digest) -> Digest {
+        match self {
+            Self::EncryptedZilog2(_) => [computed[0] ^ computed[2], computed[1] ^ computed[3], found[2], found[3]],
+            _ => computed,
+        }
     }
 }
 
@@ -121,10 +133,11 @@ impl Verifier {
 pub fn seal(block: &mut [u8], verifier: &Verifier) -> Result<(), Error> {
     let at = verifier.trailer(block)?;
     let covered = verifier.covered(ByteOrder::Little, block)?;
+    let before = words_at(&View::new(block, ByteOrder::Little), at + SUM)?;
     block.put_u64(at, MAGIC);
     put_words(block, at + SUM, &verifier.words());
     let sum = verifier.checksum().compute(ByteOrder::Little, None, &block[..covered])?;
-    put_words(block, at + SUM, &sum);
+    put_words(block, at + SUM, &verifier.expected(sum, before));
     Ok(())
 }
 
@@ -140,20 +153,23 @@ pub fn verify(block: &[u8], verifier: &Verifier) -> Result<ByteOrder, Error> {
         found => return Err(Error::Magic { found }),
     };
     let covered = verifier.covered(order, block)?;
-    let view = View::new(block, order);
-    let mut found = [0; 4];
-    for (i, word) in found.iter_mut().enumerate() {
-        *word = view.u64(at + SUM + 8 * i)?;
-    }
-
+    let found = words_at(&View::new(block, order), at + SUM)?;
     let mut copy = block[..covered].to_vec();
     let words = match order {
         ByteOrder::Little => verifier.words(),
         ByteOrder::Big => verifier.words().map(u64::swap_bytes),
     };
     put_words(&mut copy, at + SUM, &words);
-    let computed = verifier.checksum().compute(order, None, &copy)?;
+    let computed = verifier.expected(verifier.checksum().compute(order, None, &copy)?, found);
     if found == computed { Ok(order) } else { Err(Error::Mismatch { found, computed }) }
+}
+
+fn words_at(view: &View<'_>, at: usize) -> Result<Digest, Truncated> {
+    let mut words = [0; 4];
+    for (i, word) in words.iter_mut().enumerate() {
+        *word = view.u64(at + 8 * i)?;
+    }
+    Ok(words)
 }
 
 fn put_words(block: &mut [u8], at: usize, words: &Digest) {
@@ -220,6 +236,20 @@ mod tests {
         block[8192] ^= 1;
         assert_eq!(verify(&block, &chain), Ok(ByteOrder::Little));
         block[8191] ^= 1;
+        assert!(matches!(verify(&block, &chain), Err(Error::Mismatch { .. })));
+    }
+
+    #[test]
+    fn a_log_block_of_an_encrypted_dataset_keeps_its_mac() {
+        let chain = Verifier::EncryptedZilog2([1, 2, 3, 4]);
+        let mut block = log_block(5000);
+        let mac = CHAIN_TRAILER + SUM + 16..CHAIN_TRAILER + SUM + 32;
+        block[mac.clone()].copy_from_slice(b"MAC of the block");
+        seal(&mut block, &chain).unwrap();
+        assert_eq!(&block[mac], b"MAC of the block");
+        assert_eq!(verify(&block, &chain), Ok(ByteOrder::Little));
+        assert!(verify(&block, &Verifier::Zilog2([1, 2, 3, 4])).is_err());
+        block[300] ^= 1;
         assert!(matches!(verify(&block, &chain), Err(Error::Mismatch { .. })));
     }
 

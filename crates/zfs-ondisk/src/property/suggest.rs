@@ -7,7 +7,7 @@ const MAX_SUGGESTIONS: usize = 3;
 const MAX_LEN: usize = 100;
 
 /// The candidates that differ least from `name`, nearest first.
-pub(crate) fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Vec<String> {
+pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Vec<String> {
     if name.len() > MAX_LEN {
         return Vec::new();
     }

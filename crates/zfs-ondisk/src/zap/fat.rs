@@ -7,7 +7,10 @@
 //! half of the header; a larger one has blocks of its own.
 
 use super::leaf::{Shape, Writer, chunks_of};
-use super::{BLOCK_TYPE_HEADER, Entries, HashBits, MAX_VALUE, Order, Params, PlanError, ZapError, lossy};
+use super::{
+    BLOCK_TYPE_HEADER, Entries, Entry, FLAG_PRE_HASHED_KEY, FLAG_UINT64_KEY, HashBits, MAX_VALUE, Order, Params,
+    PlanError, ZapError, hash_key, hash_name, lossy,
+};
 use crate::bytes::{ByteOrder, Put, View};
 
 const MAGIC: u64 = 0x2_F52A_B2AB;
@@ -219,6 +222,7 @@ pub(super) struct Header {
     pub(super) order: ByteOrder,
     pub(super) table: Table,
     pub(super) free_block: u64,
+    pub(super) leaf_count: u64,
     pub(super) entry_count: u64,
     pub(super) salt: u64,
     pub(super) norm_flags: u64,
@@ -229,7 +233,9 @@ pub(super) struct Header {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Table {
     /// Its first block; 0 is the header.
-    block: u64,
+    pub(super) block: u64,
+    /// Its blocks; 0 if it is in the header.
+    pub(super) blocks: u64,
     /// It has `2^shift` pointers.
     pub(super) shift: u32,
 }
@@ -257,12 +263,13 @@ impl Header {
         if shift > longest || pointers != 1 << shift {
             return Err(corrupt("the logarithm of the pointer table's length", shift));
         }
-        let table = Table { block: if blocks == 0 { 0 } else { block }, shift: shift as u32 };
+        let table = Table { block: if blocks == 0 { 0 } else { block }, blocks, shift: shift as u32 };
         Ok(Header {
             shape: Shape { block_shift },
             order: view.order(),
             table,
             free_block: u64(FREE_BLOCK)?,
+            leaf_count: u64(LEAF_COUNT)?,
             entry_count: u64(ENTRY_COUNT)?,
             salt: u64(SALT)?,
             norm_flags: u64(NORM_FLAGS)?,
@@ -286,6 +293,20 @@ impl Header {
             found: self.table.block,
         })?;
         Ok((block, offset as usize))
+    }
+
+    /// The hash of an entry; `None` where names are normalized, as that may depend on Unicode's normal forms.
+    pub(super) fn hash(&self, entry: &Entry) -> Option<u64> {
+        let bits = HashBits::from_flags(self.flags);
+        if self.flags & FLAG_UINT64_KEY != 0 {
+            let (words, _) = entry.name.as_chunks();
+            let key: Vec<u64> = words.iter().map(|word| u64::from_be_bytes(*word)).collect();
+            return Some(match key.first() {
+                Some(&first) if self.flags & FLAG_PRE_HASHED_KEY != 0 => bits.cut(first),
+                _ => hash_key(self.salt, &key, bits),
+            });
+        }
+        (self.norm_flags == 0).then(|| hash_name(self.salt, &entry.name, bits))
     }
 
     /// The index in the pointer table of a hash.

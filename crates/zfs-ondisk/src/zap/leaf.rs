@@ -63,7 +63,7 @@ impl Shape {
         1 << self.bucket_shift()
     }
 
-    fn block_len(self) -> usize {
+    pub(super) fn block_len(self) -> usize {
         1 << self.block_shift
     }
 
@@ -244,6 +244,11 @@ impl<'a> Leaf<'a> {
         Ok(Leaf { view, shape, block, prefix, prefix_len })
     }
 
+    /// The free chunks, as the leaf counts them.
+    pub(super) fn free_chunks(&self) -> Result<u16, ZapError> {
+        self.u16(FREE_COUNT)
+    }
+
     /// The entries' hashes, collision differentiators and chunks, in that order.
     pub(super) fn entries(&self) -> Result<Vec<(u64, u32, u16)>, ZapError> {
         let mut entries = Vec::new();
@@ -260,6 +265,64 @@ impl<'a> Leaf<'a> {
         }
         entries.sort_unstable();
         Ok(entries)
+    }
+
+    /// Examines the leaf, whose `entries` were read with the hashes stored for them: adds to `faults` what does not
+    /// hold. `hash` gives the hash that an entry must have, where that can be known.
+    pub(super) fn examine(
+        &self,
+        entries: &[(u64, Entry)],
+        hash: impl Fn(&Entry) -> Option<u64>,
+        faults: &mut Vec<String>,
+    ) -> Result<(), ZapError> {
+        let mut fault = |name: &[u8], what: &str| {
+            faults.push(format!("ZAP block {}: the entry {:?} {what}", self.block, String::from_utf8_lossy(name)));
+        };
+        let mut before: Option<(u64, &Entry)> = None;
+        for &(stored, ref entry) in entries {
+            if hash(entry).is_some_and(|hash| hash != stored) {
+                fault(&entry.name, "has a hash that is not its name's");
+            }
+            if self.prefix_len > 0 && stored >> (64 - self.prefix_len) != self.prefix {
+                fault(&entry.name, "is in a leaf to which its hash does not lead");
+            }
+            if let Some((hash, other)) = before
+                && hash == stored
+            {
+                if other.cd == entry.cd {
+                    fault(&entry.name, "cannot be told from another of the same hash");
+                }
+                // Those of one hash are sorted by what tells them apart, not by name.
+                let same = entries.iter().filter(|(hash, other)| *hash == stored && other.name == entry.name);
+                if same.count() > 1 {
+                    fault(&entry.name, "is there twice");
+                }
+            }
+            before = Some((stored, entry));
+        }
+        for bucket in 0..self.shape.buckets() {
+            let mut link = self.u16(HASH_TABLE + 2 * bucket)?;
+            while link != CHAIN_END {
+                let chunk = self.chunk(link, CHUNK_ENTRY)?;
+                if self.shape.bucket(self.u64(chunk + HASH)?, self.prefix_len) != bucket {
+                    let entry = self.entry(link, 0).map(|entry| entry.name).unwrap_or_default();
+                    fault(&entry, "is in a chain to which its hash does not lead");
+                }
+                link = self.u16(chunk + NEXT_ENTRY)?;
+            }
+        }
+        let (recorded, free) = (usize::from(self.u16(ENTRY_COUNT)?), usize::from(self.u16(FREE_COUNT)?));
+        let unused = (0..self.shape.chunks())
+            .filter(|&chunk| self.view.u8(self.shape.chunk_offset(chunk as u16) + CHUNK_TYPE) == Ok(CHUNK_FREE))
+            .count();
+        if recorded != entries.len() || free != unused {
+            faults.push(format!(
+                "ZAP block {}: the leaf has {} entries and {unused} free chunks, its header says {recorded} and {free}",
+                self.block,
+                entries.len()
+            ));
+        }
+        Ok(())
     }
 
     /// The entry of this hash and this name as it is stored, with the NUL of names.

@@ -85,6 +85,11 @@ pub(super) fn norm_flags(view: View<'_>) -> Result<u64, ZapError> {
     view.u64(NORM_FLAGS).map_err(truncated)
 }
 
+/// What the hashes of a micro ZAP begin with; 0 if it is too short.
+pub(super) fn salt(view: View<'_>) -> u64 {
+    view.u64(SALT).unwrap_or(0)
+}
+
 /// The number of slots for entries in a block.
 pub(super) fn slot_count(view: View<'_>) -> usize {
     (view.len() / SLOT_LEN).saturating_sub(1)

@@ -18,11 +18,13 @@ mod hash;
 mod leaf;
 pub mod micro;
 mod reader;
+mod structure;
 
 pub use contents::{ZapBlocks, ZapContents};
 pub use fat::FatZap;
 pub use hash::{HashBits, hash_key, hash_name};
 pub use reader::{Iter, Reader};
+pub use structure::{FatStructure, LeafStructure, Structure};
 
 /// The block size of fat ZAPs, as a power of two, unless chosen otherwise
 /// (`fzap_default_block_shift`).

@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 use super::fat::Header;
 use super::leaf::Leaf;
 use super::{
-    BLOCK_TYPE_HEADER, BLOCK_TYPE_MICRO, Entry, FLAG_PRE_HASHED_KEY, FLAG_UINT64_KEY, HashBits, NORM_TO_UPPER,
-    ZapError, hash_key, hash_name, micro,
+    BLOCK_TYPE_HEADER, BLOCK_TYPE_MICRO, Entry, FLAG_PRE_HASHED_KEY, FLAG_UINT64_KEY, HashBits, LeafStructure,
+    NORM_TO_UPPER, Structure, ZapError, hash_key, hash_name, micro,
 };
 use crate::bytes::{ByteOrder, View};
 
@@ -21,6 +21,8 @@ pub struct Reader<F, B> {
     /// The block of the pointer table read last.
     table: Option<(u64, B)>,
     layout: Layout,
+    /// What is wrong with the leaves read so far, if that is asked for.
+    faults: Option<Vec<String>>,
 }
 
 #[derive(Clone, Copy)]
@@ -57,7 +59,7 @@ where
                 return Err(ZapError::Corrupt { block: 0, expected: "the type of a ZAP", found }.into());
             }
         };
-        Ok(Reader { fetch, first, table: None, layout })
+        Ok(Reader { fetch, first, table: None, layout, faults: None })
     }
 
     /// Whether this is a micro ZAP.
@@ -78,6 +80,29 @@ where
         match &self.layout {
             Layout::Micro { norm_flags, .. } => *norm_flags,
             Layout::Fat(header) => header.norm_flags,
+        }
+    }
+
+    /// The fields of its header.
+    pub fn structure(&self) -> Structure {
+        match &self.layout {
+            Layout::Micro { order, norm_flags } => {
+                Structure::micro(View::new(self.first.as_ref(), *order), *norm_flags)
+            }
+            Layout::Fat(header) => Structure::fat(header),
+        }
+    }
+
+    /// The leaf that pointer `index` of the table of a fat ZAP leads to, and the
+    /// index of the next pointer that leads to another one. `None` behind the last
+    /// pointer, and in a micro ZAP.
+    ///
+    /// # Errors
+    /// A block cannot be read or is malformed.
+    pub fn leaf(&mut self, index: u64) -> Result<Option<(LeafStructure, u64)>, E> {
+        match self.layout {
+            Layout::Fat(header) if index < 1 << header.table.shift => self.leaf_at(&header, index).map(Some),
+            _ => Ok(None),
         }
     }
 
@@ -143,6 +168,17 @@ where
         Iter { reader: self, ready: VecDeque::new(), next: Some(0) }
     }
 
+    /// From now on, leaves are examined while [`Reader::iter`] goes through them: see [`Reader::take_faults`].
+    pub fn examine(&mut self) {
+        self.faults = Some(Vec::new());
+    }
+
+    /// What does not hold in the leaves that were read since [`Reader::examine`] although their entries can be listed:
+    /// hashes are those of the names, entries are where their hashes lead, none is there twice, and counts are right.
+    pub fn take_faults(&mut self) -> Vec<String> {
+        self.faults.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
     fn search(&mut self, name: &[u8], ignore_case: bool) -> Result<Option<Entry>, E> {
         let mut alike = None;
         for entry in self.iter() {
@@ -185,9 +221,9 @@ where
             .ok_or_else(|| ZapError::Corrupt { block, expected: "the number of a leaf's block", found: pointer }.into())
     }
 
-    /// The entries of the leaf at pointer `index`, and the index of the first
-    /// pointer behind those that lead to it.
-    fn leaf_entries(&mut self, header: &Header, index: u64) -> Result<(VecDeque<Entry>, u64), E> {
+    /// The leaf at pointer `index`, and the index of the first pointer behind
+    /// those that lead to it.
+    fn leaf_at(&mut self, header: &Header, index: u64) -> Result<(LeafStructure, u64), E> {
         let number = self.pointer(header, index)?;
         let block = (self.fetch)(number)?;
         let leaf = Leaf::parse(block.as_ref(), number, header.shape)?;
@@ -203,12 +239,25 @@ where
             }
             .into());
         }
-        let entries = leaf
+        let entries: Vec<_> = leaf
             .entries()?
             .into_iter()
-            .map(|(_, _, chunk)| leaf.entry(chunk, header.flags))
-            .collect::<Result<_, _>>()?;
-        Ok((entries, index + (1 << (shift - leaf.prefix_len))))
+            .map(|(hash, _, chunk)| Ok((hash, leaf.entry(chunk, header.flags)?)))
+            .collect::<Result<_, ZapError>>()?;
+        if let Some(faults) = &mut self.faults {
+            leaf.examine(&entries, |entry| header.hash(entry), faults)?;
+        }
+        let pointers = 1 << (shift - leaf.prefix_len);
+        let structure = LeafStructure {
+            block: number,
+            prefix: leaf.prefix,
+            prefix_len: leaf.prefix_len,
+            pointers,
+            chunks: header.shape.chunks() as u64,
+            free_chunks: leaf.free_chunks()?.into(),
+            entries,
+        };
+        Ok((structure, index + pointers))
     }
 }
 
@@ -240,8 +289,9 @@ where
                     end
                 }
                 Layout::Fat(header) => {
-                    let (entries, next) = self.reader.leaf_entries(&header, next)?;
-                    (self.ready, self.next) = (entries, Some(next));
+                    let (leaf, next) = self.reader.leaf_at(&header, next)?;
+                    self.ready = leaf.entries.into_iter().map(|(_, entry)| entry).collect();
+                    self.next = Some(next);
                     1 << header.table.shift
                 }
             };

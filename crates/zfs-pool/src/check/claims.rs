@@ -1,246 +1,192 @@
-//! Which space is referenced, against which is allocated.
+//! References to space.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::ops::Range;
-
-use zfs_ondisk::blkptr::{self, BlockPointer};
-use zfs_ondisk::bpobj::Header;
-use zfs_ondisk::bytes::View;
+use zfs_ondisk::blkptr::{BlockPointer, SECTOR_SHIFT};
 use zfs_ondisk::object::ObjectId;
 
-use super::{Checker, Finding, Kind};
-use crate::block::order_of;
-use crate::error::Error;
-use crate::object::ObjectSet;
-use crate::pool::{MOS, Pool};
-use crate::space::{RangeSet, allocated};
+use super::removal::claim_moved;
+use crate::block::GANG_HEADER_SIZE;
+use crate::pool::Pool;
 
-/// The header of a gang block in bytes.
-const GANG_HEADER_SIZE: u64 = 512;
+/// Words of a record.
+pub(super) const WORDS: usize = 3;
 
-/// A reference to space: vdev, offset, length.
-type Claim = (u32, u64, u64);
+/// A record about space, in a form that is sorted by place and then by what it says:
+///
+/// ```text
+/// 0  vdev (24 bits)   upper 40 bits of the offset in sectors
+/// 1  lower 15 bits of the offset   sectors (25 bits, 0 for unknown)   source (4 bits)   number of the object set (20 bits)
+/// 2  object; or a count, of tables
+/// ```
+pub(super) type Claim = [u64; WORDS];
 
-/// All references that were met.
-#[derive(Default)]
-pub(super) struct Claims {
-    all: Vec<Claim>,
-    /// Those to deduplicated blocks, which any number of pointers lead to.
-    dedup: Vec<Claim>,
+const SET_BITS: u32 = 20;
+const SOURCE_BITS: u32 = 4;
+const SIZE_BITS: u32 = 25;
+const LOW_BITS: u32 = 15;
+/// Offsets have so many bits, counted in sectors.
+const HIGH_BITS: u32 = 40;
+
+/// Who says something about space.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Source {
+    /// A pointer to a block.
+    Pointer = 0,
+    /// A pointer to a block that is in a table of deduplicated blocks.
+    Dedup = 1,
+    /// A pointer in the state of the pool that a checkpoint keeps.
+    Checkpoint = 2,
+    /// The table of cloned blocks: so many more references.
+    CloneTable = 3,
+    /// A table of deduplicated blocks: so many references.
+    DedupTable = 4,
+    /// The space map of what only the checkpoint has.
+    CheckpointMap = 5,
+    /// A pointer to a further copy of a block, or to the parts of one that is in a table.
+    Copy = 7,
+    /// Where blocks of a vdev that was removed, or is being, were moved to.
+    Moved = 6,
 }
 
-impl Claims {
-    /// Notes that a block is referenced.
-    pub(super) fn claim(&mut self, pool: &Pool, pointer: &BlockPointer) {
-        let mut parts_claimed = false;
-        for dva in pointer.dvas() {
-            let size = if dva.gang { gang_header_size(pool, dva.vdev) } else { dva.asize };
-            let claim = (dva.vdev, dva.offset, size);
-            if pointer.is_dedup() { &mut self.dedup } else { &mut self.all }.push(claim);
-            // All copies of the header lead to the same parts.
-            if dva.gang && !parts_claimed {
-                for part in pool.gang_parts(pointer, dva).unwrap_or_default() {
-                    parts_claimed = true;
-                    self.claim(pool, &part);
-                }
+impl Source {
+    fn from_number(number: u64) -> Self {
+        match number {
+            0 => Self::Pointer,
+            1 => Self::Dedup,
+            2 => Self::Checkpoint,
+            3 => Self::CloneTable,
+            4 => Self::DedupTable,
+            5 => Self::CheckpointMap,
+            6 => Self::Moved,
+            _ => Self::Copy,
+        }
+    }
+}
+
+/// Whose block it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Owner {
+    /// Number of the object set.
+    pub(super) set: u32,
+    /// The object.
+    pub(super) object: ObjectId,
+}
+
+/// What a record says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Said {
+    pub(super) vdev: u32,
+    pub(super) offset: u64,
+    /// Bytes; 0 where a table does not say.
+    pub(super) size: u64,
+    pub(super) source: Source,
+    pub(super) owner: Owner,
+}
+
+impl Said {
+    /// As a record; `None` if the numbers do not fit, which those of a pointer always do.
+    pub(super) fn pack(&self) -> Option<Claim> {
+        let bits = |value: u64, bits: u32| (value >> bits == 0).then_some(value);
+        let (sector, sectors) = (self.offset >> SECTOR_SHIFT, self.size >> SECTOR_SHIFT);
+        let high = bits(sector >> LOW_BITS, HIGH_BITS)?;
+        let low = sector & ((1 << LOW_BITS) - 1);
+        // Sets beyond the last number that fits are not told apart.
+        let set = u64::from(self.owner.set).min((1 << SET_BITS) - 1);
+        Some([
+            bits(self.vdev.into(), 24)? << HIGH_BITS | high,
+            low << (64 - LOW_BITS)
+                | bits(sectors, SIZE_BITS)? << (SET_BITS + SOURCE_BITS)
+                | (self.source as u64) << SET_BITS
+                | set,
+            self.owner.object.0,
+        ])
+    }
+
+    pub(super) fn unpack(record: &Claim) -> Self {
+        let field = |word: u64, shift: u32, bits: u32| word >> shift & ((1 << bits) - 1);
+        let high = field(record[0], 0, HIGH_BITS);
+        let low = record[1] >> (64 - LOW_BITS);
+        Self {
+            vdev: (record[0] >> HIGH_BITS) as u32,
+            offset: (high << LOW_BITS | low) << SECTOR_SHIFT,
+            size: field(record[1], SET_BITS + SOURCE_BITS, SIZE_BITS) << SECTOR_SHIFT,
+            source: Source::from_number(field(record[1], SET_BITS, SOURCE_BITS)),
+            owner: Owner { set: field(record[1], 0, SET_BITS) as u32, object: ObjectId(record[2]) },
+        }
+    }
+}
+
+/// Notes what space a block takes.
+pub(super) fn claim(pool: &Pool, pointer: &BlockPointer, owner: Owner, to: &mut Vec<Claim>) {
+    let source = if pointer.is_dedup() { Source::Dedup } else { Source::Pointer };
+    claim_as(pool, pointer, source, owner, to);
+}
+
+/// Makes what was said of a pool something that is said of the state that its checkpoint keeps.
+pub(super) fn of_checkpoint(claim: &mut Claim) {
+    let said = Said::unpack(claim);
+    let source = if said.source == Source::Moved { Source::Moved } else { Source::Checkpoint };
+    *claim = Said { source, ..said }.pack().unwrap_or(*claim);
+}
+
+/// The same, said by another source.
+fn claim_as(pool: &Pool, pointer: &BlockPointer, source: Source, owner: Owner, to: &mut Vec<Claim>) {
+    let mut parts_claimed = false;
+    for (index, dva) in pointer.dvas().enumerate() {
+        let birth = pointer.physical_birth();
+        let size = match pool.vdev(dva.vdev) {
+            // What is allocated for the parts counts as the header's, too.
+            Some(vdev) if dva.gang => vdev.allocated_size(GANG_HEADER_SIZE as u64, birth),
+            _ if dva.gang => GANG_HEADER_SIZE as u64,
+            _ => dva.asize,
+        };
+        // Tables count the references to the first copy only.
+        let source = if index > 0 { Source::Copy } else { source };
+        let said = Said { vdev: dva.vdev, offset: dva.offset, size, source, owner };
+        to.extend(said.pack());
+        claim_moved(pool, dva.vdev, dva.offset, size, owner, to);
+        // All copies of the header lead to the same parts.
+        if dva.gang && !parts_claimed {
+            for part in pool.gang_parts(pointer, dva).unwrap_or_default() {
+                parts_claimed = true;
+                let source = if source == Source::Pointer { source } else { Source::Copy };
+                claim_as(pool, &part, source, owner, to);
             }
         }
     }
 }
 
-fn gang_header_size(pool: &Pool, vdev: u32) -> u64 {
-    let ashift = pool.vdev(vdev).map_or(0, |vdev| vdev.ashift);
-    GANG_HEADER_SIZE.max(1 << ashift)
-}
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
 
-impl Checker<'_> {
-    /// Compares the space that is allocated with that which is referenced.
-    pub(super) fn space(&mut self, mos: &ObjectSet) {
-        let pool = self.pool;
-        for name in ["sync_bplist", "free_bpobj"] {
-            if let Err(error) = self.claim_list(mos, name) {
-                self.failed(MOS, None, &error);
-            }
-        }
-        if let Some(reason) = self.unknown_references() {
-            self.finding(Kind::NotChecked, MOS, None, format!("space was not compared: {reason}"));
-            return;
-        }
-        let allocated = match allocated(pool) {
-            Ok(allocated) => allocated,
-            Err(error) => return self.failed(MOS, None, &error),
-        };
-        for (object, fault) in allocated.faults {
-            self.finding(Kind::SpaceMap, MOS, Some(object), fault);
-        }
-        self.report.allocated = allocated.vdevs.values().map(RangeSet::bytes).sum();
-        let cloned = match cloned_blocks(pool, mos) {
-            Ok(cloned) => cloned,
-            Err(error) => {
-                self.failed(MOS, None, &error);
-                HashMap::new()
-            }
-        };
-        let mut left = allocated.vdevs;
-        for (claim, times) in self.take_claims() {
-            let allowed = 1 + cloned.get(&(claim.0, claim.1)).copied().unwrap_or(0);
-            let range = claim.1..claim.1.saturating_add(claim.2);
-            if times != allowed {
-                let message = format!("is referenced {times} times, expected {allowed}");
-                self.space_finding(Kind::DoublyAllocated, claim.0, range.clone(), &message);
-            }
-            let removed = match left.get_mut(&claim.0) {
-                Some(set) => set.remove(range.clone()).map_err(|part| format!("{part:x?}")),
-                None => Err("there are no metaslabs".into()),
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn what_is_said_is_kept(
+            vdev in 0u32..1 << 24, sector in 0u64..1 << 55, sectors in 0u64..1 << 24, set in 0u32..1 << 20, object: u64,
+            source in 0u64..8,
+        ) {
+            let said = Said {
+                vdev,
+                offset: sector << 9,
+                size: sectors << 9,
+                source: Source::from_number(source),
+                owner: Owner { set, object: ObjectId(object) },
             };
-            if let Err(part) = removed {
-                let message = format!("is referenced, and not allocated or by several blocks: {part}");
-                self.space_finding(Kind::DoublyAllocated, claim.0, range, &message);
-            }
+            prop_assert_eq!(Said::unpack(&said.pack().unwrap()), said);
         }
-        for (vdev, set) in left {
-            for range in set.iter() {
-                self.space_finding(Kind::Leaked, vdev, range, "is allocated and not referenced");
-            }
-        }
-    }
 
-    fn space_finding(&mut self, kind: Kind, vdev: u32, range: Range<u64>, what: &str) {
-        let message = format!("vdev {vdev}, {:#x}..{:#x} {what}", range.start, range.end);
-        self.add(Finding { kind, dataset: None, object: None, path: None, message });
-    }
-
-    /// Every claim with the number of times that it was made; once for those to
-    /// deduplicated blocks.
-    fn take_claims(&mut self) -> Vec<(Claim, u64)> {
-        let mut claims = std::mem::take(&mut self.claims);
-        claims.dedup.sort_unstable();
-        claims.dedup.dedup();
-        claims.all.append(&mut claims.dedup);
-        claims.all.sort_unstable();
-        claims.all.chunk_by(|a, b| a == b).map(|equal| (equal[0], equal.len() as u64)).collect()
-    }
-
-    /// Why not everything that is referenced was met, if so.
-    fn unknown_references(&self) -> Option<String> {
-        let states = [
-            ("com.delphix:zpool_checkpoint", "the pool has a checkpoint"),
-            ("com.delphix:removing", "a vdev is being removed"),
-            ("bptree_obj", "datasets are being destroyed"),
-            ("com.delphix:deleted_clones", "clones are being destroyed"),
-        ];
-        states.into_iter().find_map(|(name, reason)| match self.pool.directory_entry(name) {
-            Ok(None) => None,
-            Ok(Some(id)) => self.is_in_use(id, name).then(|| reason.to_owned()),
-            Err(error) => Some(error.to_string()),
-        })
-    }
-
-    /// Whether one of these states is more than a leftover.
-    fn is_in_use(&self, id: ObjectId, name: &str) -> bool {
-        let in_use = || -> Result<bool, Error> {
-            let object = self.pool.mos()?.object(id)?;
-            match name {
-                "bptree_obj" => {
-                    let word = |index: usize| object.bonus().u64(index * 8).map_err(Error::truncated("tree of blocks"));
-                    Ok(word(0)? != word(1)?)
-                }
-                "com.delphix:deleted_clones" => Ok(object.zap()?.iter().next().is_some()),
-                _ => Ok(true),
-            }
-        };
-        in_use().unwrap_or(true)
-    }
-
-    /// Claims the blocks of a list: freed, but not yet free.
-    fn claim_list(&mut self, mos: &ObjectSet, name: &str) -> Result<(), Error> {
-        let Some(id) = self.pool.directory_entry(name)? else { return Ok(()) };
-        for_each_in_list(mos, id, &mut HashSet::new(), &mut |pointer| self.claims.claim(self.pool, pointer))
-    }
-}
-
-/// The header of a list of block pointers.
-pub(super) fn list_header(mos: &ObjectSet, id: ObjectId) -> Result<Header, Error> {
-    let object = mos.object(id)?;
-    Header::read(&object.bonus())
-        .map_err(Error::truncated("header of a list of blocks"))
-        .map_err(|error| object.failed(error))
-}
-
-/// Calls `each` with the pointers of a list and of all lists in it, those `seen`
-/// before left out: many lists contain the same empty one.
-pub(super) fn for_each_in_list(
-    mos: &ObjectSet,
-    id: ObjectId,
-    seen: &mut HashSet<ObjectId>,
-    each: &mut impl FnMut(&BlockPointer),
-) -> Result<(), Error> {
-    if !seen.insert(id) {
-        return Ok(());
-    }
-    let header = list_header(mos, id)?;
-    let object = mos.object(id)?;
-    let malformed =
-        |what, found: u64, expected| object.failed(Error::Malformed { what, found: found.to_string(), expected });
-    let mut left = header.pointers;
-    for found in object.blocks() {
-        let (number, pointer) = found?;
-        let contents = object.read_block(number)?;
-        let view = View::new(&contents, order_of(&pointer));
-        for index in 0..(contents.len() / blkptr::SIZE).min(usize::try_from(left).unwrap_or(usize::MAX)) {
-            let pointer =
-                BlockPointer::read(&view, index * blkptr::SIZE).map_err(Error::truncated("list of blocks"))?;
-            each(&pointer);
-            left -= 1;
-        }
-    }
-    if left != 0 {
-        return Err(malformed("length of a list of blocks", header.pointers, "no more than its blocks hold"));
-    }
-    if header.sublists == 0 {
-        return Ok(());
-    }
-    let sublists = mos.object(ObjectId(header.sublists))?;
-    let mut word = [0; 8];
-    for index in 0..header.sublist_count {
-        // A list of 2^60 would end here, too: what is not written is object 0.
-        sublists.read_at(index * 8, &mut word)?;
-        let order = order_of(&sublists.block_pointer(index * 8 / sublists.dnode().data_block_size() as u64)?);
-        let id = View::new(&word, order).u64(0).map_err(Error::truncated("list of lists"))?;
-        for_each_in_list(mos, ObjectId(id), seen, each)?;
-    }
-    Ok(())
-}
-
-/// How many more references there are to blocks that were cloned, by vdev and
-/// offset: the block reference tables.
-fn cloned_blocks(pool: &Pool, mos: &ObjectSet) -> Result<HashMap<(u32, u64), u64>, Error> {
-    let mut cloned = HashMap::new();
-    let mut tables = BTreeMap::new();
-    for vdev in pool.vdevs() {
-        let name = format!("com.fudosecurity:brt:vdev:{}", vdev.id);
-        if let Some(id) = pool.directory_entry(&name)? {
-            tables.insert(vdev.id as u32, id);
-        }
-    }
-    for (vdev, id) in tables {
-        let object = mos.object(id)?;
-        let entries = object.bonus().u64(0).map_err(Error::truncated("block reference table"))?;
-        if entries == 0 {
-            continue;
-        }
-        for entry in mos.object(ObjectId(entries))?.zap()?.iter() {
-            let entry = entry?;
-            let key: Option<[u8; 8]> = entry.name.as_slice().try_into().ok();
-            // The count is an integer, or its bytes as they are in memory.
-            let count = match (entry.integer_size, entry.bytes()) {
-                (1, Some(bytes)) => bytes.try_into().ok().map(u64::from_le_bytes),
-                _ => entry.number(),
+        #[test]
+        fn records_are_sorted_by_place(a in 0u64..1 << 55, b in 0u64..1 << 55, size in 0u64..1 << 24) {
+            let at = |sector: u64| Said {
+                vdev: 7,
+                offset: sector << 9,
+                size: size << 9,
+                source: Source::Pointer,
+                owner: Owner { set: 1, object: ObjectId(1) },
             };
-            if let (Some(key), Some(count)) = (key, count) {
-                cloned.insert((vdev, u64::from_be_bytes(key)), count);
-            }
+            prop_assert_eq!(a.cmp(&b), at(a).pack().cmp(&at(b).pack()));
         }
     }
-    Ok(cloned)
 }

@@ -9,11 +9,12 @@ use zfs_ondisk::compress::Function;
 use zfs_ondisk::feature::{Feature, FeatureSet};
 use zfs_ondisk::objset;
 
-use super::{Checker, Kind};
+use super::Checker;
+use super::batch::Batch;
+use super::findings::Kind;
 use crate::dataset::Dataset;
 use crate::error::Error;
 use crate::object::ObjectSet;
-use crate::pool::MOS;
 
 /// The largest block without the feature `large_blocks`, in bytes.
 const SMALL_BLOCK: usize = 128 << 10;
@@ -55,19 +56,23 @@ pub(super) fn used_by_root(set: &ObjectSet, used: &mut FeatureSet) {
 }
 
 /// Features by the datasets that record them as used.
-#[derive(Default)]
-pub(super) struct Recorded(BTreeMap<String, u64>);
+pub(super) struct Recorded {
+    /// How many datasets record a feature, by its GUID.
+    datasets: BTreeMap<String, u64>,
+    /// What the pool counts.
+    active: BTreeMap<String, u64>,
+}
 
 impl Checker<'_> {
     /// Compares the features that the MOS uses with the pool's.
-    pub(super) fn mos_features(&mut self, used: FeatureSet) {
-        let active = self.active_features();
-        self.pool_features(MOS, used, &active);
+    pub(super) fn mos_features(&self, batch: &mut Batch, used: FeatureSet) {
+        pool_features(batch, used, &self.active_features());
     }
 
     /// Compares the features that a dataset uses with those that it records.
     pub(super) fn dataset_features(
-        &mut self,
+        &self,
+        batch: &mut Batch,
         mos: &ObjectSet,
         dataset: &Dataset,
         used: FeatureSet,
@@ -75,43 +80,36 @@ impl Checker<'_> {
     ) {
         let guids = match dataset_entries(mos, dataset) {
             Ok(guids) => guids,
-            Err(error) => return self.failed(MOS, Some(dataset.object), &error),
+            Err(error) => return batch.failed(Some(dataset.object), &error),
         };
         for feature in used.iter().filter(|feature| feature.per_dataset()) {
             if !guids.iter().any(|guid| guid == feature.guid()) {
                 let message = format!("it uses the feature {}, but does not record it", feature.name());
-                self.finding(Kind::Feature, &dataset.name, None, message);
+                batch.finding(Kind::Feature, None, message);
             }
         }
-        let active = self.active_features();
-        self.pool_features(&dataset.name, used, &active);
+        pool_features(batch, used, &recorded.active);
         for guid in guids {
-            *recorded.0.entry(guid).or_default() += 1;
+            *recorded.datasets.entry(guid).or_default() += 1;
         }
     }
 
     /// Compares the pool's counts of datasets that use a feature.
-    pub(super) fn feature_counts(&mut self, recorded: &Recorded) {
-        let active = self.active_features();
+    pub(super) fn feature_counts(&self, batch: &mut Batch, recorded: &Recorded) {
         for feature in Feature::all().filter(|feature| feature.per_dataset()) {
-            let datasets = recorded.0.get(feature.guid()).copied().unwrap_or(0);
-            let count = active.get(feature.guid()).copied().unwrap_or(0);
+            let datasets = recorded.datasets.get(feature.guid()).copied().unwrap_or(0);
+            let count = recorded.active.get(feature.guid()).copied().unwrap_or(0);
             if datasets != count {
                 let message =
                     format!("{datasets} datasets use the feature {}, the pool counts {count}", feature.name());
-                self.finding(Kind::Feature, MOS, None, message);
+                batch.finding(Kind::Feature, None, message);
             }
         }
     }
 
-    fn pool_features(&mut self, name: &str, used: FeatureSet, active: &BTreeMap<String, u64>) {
-        // Those of datasets are counted in the end.
-        for feature in used.iter().filter(|feature| !feature.per_dataset()) {
-            if active.get(feature.guid()).is_none_or(|&count| count == 0) {
-                let message = format!("it uses the feature {}, which is not active", feature.name());
-                self.finding(Kind::Feature, name, None, message);
-            }
-        }
+    /// Features that no dataset is known to use yet.
+    pub(super) fn recorded_features(&self) -> Recorded {
+        Recorded { datasets: BTreeMap::new(), active: self.active_features() }
     }
 
     /// Reference counts by GUID. What cannot be read is found with the tables.
@@ -130,6 +128,16 @@ impl Checker<'_> {
             }
         }
         active
+    }
+}
+
+fn pool_features(batch: &mut Batch, used: FeatureSet, active: &BTreeMap<String, u64>) {
+    // Those of datasets are counted in the end.
+    for feature in used.iter().filter(|feature| !feature.per_dataset()) {
+        if active.get(feature.guid()).is_none_or(|&count| count == 0) {
+            let message = format!("it uses the feature {}, which is not active", feature.name());
+            batch.finding(Kind::Feature, None, message);
+        }
     }
 }
 

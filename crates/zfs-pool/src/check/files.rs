@@ -1,6 +1,8 @@
 //! File systems: directories, links, attributes, and space by owner.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::io;
+use std::path::Path;
 
 use zfs_ondisk::dnode::{FLAG_USEROBJUSED_ACCOUNTED, FLAG_USERUSED_ACCOUNTED, SLOT_SIZE};
 use zfs_ondisk::object::{ObjectId, ObjectType};
@@ -9,10 +11,13 @@ use zfs_ondisk::sa::Attribute;
 use zfs_ondisk::zap::Entry;
 use zfs_ondisk::znode::{self, flag, master};
 
-use super::{Checker, Kind};
+use super::Checker;
+use super::batch::{Batch, Spent, part};
+use super::findings::Kind;
 use crate::error::Error;
 use crate::fs::{File, FileSystem, FileType};
 use crate::object::{Object, ObjectSet};
+use crate::spill::{Sorted, Sorter};
 
 /// The attributes that kernels look for at fixed places in the bonus buffer
 /// (`SA_MODE_OFFSET` and its neighbours, `sys/zfs_sa.h`).
@@ -26,122 +31,138 @@ const FIXED: &[Attribute] = &[
     Attribute::Flags,
 ];
 
-/// What is known of the files of a file system.
+/// A file system being examined.
 pub(super) struct Files {
-    fs: FileSystem,
-    files: HashMap<ObjectId, Known>,
-    /// All names: the file, its directory, the type that the name says.
-    names: Vec<Name>,
-    /// Objects in the delete queue.
-    deleted: HashSet<ObjectId>,
+    pub(super) fs: FileSystem,
     /// Objects that the file system needs for itself.
     own: HashSet<ObjectId>,
-    /// By user, group and project: bytes and objects.
-    spent: [BTreeMap<u64, (u64, u64)>; 3],
-    /// Where the findings of this file system begin.
-    first_finding: usize,
 }
 
-/// A file, as its own attributes describe it.
+/// A name: the file; the directory shifted left by 8 bits, and the type that the name says as
+/// [`FileType::from_number`] has it, or one of the numbers below.
+pub(super) type NameRecord = [u64; 2];
+
+/// The first version of the ZFS POSIX layer did not say types.
+const UNSAID: u8 = 0;
+/// A directory of extended attributes, which has no name.
+const XATTR_DIRECTORY: u8 = 254;
+/// An entry of the delete queue.
+const DELETED: u8 = 255;
+
+/// A file, as its own attributes describe it: its object, its links, its parent; the number of its type, whether it is
+/// a directory of extended attributes (bit 8), whether not all types of its entries are said (bit 9), and the
+/// directories in it (from bit 16 on).
+pub(super) type FileRecord = [u64; 4];
+
+/// All names and files of a file system, to be compared.
+pub(super) struct Tables {
+    names: Sorter<2>,
+    files: Sorter<4>,
+    spent: Spent,
+}
+
+impl Tables {
+    pub(super) fn new(memory: usize, scratch: &Path) -> Self {
+        let sorter_memory = memory / 2;
+        Self {
+            names: Sorter::new(sorter_memory, scratch),
+            files: Sorter::new(sorter_memory, scratch),
+            spent: Spent::default(),
+        }
+    }
+
+    /// Takes over what a job found.
+    pub(super) fn merge(&mut self, batch: &mut Batch) -> io::Result<()> {
+        for (all, part) in self.spent.iter_mut().zip(std::mem::take(&mut batch.spent)) {
+            for (owner, (bytes, objects)) in part {
+                let sum = all.entry(owner).or_default();
+                *sum = (sum.0.wrapping_add(bytes), sum.1 + objects);
+            }
+        }
+        self.names.extend(&batch.names)?;
+        self.files.extend(&batch.files)?;
+        batch.names.clear();
+        batch.files.clear();
+        Ok(())
+    }
+}
+
+/// A file of which the names are compared.
 struct Known {
+    id: ObjectId,
     file_type: Option<FileType>,
     links: u64,
     parent: ObjectId,
     is_xattr_dir: bool,
-    /// Directories in it, if it is one.
-    subdirectories: u64,
+    /// Directories in it, if that can be told from its entries.
+    subdirectories: Option<u64>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Name {
-    file: ObjectId,
-    directory: ObjectId,
-    /// As [`FileType::from_number`] has it; 0 for a directory of extended
-    /// attributes, which has no name.
-    number: u8,
+impl Known {
+    fn new(&[id, links, parent, rest]: &FileRecord) -> Self {
+        Self {
+            id: ObjectId(id),
+            file_type: FileType::from_number(rest as u8),
+            links,
+            parent: ObjectId(parent),
+            is_xattr_dir: rest >> 8 & 1 != 0,
+            subdirectories: (rest >> 9 & 1 == 0).then_some(rest >> 16),
+        }
+    }
 }
 
 impl Checker<'_> {
     /// Begins to examine a file system; `None` if the object set is none.
-    pub(super) fn open_files(&mut self, set: &ObjectSet) -> Option<Files> {
+    pub(super) fn open_files(&self, set: &ObjectSet, batch: &mut Batch) -> Option<Files> {
         if set.kind() != Some(SetKind::FileSystem) {
             return None;
         }
-        let first_finding = self.report.findings.len();
+        if let Some(lock) = set.lock() {
+            let message = format!("{lock}: only checksums and block trees were examined");
+            batch.finding(Kind::NotChecked, None, message);
+            return None;
+        }
         match FileSystem::from_objects(set.clone()) {
             Ok(fs) => {
-                let own = self.own_objects(&fs);
-                Some(Files {
-                    fs,
-                    files: HashMap::new(),
-                    names: Vec::new(),
-                    deleted: HashSet::new(),
-                    own,
-                    spent: Default::default(),
-                    first_finding,
-                })
+                let own = own_objects(&fs);
+                Some(Files { fs, own })
             }
             Err(error) => {
-                self.failed(set.name(), None, &error);
+                batch.failed(None, &error);
                 None
             }
         }
     }
 
-    /// The objects that the master node leads to, the root directory left out.
-    fn own_objects(&mut self, fs: &FileSystem) -> HashSet<ObjectId> {
-        let mut own = HashSet::from([ObjectId(master::OBJECT)]);
-        let set = fs.objects();
-        let mut queue = vec![(ObjectId(master::OBJECT), true)];
-        while let Some((id, is_master)) = queue.pop() {
-            let entries = || -> Result<Vec<Entry>, Error> { set.object(id)?.zap()?.iter().collect() };
-            // What cannot be read is found with the object itself.
-            for entry in entries().unwrap_or_default() {
-                let Some(number) = entry.number().map(ObjectId) else { continue };
-                let name = entry.name;
-                let leads_on = name == master::SA_ATTRS.as_bytes();
-                let is_object = !is_master
-                    || leads_on
-                    || [master::DELETE_QUEUE.as_bytes(), b"FUID", b"SHARES"].contains(&name.as_slice())
-                    || name.contains(&b'@');
-                if is_object && own.insert(number) && leads_on {
-                    queue.push((number, false));
-                }
-            }
-        }
-        own
-    }
-
     /// Examines an object of a file system.
-    pub(super) fn file_system_object(&mut self, files: &mut Files, object: &Object) {
+    pub(super) fn file_system_object(&self, files: &Files, object: &Object, batch: &mut Batch) {
         let dnode = object.dnode();
         let id = object.id();
         if matches!(dnode.bonus_type, ObjectType::SA | ObjectType::ZNODE) {
             return match files.fs.file_of(object.clone()) {
-                Ok(file) => self.file(files, &file),
-                Err(error) => self.failed(object.set().name(), Some(id), &error),
+                Ok(file) => self.file(&file, batch),
+                Err(error) => batch.failed(Some(id), &error),
             };
         }
         if !files.own.contains(&id) && !matches!(dnode.object_type, ObjectType::ACL | ObjectType::OLDACL) {
             let message = format!("nothing refers to this object ({})", dnode.object_type);
-            self.finding(Kind::Directory, object.set().name(), Some(id), message);
+            batch.finding(Kind::Directory, Some(id), message);
         }
         if !dnode.object_type.is_zap() {
             return;
         }
         let is_queue = files.fs.delete_queue() == Some(id);
-        self.zap(object, |_, entry| {
-            if is_queue {
-                files.deleted.extend(entry.number().map(ObjectId));
+        self.zap(object, batch, |batch, entry| {
+            if is_queue && let Some(file) = entry.number() {
+                batch.names.push([file, id.0 << 8 | u64::from(DELETED)]);
             }
         });
     }
 
-    fn file(&mut self, files: &mut Files, file: &File) {
+    fn file(&self, file: &File, batch: &mut Batch) {
         let object = file.object();
         let attributes = file.attributes();
         let id = object.id();
-        let name = object.set().name().to_owned();
         let file_type = attributes.file_type();
         let mut faults = Vec::new();
         let is_zap = object.dnode().object_type == ObjectType::DIRECTORY_CONTENTS;
@@ -151,172 +172,237 @@ impl Checker<'_> {
         fixed_places(file, &mut faults);
         contents(file, &mut faults);
         for fault in faults {
-            self.finding(Kind::Attributes, &name, Some(id), fault);
+            batch.finding(Kind::Attributes, Some(id), fault);
         }
-        for error in [file.xattrs().err(), file.acl().err()].into_iter().flatten() {
-            self.failed(&name, Some(id), &error);
+        for error in [file.system_xattrs().err(), file.acl().err()].into_iter().flatten() {
+            batch.failed(Some(id), &error);
         }
         if let Some(directory) = attributes.xattr_dir {
-            files.names.push(Name { file: directory, directory: id, number: 0 });
+            batch.names.push([directory.0, id.0 << 8 | u64::from(XATTR_DIRECTORY)]);
         }
-        let mut known = Known {
-            file_type,
-            links: attributes.links,
-            parent: attributes.parent,
-            is_xattr_dir: attributes.is_dir() && attributes.flags & flag::XATTR != 0,
-            subdirectories: 0,
-        };
+        let is_xattr_dir = attributes.is_dir() && attributes.flags & flag::XATTR != 0;
+        let (mut subdirectories, mut unsaid) = (0, false);
         if is_zap {
             let mut count = 0;
-            self.zap(object, |checker, entry| {
+            self.zap(object, batch, |batch, entry| {
                 count += 1;
                 let Some(value) = entry.number() else {
-                    let message = "a directory entry is not one integer";
-                    return checker.finding(Kind::Directory, object.set().name(), Some(id), message);
+                    return batch.finding(Kind::Directory, Some(id), "a directory entry is not one integer");
                 };
                 let (number, file) = znode::parse_dirent(value);
-                known.subdirectories += u64::from(FileType::from_number(number) == Some(FileType::Directory));
-                files.names.push(Name { file, directory: id, number });
+                unsaid |= number == UNSAID;
+                subdirectories += u64::from(FileType::from_number(number) == Some(FileType::Directory));
+                batch.names.push([file.0, id.0 << 8 | u64::from(number)]);
             });
             if attributes.size != count + 2 {
                 let message = format!("the size is {}, expected {} for its entries", attributes.size, count + 2);
-                self.finding(Kind::Directory, &name, Some(id), message);
+                batch.finding(Kind::Directory, Some(id), message);
             }
         }
-        files.files.insert(id, known);
-        self.account(files, file);
-    }
-
-    fn account(&mut self, files: &mut Files, file: &File) {
-        let object = file.object();
-        let dnode = object.dnode();
-        let attributes = file.attributes();
-        let complete = object.set().root().flags;
-        for (flag, whole) in [
-            (FLAG_USERUSED_ACCOUNTED, objset::FLAG_USERACCOUNTING_COMPLETE),
-            (FLAG_USEROBJUSED_ACCOUNTED, objset::FLAG_USEROBJACCOUNTING_COMPLETE),
-        ] {
-            if complete & whole != 0 && dnode.flags & flag == 0 {
-                let message = "the file is not accounted for, but the file system says that all are";
-                self.finding(Kind::Accounting, object.set().name(), Some(object.id()), message);
-            }
-        }
-        // A dnode counts as the smallest one, whatever its size.
-        let bytes = if dnode.flags & FLAG_USERUSED_ACCOUNTED != 0 {
-            dnode.used_bytes().saturating_add(SLOT_SIZE as u64)
-        } else {
-            0
-        };
-        let objects = u64::from(dnode.flags & FLAG_USEROBJUSED_ACCOUNTED != 0);
-        let owners = [attributes.uid, attributes.gid, attributes.project.unwrap_or(0)];
-        for (spent, owner) in files.spent.iter_mut().zip(owners) {
-            let sum = spent.entry(owner).or_default();
-            *sum = (sum.0.wrapping_add(bytes), sum.1 + objects);
-        }
+        let flags = u64::from(is_xattr_dir) << 8 | u64::from(unsaid) << 9;
+        let rest = u64::from(znode::dirent_type(attributes.mode)) | flags | subdirectories << 16;
+        batch.files.push([id.0, attributes.links, attributes.parent.0, rest]);
+        account(file, batch);
     }
 
     /// Compares what was met with what the files say of each other.
-    pub(super) fn finish_files(&mut self, mut files: Files, set: &ObjectSet) {
-        let name = set.name();
-        files.names.sort_unstable();
-        for names in files.names.chunk_by(|a, b| a.file == b.file) {
-            let id = names[0].file;
-            match files.files.get(&id) {
-                Some(known) => self.file_names(name, id, known, names),
-                None => {
-                    let directory = names[0].directory;
-                    let message = format!("it has an entry for object {id}, which is no file");
-                    self.finding(Kind::Directory, name, Some(directory), message);
-                }
+    /// If not all is `complete`, only what is lost can be told.
+    pub(super) fn compare_files(
+        &self,
+        files: &Files,
+        tables: Tables,
+        set: &ObjectSet,
+        complete: bool,
+        batch: &mut Batch,
+    ) {
+        let Tables { names, files: records, spent } = tables;
+        let result = names.sorted().and_then(|mut names| {
+            let mut records = records.sorted()?;
+            while let Some(known) = records.next()?.map(|record| Known::new(&record)) {
+                dangling(&mut names, known.id.0, batch)?;
+                compare_names(files, &known, complete, &mut names, batch)?;
             }
+            dangling(&mut names, u64::MAX, batch)
+        });
+        self.scratch(result);
+        if complete {
+            accounting(&spent, set, batch);
         }
-        let named: HashSet<ObjectId> = files.names.iter().map(|name| name.file).collect();
-        let mut nameless: Vec<_> = files.files.iter().filter(|(id, _)| !named.contains(id)).collect();
-        nameless.sort_by_key(|(id, _)| **id);
-        for (&id, known) in nameless {
-            if id == files.fs.root_id() {
-                self.link_count(name, id, known, 2 + known.subdirectories);
-                if known.parent != id {
-                    let message = format!("the root's parent is {}, expected itself", known.parent);
-                    self.finding(Kind::Attributes, name, Some(id), message);
-                }
-            } else if files.deleted.contains(&id) {
-                self.link_count(name, id, known, 0);
-            } else if !files.own.contains(&id) {
-                self.finding(Kind::Directory, name, Some(id), "the file has no name and is not in the delete queue");
-            }
-        }
-        self.accounting(&files, set);
-        let first = files.first_finding;
-        self.add_paths(&files.fs, first);
     }
+}
 
-    fn file_names(&mut self, set: &str, id: ObjectId, known: &Known, names: &[Name]) {
-        if known.file_type == Some(FileType::Directory) {
-            if names.len() > 1 {
-                self.finding(Kind::Directory, set, Some(id), format!("the directory has {} names", names.len()));
+/// The objects that the master node leads to, the root directory left out.
+fn own_objects(fs: &FileSystem) -> HashSet<ObjectId> {
+    let mut own = HashSet::from([ObjectId(master::OBJECT)]);
+    let set = fs.objects();
+    let mut queue = vec![(ObjectId(master::OBJECT), true)];
+    while let Some((id, is_master)) = queue.pop() {
+        let entries = || -> Result<Vec<Entry>, Error> { set.object(id)?.zap()?.iter().collect() };
+        // What cannot be read is found with the object itself.
+        for entry in entries().unwrap_or_default() {
+            let Some(number) = entry.number().map(ObjectId) else { continue };
+            let name = entry.name;
+            let leads_on = name == master::SA_ATTRS.as_bytes();
+            let is_object = !is_master
+                || leads_on
+                || [master::DELETE_QUEUE.as_bytes(), b"FUID", b"SHARES"].contains(&name.as_slice())
+                || name.contains(&b'@');
+            if is_object && own.insert(number) && leads_on {
+                queue.push((number, false));
             }
-            self.link_count(set, id, known, 2 + known.subdirectories);
-        } else {
-            self.link_count(set, id, known, names.len() as u64);
         }
-        if names.iter().all(|name| name.directory != known.parent) {
-            let message = format!("its parent is {}, but its name is in {}", known.parent, names[0].directory);
-            self.finding(Kind::Attributes, set, Some(id), message);
+    }
+    own
+}
+
+/// Takes the names of files before object `end`, which do not exist.
+fn dangling(names: &mut Sorted<2>, end: u64, batch: &mut Batch) -> io::Result<()> {
+    while names.peek().is_some_and(|&[file, _]| file < end) {
+        let Some([file, rest]) = names.next()? else { break };
+        let directory = ObjectId(rest >> 8);
+        let what = if rest as u8 == DELETED { "the delete queue" } else { "it" };
+        batch.at(directory, part::NAME.saturating_add(file));
+        batch.finding(
+            Kind::Directory,
+            Some(directory),
+            format!("{what} has an entry for object {file}, which is no file"),
+        );
+    }
+    Ok(())
+}
+
+/// Takes the names of a file and compares them with it.
+fn compare_names(
+    files: &Files,
+    known: &Known,
+    complete: bool,
+    names: &mut Sorted<2>,
+    batch: &mut Batch,
+) -> io::Result<()> {
+    let id = known.id;
+    let (mut count, mut first, mut in_parent, mut is_deleted) = (0u64, None, false, false);
+    while names.peek().is_some_and(|&[file, _]| file == id.0) {
+        let Some([_, rest]) = names.next()? else { break };
+        let (directory, number) = (ObjectId(rest >> 8), rest as u8);
+        if number == DELETED {
+            is_deleted = true;
+            continue;
         }
-        for entry in names {
-            if (entry.number == 0) != known.is_xattr_dir {
-                let message = "it is a directory of extended attributes with a name, or a file without one";
-                self.finding(Kind::Directory, set, Some(id), message);
-            } else if entry.number != 0 && FileType::from_number(entry.number) != known.file_type {
+        count += 1;
+        first = first.or(Some(directory));
+        in_parent |= directory == known.parent;
+        let said = FileType::from_number(number);
+        if (number == XATTR_DIRECTORY) != known.is_xattr_dir {
+            batch.at(id, part::FILE);
+            let message = "it is a directory of extended attributes with a name, or a file without one";
+            batch.finding(Kind::Directory, Some(id), message);
+        } else if number != XATTR_DIRECTORY && number != UNSAID && said != known.file_type {
+            batch.at(directory, part::NAME.saturating_add(id.0));
+            let message = format!("its entry for object {id} says {said:?}, the file is {:?}", known.file_type);
+            batch.finding(Kind::Directory, Some(directory), message);
+        }
+    }
+    if !complete {
+        return Ok(());
+    }
+    batch.at(id, part::FILE);
+    let is_directory = known.file_type == Some(FileType::Directory);
+    let expected = match (first, is_directory) {
+        (Some(_), true) => known.subdirectories.map(|count| 2 + count),
+        (Some(_), false) => Some(count),
+        (None, _) if id == files.fs.root_id() => known.subdirectories.map(|count| 2 + count),
+        (None, _) if is_deleted => Some(0),
+        (None, _) => {
+            if !files.own.contains(&id) {
+                batch.finding(Kind::Directory, Some(id), "the file has no name and is not in the delete queue");
+            }
+            return Ok(());
+        }
+    };
+    if let Some(expected) = expected.filter(|&expected| expected != known.links) {
+        let message = format!("the link count is {}, expected {expected}", known.links);
+        batch.finding(Kind::Directory, Some(id), message);
+    }
+    match first {
+        Some(directory) => {
+            if is_directory && count > 1 {
+                batch.finding(Kind::Directory, Some(id), format!("the directory has {count} names"));
+            }
+            if !in_parent {
+                let message = format!("its parent is {}, but its name is in {directory}", known.parent);
+                batch.finding(Kind::Attributes, Some(id), message);
+            }
+            if is_deleted {
+                let message = "it is in the delete queue and has a name: a mount would remove its contents";
+                batch.finding(Kind::Directory, Some(id), message);
+            }
+        }
+        None if id == files.fs.root_id() && known.parent != id => {
+            let message = format!("the root's parent is {}, expected itself", known.parent);
+            batch.finding(Kind::Attributes, Some(id), message);
+        }
+        None => {}
+    }
+    Ok(())
+}
+
+fn account(file: &File, batch: &mut Batch) {
+    let object = file.object();
+    let dnode = object.dnode();
+    let attributes = file.attributes();
+    let complete = object.set().root().flags;
+    for (flag, whole) in [
+        (FLAG_USERUSED_ACCOUNTED, objset::FLAG_USERACCOUNTING_COMPLETE),
+        (FLAG_USEROBJUSED_ACCOUNTED, objset::FLAG_USEROBJACCOUNTING_COMPLETE),
+    ] {
+        if complete & whole != 0 && dnode.flags & flag == 0 {
+            let message = "the file is not accounted for, but the file system says that all are";
+            batch.finding(Kind::Accounting, Some(object.id()), message);
+        }
+    }
+    // A dnode counts as the smallest one, whatever its size.
+    let bytes = if dnode.flags & FLAG_USERUSED_ACCOUNTED != 0 {
+        dnode.used_bytes().saturating_add(SLOT_SIZE as u64)
+    } else {
+        0
+    };
+    let objects = u64::from(dnode.flags & FLAG_USEROBJUSED_ACCOUNTED != 0);
+    let owners = [attributes.uid, attributes.gid, attributes.project.unwrap_or(0)];
+    for (spent, owner) in batch.spent.iter_mut().zip(owners) {
+        let sum = spent.entry(owner).or_default();
+        *sum = (sum.0.wrapping_add(bytes), sum.1 + objects);
+    }
+}
+
+/// Compares the tables of space by user, group and project.
+fn accounting(spent: &Spent, set: &ObjectSet, batch: &mut Batch) {
+    let what = ["user", "group", "project"];
+    for ((table, spent), what) in set.accounting().into_iter().zip(spent).zip(what) {
+        let Some(table) = table else { continue };
+        let mut expected: BTreeMap<Vec<u8>, u64> = BTreeMap::new();
+        for (owner, (bytes, objects)) in spent {
+            expected.insert(format!("{owner:x}").into(), *bytes);
+            expected.insert(format!("obj-{owner:x}").into(), *objects);
+        }
+        expected.retain(|_, number| *number != 0);
+        let recorded = || -> Result<BTreeMap<Vec<u8>, u64>, Error> {
+            let mut zap = table.zap()?;
+            zap.iter().map(|entry| entry.map(|entry| (entry.name.clone(), entry.number().unwrap_or(0)))).collect()
+        };
+        // What cannot be read is found with the table itself.
+        let Ok(recorded) = recorded() else { continue };
+        batch.at(table.id(), part::FILE);
+        let names: BTreeSet<&Vec<u8>> = recorded.keys().chain(expected.keys()).collect();
+        for name in names {
+            let (found, sum) = (recorded.get(name), expected.get(name));
+            if found != sum {
                 let message = format!(
-                    "its entry for object {id} says {:?}, the file is {:?}",
-                    FileType::from_number(entry.number),
-                    known.file_type
+                    "{what} table, {}: {} recorded, the sum of the files is {}",
+                    String::from_utf8_lossy(name),
+                    found.unwrap_or(&0),
+                    sum.unwrap_or(&0)
                 );
-                self.finding(Kind::Directory, set, Some(entry.directory), message);
-            }
-        }
-    }
-
-    fn link_count(&mut self, set: &str, id: ObjectId, known: &Known, expected: u64) {
-        if known.links != expected {
-            let message = format!("the link count is {}, expected {expected}", known.links);
-            self.finding(Kind::Directory, set, Some(id), message);
-        }
-    }
-
-    /// Compares the tables of space by user, group and project.
-    fn accounting(&mut self, files: &Files, set: &ObjectSet) {
-        let what = ["user", "group", "project"];
-        for ((table, spent), what) in set.accounting().into_iter().zip(&files.spent).zip(what) {
-            let Some(table) = table else { continue };
-            let mut expected: BTreeMap<Vec<u8>, u64> = BTreeMap::new();
-            for (owner, (bytes, objects)) in spent {
-                expected.insert(format!("{owner:x}").into(), *bytes);
-                expected.insert(format!("obj-{owner:x}").into(), *objects);
-            }
-            expected.retain(|_, number| *number != 0);
-            let recorded = || -> Result<BTreeMap<Vec<u8>, u64>, Error> {
-                let mut zap = table.zap()?;
-                zap.iter().map(|entry| entry.map(|entry| (entry.name.clone(), entry.number().unwrap_or(0)))).collect()
-            };
-            // What cannot be read is found with the table itself.
-            let Ok(recorded) = recorded() else { continue };
-            let names: HashSet<&Vec<u8>> = recorded.keys().chain(expected.keys()).collect();
-            let mut names: Vec<_> = names.into_iter().collect();
-            names.sort();
-            for name in names {
-                let (found, sum) = (recorded.get(name), expected.get(name));
-                if found != sum {
-                    let message = format!(
-                        "{what} table, {}: {} recorded, the sum of the files is {}",
-                        String::from_utf8_lossy(name),
-                        found.unwrap_or(&0),
-                        sum.unwrap_or(&0)
-                    );
-                    self.finding(Kind::Accounting, set.name(), Some(table.id()), message);
-                }
+                batch.finding(Kind::Accounting, Some(table.id()), message);
             }
         }
     }

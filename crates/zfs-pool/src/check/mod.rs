@@ -6,198 +6,361 @@
 //! trees and their counts, ZAPs, directories and link counts, and the accounting
 //! of datasets, users and groups. This includes what `zdb` and a scrub do not look
 //! at, and what makes a kernel stop later.
+//!
+//! # Snapshots
+//!
+//! A block is examined with the oldest snapshot that has it, or else with the dataset. So is an object. The files of
+//! a file system are compared with each other (names, link counts, space by owner) in the dataset as it is now, and in
+//! snapshots only on demand ([`Options::every_snapshot`]): that takes a walk over all files for each of them.
+//!
+//! # Threads
+//!
+//! One object set is examined after the other. Within it, each block of dnodes is a job, and so is what is below an
+//! indirect block of the first level ([`work`]). What a job finds is collected in a [`Batch`] and merged when it is
+//! done; the report does not depend on the order in which that happens.
+//!
+//! # Memory
+//!
+//! [`Options::memory`] bounds it, whatever the pool's size. Besides the pool's cache of blocks and a few blocks for
+//! each thread, there are
+//!
+//! - references to space, 24 bytes for each copy of a block, and names and attributes of the files of one dataset, 16
+//!   bytes for each name and 32 for each file: what is beyond the limit is sorted and written to a temporary file
+//!   without a name, and merged in the end ;
+//! - the allocated ranges of one metaslab at a time;
+//! - sums for each owner of files in one dataset, and a record for each dataset and snapshot;
+//! - at most 10,000 findings.
+#![warn(clippy::missing_errors_doc)]
 
+mod batch;
 mod claims;
 mod dsl;
 mod features;
 mod files;
-mod names;
+mod findings;
+mod labels;
+mod lists;
+mod paths;
+mod pointer;
+mod references;
+mod removal;
+mod space;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod work;
+mod zap;
+mod zil;
 
-use std::fmt;
-
-use zfs_ondisk::label;
-use zfs_ondisk::object::ObjectId;
+use std::collections::HashMap;
+use std::io;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
 
 use crate::error::Error;
-use crate::pool::{MOS, Pool};
-use claims::Claims;
+use crate::pool::{MOS, OpenOptions, Pool};
+use crate::spill::Sorter;
+use crate::vdev::{Vdev, VdevKind};
+use batch::{Batch, step};
+use findings::{Findings, Place};
+use tree::Job;
+use work::Queue;
 
-/// More findings than this are counted only.
-const MOST_FINDINGS: usize = 10_000;
+pub use findings::{BlockPlace, CopyPlace, Finding, Kind, Report};
 
-/// What sort of thing is wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[non_exhaustive]
-pub enum Kind {
-    /// A label is damaged or contradicts the pool.
-    Label,
-    /// A block cannot be read at all.
-    Unreadable,
-    /// A copy of a block is bad; another one is good.
-    BadCopy,
-    /// A block pointer contradicts the object that it is in.
-    Pointer,
-    /// A dnode contradicts its block tree.
-    Dnode,
-    /// A ZAP is damaged.
-    Zap,
-    /// A directory contradicts its files, or a file is in none.
-    Directory,
-    /// The attributes of a file are damaged or contradict it.
-    Attributes,
-    /// Recorded space differs from what there is.
-    Accounting,
-    /// The records of datasets and snapshots contradict each other.
-    Dataset,
-    /// A feature is used and not recorded, or counted wrongly.
-    Feature,
-    /// The intent log is not empty: there are changes that a mount would replay.
-    IntentLog,
-    /// Space is allocated that nothing references.
-    Leaked,
-    /// Space is referenced that is not allocated, or more than once.
-    DoublyAllocated,
-    /// A space map contradicts itself.
-    SpaceMap,
-    /// Something was not examined.
-    NotChecked,
+/// Numbers of what is examined, in the order of the findings.
+const LABELS: u32 = 0;
+const MOS_SET: u32 = 1;
+const FIRST_DATASET: u32 = 2;
+const SPACE: u32 = u32::MAX - 1;
+
+/// Parts of the memory that records of space, and of files, may take.
+const CLAIMS_PART: u64 = 4;
+const FILES_PART: u64 = 8;
+/// The least memory that is reckoned with.
+const LEAST_MEMORY: u64 = 1 << 20;
+
+/// How a pool is to be examined.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Threads that read and verify.
+    pub threads: usize,
+    /// Bytes of memory to use at most.
+    pub memory: u64,
+    /// Folder for what does not fit into memory.
+    pub scratch: PathBuf,
+    /// Whether the files of every snapshot are compared with each other, not only those of the datasets as they are.
+    pub every_snapshot: bool,
 }
 
-/// Something that is wrong.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
-    /// What sort of thing.
-    pub kind: Kind,
-    /// The dataset or snapshot, or "MOS".
-    pub dataset: Option<String>,
-    /// The object.
-    pub object: Option<ObjectId>,
-    /// The path of the file, if the object is one that has a name.
-    pub path: Option<String>,
-    /// What is wrong, and what was expected.
-    pub message: String,
-}
-
-impl fmt::Display for Finding {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}: ", self.kind)?;
-        if let Some(dataset) = &self.dataset {
-            write!(f, "{dataset}: ")?;
+impl Default for Options {
+    /// A thread for each processor, 256 MiB, temporary files where the system has them.
+    fn default() -> Self {
+        Self {
+            threads: thread::available_parallelism().map_or(1, usize::from),
+            memory: 256 << 20,
+            scratch: std::env::temp_dir(),
+            every_snapshot: false,
         }
-        if let Some(object) = self.object {
-            write!(f, "object {object}: ")?;
-        }
-        if let Some(path) = &self.path {
-            write!(f, "{path}: ")?;
-        }
-        f.write_str(&self.message)
     }
 }
 
-/// The result of a check.
-#[derive(Clone, Debug, Default)]
-pub struct Report {
-    /// What is wrong, in the order in which it was found.
-    pub findings: Vec<Finding>,
-    /// Findings beyond those listed.
-    pub omitted: u64,
-    /// Blocks that were read and verified, each counted once.
-    pub blocks: u64,
-    /// Bytes allocated by them, with all copies.
-    pub bytes: u64,
-    /// Objects that were examined.
-    pub objects: u64,
-    /// Bytes allocated according to the space maps.
-    pub allocated: u64,
+/// Is told how far a check is, from any thread.
+pub trait Progress: Sync {
+    /// The check begins: `bytes` are allocated.
+    fn start(&self, bytes: u64) {
+        let _ = bytes;
+    }
+
+    /// Blocks that take so many bytes were verified.
+    fn bytes(&self, count: u64) {
+        let _ = count;
+    }
+
+    /// A dataset or snapshot is examined next, or the MOS, or the space maps.
+    fn stage(&self, name: &str) {
+        let _ = name;
+    }
+}
+
+/// Tells nobody.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Silent;
+
+impl Progress for Silent {}
+
+/// Examines a whole pool with the usual options; see the [module](self).
+///
+/// # Errors
+/// Only if nothing can be examined, or there is no room for temporary files. Whatever else fails is a [`Finding`].
+pub fn check(pool: &Pool) -> Result<Report, Error> {
+    check_with(pool, &Options::default(), &Silent)
 }
 
 /// Examines a whole pool; see the [module](self).
 ///
 /// # Errors
-/// Only if nothing can be examined. Whatever else fails is a [`Finding`].
-pub fn check(pool: &Pool) -> Result<Report, Error> {
+/// As [`check`].
+pub fn check_with(pool: &Pool, options: &Options, progress: &dyn Progress) -> Result<Report, Error> {
+    let claims = Sorter::new((options.memory.max(LEAST_MEMORY) / CLAIMS_PART) as usize, &options.scratch);
+    progress.start(space::recorded(pool).unwrap_or(0));
+    let Some(checkpoint) = checkpoint_of(pool) else {
+        return Ok(walk(pool, options, progress, false, claims)?.0);
+    };
+    // Both states together are what is allocated.
+    let (kept, claims) = match checkpoint {
+        Ok(checkpoint) => walk(&checkpoint, options, progress, true, claims)?,
+        Err(error) => {
+            let message = format!("the checkpoint cannot be opened: {error}");
+            (Report { findings: vec![Finding::new(Kind::Unreadable, message)], ..Report::default() }, claims)
+        }
+    };
+    let (mut report, _) = walk(pool, options, progress, false, claims)?;
+    report.add_checkpoint(kept);
+    Ok(report)
+}
+
+/// The state of a pool that its checkpoint keeps, if there is one.
+fn checkpoint_of(pool: &Pool) -> Option<Result<Pool, Error>> {
+    // What cannot be read is found later.
+    pool.directory_entry("com.delphix:zpool_checkpoint").ok()??;
+    let devices = pool.labels().iter().map(|labels| labels.device.clone()).collect();
+    Some(Pool::open_with(devices, &OpenOptions { checkpoint: true, ..OpenOptions::default() }))
+}
+
+/// Walks through one state of a pool, the one that a checkpoint keeps or the newest. That the space is compared with
+/// is what all walks claimed.
+fn walk(
+    pool: &Pool,
+    options: &Options,
+    progress: &dyn Progress,
+    is_checkpoint: bool,
+    claims: Sorter<{ claims::WORDS }>,
+) -> Result<(Report, Sorter<{ claims::WORDS }>), Error> {
     let mos = pool.mos()?;
-    let mut checker = Checker { pool, report: Report::default(), claims: Claims::default() };
-    checker.labels();
-    let totals = checker.object_set(&mos, tree::Shared::default());
-    checker.mos_features(totals.features);
-    match pool.all_datasets() {
-        Ok(datasets) => checker.datasets(&mos, &datasets),
-        Err(error) => checker.failed(MOS, None, &error),
+    let memory = options.memory.max(LEAST_MEMORY);
+    let checker = Checker {
+        pool,
+        options,
+        progress,
+        is_checkpoint,
+        queue: Queue::new(options.threads),
+        findings: Mutex::default(),
+        claims: Mutex::new(claims),
+        files_memory: (memory / FILES_PART) as usize,
+        counts: Counts::default(),
+        away: away(pool),
+        names: Mutex::default(),
+        incomplete: AtomicBool::new(false),
+        failed: Mutex::default(),
+    };
+    thread::scope(|scope| {
+        // However this ends, the threads are sent home.
+        let _closing = Closing(&checker.queue);
+        for _ in 1..options.threads.max(1) {
+            scope.spawn(|| checker.queue.serve(|job| checker.run(job)));
+        }
+        checker.everything(&mos)
+    })?;
+    checker.report()
+}
+
+/// The leaves of a pool with the top-level vdevs that they belong to.
+fn leaves(pool: &Pool) -> impl Iterator<Item = (&Vdev, &Vdev)> {
+    pool.vdevs().flat_map(|vdev| vdev.leaves().into_iter().map(move |leaf| (vdev, leaf)))
+}
+
+/// The devices that cannot have everything.
+fn away(pool: &Pool) -> HashMap<u64, AtomicU64> {
+    let is_away = |leaf: &Vdev| match &leaf.kind {
+        VdevKind::Leaf { device, is_stale, .. } => device.is_none() || *is_stale,
+        _ => false,
+    };
+    leaves(pool).filter(|(_, leaf)| is_away(leaf)).map(|(_, leaf)| (leaf.guid, AtomicU64::new(0))).collect()
+}
+
+struct Closing<'a>(&'a Queue<Job>);
+
+impl Drop for Closing<'_> {
+    fn drop(&mut self) {
+        self.0.close();
     }
-    checker.space(&mos);
-    Ok(checker.report)
+}
+
+/// What was examined so far.
+#[derive(Default)]
+struct Counts {
+    blocks: AtomicU64,
+    bytes: AtomicU64,
+    objects: AtomicU64,
+    datasets: AtomicU64,
+    allocated: AtomicU64,
 }
 
 struct Checker<'a> {
     pool: &'a Pool,
-    report: Report,
-    claims: Claims,
+    options: &'a Options,
+    progress: &'a dyn Progress,
+    /// Whether the state of the pool is that which a checkpoint keeps.
+    is_checkpoint: bool,
+    queue: Queue<Job>,
+    findings: Mutex<Findings>,
+    /// References to space: see [`claims::Claim`].
+    claims: Mutex<Sorter<{ claims::WORDS }>>,
+    /// Bytes for the tables of the files of one dataset.
+    files_memory: usize,
+    counts: Counts,
+    /// Bad copies on each device that is missing or was away, by its GUID.
+    away: HashMap<u64, AtomicU64>,
+    /// Names of the datasets, by their numbers.
+    names: Mutex<Vec<String>>,
+    /// Whether some of what is referenced cannot be met.
+    incomplete: AtomicBool,
+    /// Why a temporary file could not be written or read.
+    failed: Mutex<Option<io::Error>>,
 }
 
 impl Checker<'_> {
-    fn add(&mut self, finding: Finding) {
-        if self.report.findings.len() < MOST_FINDINGS {
-            self.report.findings.push(finding);
-        } else {
-            self.report.omitted += 1;
+    fn everything(&self, mos: &crate::object::ObjectSet) -> Result<(), Error> {
+        if !self.is_checkpoint {
+            self.labels();
         }
+        self.progress.stage(MOS);
+        let walk = tree::Walk { shared: tree::Shared::default(), full: true, compare_files: false };
+        let (totals, _) = self.object_set(mos, MOS_SET, walk);
+        let mut batch = Batch::new(MOS_SET, MOS);
+        batch.at_step(step::FEATURES);
+        self.mos_features(&mut batch, totals.features);
+        self.merge(batch);
+        match self.pool.all_datasets() {
+            Ok(datasets) => {
+                *lock(&self.names) = datasets.iter().map(|dataset| dataset.name.clone()).collect();
+                self.datasets(mos, datasets);
+            }
+            Err(error) => {
+                self.is_incomplete();
+                self.at_step(step::DATASETS, |batch| batch.failed(None, &error));
+            }
+        }
+        self.deferred_frees(mos);
+        if !self.is_checkpoint {
+            self.progress.stage("space maps");
+            self.space(mos);
+        }
+        Ok(())
     }
 
-    fn finding(&mut self, kind: Kind, dataset: &str, object: Option<ObjectId>, message: impl Into<String>) {
-        self.add(Finding { kind, dataset: Some(dataset.to_owned()), object, path: None, message: message.into() });
-    }
-
-    /// Adds an error met in a dataset.
-    fn failed(&mut self, dataset: &str, object: Option<ObjectId>, error: &Error) {
-        let (object, kind) = match error {
-            Error::Object { object, .. } => (Some(*object), kind_of(error.cause())),
-            _ => (object, kind_of(error)),
+    fn report(self) -> Result<(Report, Sorter<{ claims::WORDS }>), Error> {
+        let claims = self.claims.into_inner().unwrap_or_else(PoisonError::into_inner);
+        if let Some(source) = self.failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            return Err(Error::scratch(&self.options.scratch, source));
+        }
+        let mut findings = self.findings.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let count = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        let mut missing_copies = 0;
+        for (number, (vdev, leaf)) in (0..).zip(leaves(self.pool)) {
+            let name = labels::name_of(leaf);
+            let message = match (leaf.device(), self.away.get(&leaf.guid)) {
+                (None, _) => format!("{name} of vdev {} was not given: blocks were examined without it", vdev.id),
+                (_, Some(copies)) if count(copies) > 0 => {
+                    missing_copies += count(copies);
+                    format!("{name} was away when something was written: {} copies on it are old", count(copies))
+                }
+                _ => continue,
+            };
+            findings.add(Place { set: LABELS, number, ..Place::default() }, Finding::new(Kind::MissingDevice, message));
+        }
+        let report = Report {
+            blocks: count(&self.counts.blocks),
+            bytes: count(&self.counts.bytes),
+            objects: count(&self.counts.objects),
+            datasets: count(&self.counts.datasets),
+            allocated: count(&self.counts.allocated),
+            missing_copies,
+            ..findings.report()
         };
-        self.finding(kind, dataset, object, error.cause().to_string());
+        Ok((report, claims))
     }
 
-    fn labels(&mut self) {
-        let mut faults = Vec::new();
-        for labels in self.pool.labels() {
-            let name = labels.device.name();
-            for (index, fault) in labels.faults.iter().enumerate() {
-                if let Some(fault) = fault {
-                    faults.push(format!("label {index} of {name}: {fault}"));
-                }
+    /// Adds what was found to what is known.
+    fn merge(&self, batch: Batch) {
+        let Batch { findings, mut claims, blocks, bytes, objects, .. } = batch;
+        if self.is_checkpoint {
+            claims.iter_mut().for_each(claims::of_checkpoint);
+        }
+        self.counts.blocks.fetch_add(blocks, Ordering::Relaxed);
+        self.counts.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.counts.objects.fetch_add(objects, Ordering::Relaxed);
+        self.progress.bytes(bytes);
+        if !findings.is_empty() {
+            let mut all = lock(&self.findings);
+            for (place, finding) in findings {
+                all.add(place, finding);
             }
         }
-        for vdev in self.pool.vdevs() {
-            let needed = vdev.asize.saturating_add(label::START_SIZE + label::END_SIZE);
-            for device in vdev.leaves().into_iter().filter_map(|leaf| leaf.device()) {
-                if device.size() < needed {
-                    faults.push(format!("{device:?} is too small: vdev {} needs {needed} bytes", vdev.id));
-                }
-            }
+        if !claims.is_empty() {
+            let result = lock(&self.claims).extend(&claims);
+            self.scratch(result);
         }
-        let uberblock = self.pool.uberblock();
-        match crate::pool::guid_sum(self.pool.config()) {
-            Ok(sum) if sum != uberblock.guid_sum => faults
-                .push(format!("the GUIDs of the vdevs sum up to {sum}, the uberblock says {}", uberblock.guid_sum)),
-            Ok(_) => {}
-            Err(error) => faults.push(error.to_string()),
-        }
-        for message in faults {
-            self.add(Finding { kind: Kind::Label, dataset: None, object: None, path: None, message });
-        }
+    }
+
+    /// Adds what is found in a step that is about the pool.
+    fn at_step(&self, step: u64, fill: impl FnOnce(&mut Batch)) {
+        let mut batch = Batch::new(SPACE, MOS);
+        batch.at_step(step);
+        fill(&mut batch);
+        self.merge(batch);
+    }
+
+    /// Notes that a temporary file failed; what was asked of it otherwise.
+    fn scratch<T>(&self, result: io::Result<T>) -> Option<T> {
+        result.map_err(|error| _ = lock(&self.failed).get_or_insert(error)).ok()
     }
 }
 
-fn kind_of(error: &Error) -> Kind {
-    match error {
-        Error::Pointer { .. } => Kind::Pointer,
-        Error::Dnode(_) => Kind::Dnode,
-        Error::Zap(_) => Kind::Zap,
-        Error::Attributes(_) | Error::NvList(_) => Kind::Attributes,
-        Error::Encrypted(_) => Kind::NotChecked,
-        _ => Kind::Unreadable,
-    }
+/// Locks what no thread leaves half done.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -232,9 +232,9 @@ impl Stored {
     }
 }
 
-/// System attributes are in the byte order of whoever wrote them, whatever that
-/// of the dnode is.
-pub(crate) fn sa_view(buffer: &[u8]) -> View<'_> {
+/// A buffer of system attributes: they are in the byte order of whoever wrote
+/// them, whatever that of the dnode is.
+pub fn sa_view(buffer: &[u8]) -> View<'_> {
     let big = View::new(buffer, ByteOrder::Big);
     match big.u32(0) {
         Ok(sa::MAGIC) => big,

@@ -1,25 +1,33 @@
 //! The files of a dataset.
 
 mod attributes;
+mod changes;
+mod contents;
+mod cursor;
+mod lookup;
+mod names;
+mod volume;
 mod xattr;
 
-use std::ops::Range;
 use std::sync::Arc;
 
 use zfs_ondisk::acl::Ace;
 use zfs_ondisk::bytes::View;
-use zfs_ondisk::object::ObjectId;
+use zfs_ondisk::object::{ObjectId, ObjectType};
 use zfs_ondisk::sa::{self, Schema};
 use zfs_ondisk::znode::{self, master};
 
 use crate::dataset::Dataset;
 use crate::error::Error;
 use crate::object::{Object, ObjectSet};
-use crate::walk::Blocks;
 use crate::zap::Zap;
 
-pub use attributes::{Attributes, FileType, Time};
-pub(crate) use attributes::{Stored, sa_view};
+pub(crate) use attributes::Stored;
+pub use attributes::{Attributes, FileType, Time, sa_view};
+pub use changes::changed_objects;
+pub use contents::{Contents, Extents, Piece, Pieces};
+use names::NameRules;
+pub use volume::Volume;
 pub use xattr::Xattr;
 
 /// The longest target of a symbolic link in bytes.
@@ -34,6 +42,7 @@ struct Inner {
     schema: Schema,
     root: ObjectId,
     delete_queue: Option<ObjectId>,
+    rules: NameRules,
 }
 
 /// A name in a directory.
@@ -48,7 +57,10 @@ pub struct DirEntry {
 }
 
 /// A directory being listed.
-pub struct Directory(Zap);
+pub struct Directory {
+    zap: Zap,
+    rules: NameRules,
+}
 
 /// A file of any type: its object and its attributes.
 #[derive(Clone)]
@@ -92,8 +104,10 @@ impl FileSystem {
         if let Some(attributes) = node.number(master::SA_ATTRS)? {
             schema = read_schema(&set, ObjectId(attributes))?;
         }
+        let case = node.number(master::CASE_SENSITIVITY)?.unwrap_or(0);
+        let rules = NameRules::new(case, node.number(master::NORMALIZATION)?.unwrap_or(0));
         let root = ObjectId(root);
-        Ok(Self(Arc::new(Inner { set, schema, root, delete_queue })))
+        Ok(Self(Arc::new(Inner { set, schema, root, delete_queue, rules })))
     }
 
     /// Its objects.
@@ -117,27 +131,22 @@ impl FileSystem {
         self.file_of(self.0.set.object(id)?)
     }
 
-    /// The file at a path from the root, its parts separated by `/`. Symbolic
-    /// links are not followed.
+    /// The file that is an object; `None` if the object is not allocated, is no file, or is a part of one that is kept in
+    /// an object of its own, as an extended attribute may be.
     ///
     /// # Errors
-    /// [`Error::NoFile`], or if a directory on the way cannot be read.
-    pub fn lookup(&self, path: &[u8]) -> Result<File, Error> {
-        let missing = || Error::NoFile {
-            dataset: self.0.set.name().to_owned(),
-            path: String::from_utf8_lossy(path).into_owned(),
+    /// If the object cannot be read.
+    pub fn find_file(&self, id: ObjectId) -> Result<Option<File>, Error> {
+        let object = match self.0.set.object(id) {
+            Ok(object) => object,
+            Err(error) if matches!(error.cause(), Error::NotAllocated) => return Ok(None),
+            Err(error) => return Err(error),
         };
-        let mut file = self.root()?;
-        for name in path.split(|&byte| byte == b'/') {
-            let id = match name {
-                b"" | b"." => continue,
-                b".." => Some(file.attributes().parent),
-                _ if !file.attributes().is_dir() => None,
-                _ => file.directory()?.lookup(name)?.map(|entry| entry.object),
-            };
-            file = self.file(id.ok_or_else(missing)?)?;
+        if !matches!(object.dnode().bonus_type, ObjectType::SA | ObjectType::ZNODE) {
+            return Ok(None);
         }
-        Ok(file)
+        let file = self.file_of(object)?;
+        Ok(Some(file).filter(|file| file.attributes().flags & znode::flag::XATTR == 0))
     }
 
     pub(crate) fn file_of(&self, object: Object) -> Result<File, Error> {
@@ -145,7 +154,8 @@ impl FileSystem {
         Ok(File { fs: self.clone(), object, stored: Arc::new(stored) })
     }
 
-    pub(crate) fn schema(&self) -> &Schema {
+    /// Its system attributes and their layouts.
+    pub fn schema(&self) -> &Schema {
         &self.0.schema
     }
 
@@ -185,20 +195,11 @@ fn read_schema(set: &ObjectSet, id: ObjectId) -> Result<Schema, Error> {
 }
 
 impl Directory {
-    /// The entry of a name.
-    ///
-    /// # Errors
-    /// If the directory cannot be read.
-    pub fn lookup(&mut self, name: &[u8]) -> Result<Option<DirEntry>, Error> {
-        let Some(entry) = self.0.lookup(name)? else { return Ok(None) };
-        dir_entry(self.0.object(), entry).map(Some)
-    }
-
     /// All entries, or the first error, in the order in which they are stored. No
     /// more than a leaf of them is in memory.
     pub fn entries(&mut self) -> impl Iterator<Item = Result<DirEntry, Error>> + '_ {
-        let object = self.0.object().clone();
-        self.0.iter().map(move |entry| dir_entry(&object, entry?))
+        let object = self.zap.object().clone();
+        self.zap.iter().map(move |entry| dir_entry(&object, entry?))
     }
 }
 
@@ -238,7 +239,7 @@ impl File {
         if !self.attributes().is_dir() {
             return Err(self.object.failed(Error::NotA("directory")));
         }
-        self.object.zap().map(Directory)
+        Ok(Directory { zap: self.object.zap()?, rules: self.fs.0.rules })
     }
 
     /// The directory of extended attributes, if it has one.
@@ -255,21 +256,18 @@ impl File {
     /// # Errors
     /// If a block cannot be read.
     pub fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<usize, Error> {
-        let rest = self.attributes().size.saturating_sub(offset);
-        let count = usize::try_from(rest).unwrap_or(usize::MAX).min(buf.len());
-        self.object.read_at(offset, &mut buf[..count])?;
-        Ok(count)
+        self.contents().read_at(offset, buf)
     }
 
     /// The ranges of bytes that hold data; between them are holes. They are
     /// blocks, merged where they adjoin.
     pub fn extents(&self) -> Extents {
-        Extents {
-            blocks: self.object.blocks(),
-            block_size: self.object.dnode().data_block_size() as u64,
-            size: self.attributes().size,
-            current: None,
-        }
+        self.contents().extents()
+    }
+
+    /// Its bytes: of a regular file, or of a long symbolic link's target.
+    pub fn contents(&self) -> Contents {
+        Contents::new(self.object.clone(), self.attributes().size)
     }
 
     /// The target, if it is a symbolic link.
@@ -324,40 +322,5 @@ impl File {
 impl std::fmt::Debug for File {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{:?}, {:?}", self.object, self.attributes())
-    }
-}
-
-/// The ranges of a file that hold data.
-pub struct Extents {
-    blocks: Blocks,
-    block_size: u64,
-    size: u64,
-    current: Option<Range<u64>>,
-}
-
-impl Iterator for Extents {
-    type Item = Result<Range<u64>, Error>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        for found in self.blocks.by_ref() {
-            let number = match found {
-                Ok((number, _)) => number,
-                Err(error) => return Some(Err(error)),
-            };
-            let start = number.saturating_mul(self.block_size);
-            let end = start.saturating_add(self.block_size).min(self.size);
-            if start >= end {
-                break;
-            }
-            match &mut self.current {
-                Some(current) if current.end == start => current.end = end,
-                current => {
-                    if let Some(done) = current.replace(start..end) {
-                        return Some(Ok(done));
-                    }
-                }
-            }
-        }
-        self.current.take().map(Ok)
     }
 }

@@ -29,7 +29,8 @@ impl File {
         Ok(found)
     }
 
-    fn system_xattrs(&self) -> Result<Vec<Xattr>, Error> {
+    /// Those in the system attributes.
+    pub(crate) fn system_xattrs(&self) -> Result<Vec<Xattr>, Error> {
         let Some(packed) = self.stored().xattrs.as_deref().filter(|packed| !packed.is_empty()) else {
             return Ok(Vec::new());
         };

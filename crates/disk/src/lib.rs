@@ -1,0 +1,19 @@
+//! Disks as files: the formats of disk images, and what divides a disk.
+//!
+//! [`image::open`] finds out the format of an image and gives the disk in it as
+//! bytes that can be read at any offset ([`ReadAt`]); [`partition::read`] finds
+//! the partitions of a disk. There is one module for each format.
+//!
+//! Images and tables are not trusted: sizes are bounded before memory is
+//! allocated, offsets are checked, chains of references come to an end, and what
+//! cannot be is an [`Error`] that says where and what was expected.
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
+
+mod bytes;
+mod error;
+pub mod image;
+pub mod partition;
+mod read_at;
+
+pub use error::Error;
+pub use read_at::{Part, ReadAt};

@@ -1,0 +1,128 @@
+//! Bytes that can be read at any offset.
+
+use std::fs::File;
+use std::io::{self, Seek, SeekFrom};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::Arc;
+
+/// Bytes that can be read at any offset, by several threads at a time: an image
+/// file, the disk in it, a partition of that.
+pub trait ReadAt: Send + Sync {
+    /// Fills `buf` with the bytes from `offset` on.
+    ///
+    /// # Errors
+    /// If they cannot be read, or end before `buf` is full
+    /// ([`io::ErrorKind::UnexpectedEof`]).
+    fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()>;
+
+    /// How many bytes there are.
+    fn size(&self) -> u64;
+}
+
+impl ReadAt for Vec<u8> {
+    fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        let bytes = usize::try_from(offset)
+            .ok()
+            .and_then(|start| self.get(start..start.checked_add(buf.len())?))
+            .ok_or(io::ErrorKind::UnexpectedEof)?;
+        buf.copy_from_slice(bytes);
+        Ok(())
+    }
+
+    fn size(&self) -> u64 {
+        self.len() as u64
+    }
+}
+
+impl<T: ReadAt + ?Sized> ReadAt for Arc<T> {
+    fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        (**self).read_exact_at(buf, offset)
+    }
+
+    fn size(&self) -> u64 {
+        (**self).size()
+    }
+}
+
+/// Up to `size` bytes from `offset` on: fewer where the whole ends before.
+pub(crate) fn read_up_to(from: &dyn ReadAt, offset: u64, size: usize) -> io::Result<Vec<u8>> {
+    let rest = from.size().saturating_sub(offset);
+    let mut bytes = vec![0; size.min(usize::try_from(rest).unwrap_or(usize::MAX))];
+    if !bytes.is_empty() {
+        from.read_exact_at(&mut bytes, offset)?;
+    }
+    Ok(bytes)
+}
+
+/// A file, or a disk's device node.
+pub(crate) struct OpenFile {
+    file: File,
+    size: u64,
+}
+
+impl OpenFile {
+    pub(crate) fn open(path: &Path) -> io::Result<Self> {
+        let mut file = File::open(path)?;
+        // The length in the metadata of a disk's node is 0.
+        let size = file.seek(SeekFrom::End(0))?;
+        Ok(Self { file, size })
+    }
+}
+
+impl ReadAt for OpenFile {
+    fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        self.file.read_exact_at(buf, offset)
+    }
+
+    fn size(&self) -> u64 {
+        self.size
+    }
+}
+
+/// A part of something larger, such as a partition.
+pub struct Part {
+    whole: Arc<dyn ReadAt>,
+    offset: u64,
+    size: u64,
+}
+
+impl Part {
+    /// The part of `size` bytes that begins at `offset`; it ends where the whole
+    /// does.
+    pub fn new(whole: Arc<dyn ReadAt>, offset: u64, size: u64) -> Self {
+        let rest = whole.size().saturating_sub(offset);
+        Self { whole, offset, size: size.min(rest) }
+    }
+}
+
+impl ReadAt for Part {
+    fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        match offset.checked_add(buf.len() as u64) {
+            Some(end) if end <= self.size => self.whole.read_exact_at(buf, self.offset + offset),
+            _ => Err(io::ErrorKind::UnexpectedEof.into()),
+        }
+    }
+
+    fn size(&self) -> u64 {
+        self.size
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_ends_where_it_was_told_to_or_the_whole_does() {
+        let whole: Arc<dyn ReadAt> = Arc::new((0..100).collect::<Vec<u8>>());
+        let part = Part::new(whole.clone(), 10, 20);
+        let mut buf = [0; 2];
+        part.read_exact_at(&mut buf, 18).unwrap();
+        assert_eq!(buf, [28, 29]);
+        assert!(part.read_exact_at(&mut buf, 19).is_err());
+        assert!(part.read_exact_at(&mut buf, u64::MAX).is_err());
+        assert_eq!(Part::new(whole.clone(), 90, 20).size(), 10);
+        assert_eq!(Part::new(whole, 200, 20).size(), 0);
+    }
+}
