@@ -250,7 +250,10 @@ fn same_value(property: &str, meant: &str, found: &str) -> bool {
         words
     };
     match (property, meant, found) {
-        ("mountpoint", ..) => meant == found || meant.strip_prefix("/mnt/pool").is_some_and(|rest| found == if rest.is_empty() { "/" } else { rest }),
+        ("mountpoint", ..) => {
+            meant == found
+                || meant.strip_prefix("/mnt/pool").is_some_and(|rest| found == if rest.is_empty() { "/" } else { rest })
+        }
         ("xattr", "on", "sa") => true,
         ("clones", ..) => in_order(meant) == in_order(found),
         _ => meant == found,
