@@ -350,7 +350,12 @@ impl Pool {
     ) -> Result<Vec<BlockPointer>, Vec<BadCopy>> {
         // The header of every copy is sealed with the place of the first one.
         let first = pointer.dvas().next().unwrap_or(dva);
-        let place = Verifier::Gang { vdev: first.vdev.into(), offset: first.offset, txg: pointer.physical_birth() };
+        let (vdev, offset, txg) = (first.vdev.into(), first.offset, pointer.physical_birth());
+        let place = if pointer.uses_crypt() && pointer.object_type() != ObjectType::OBJSET {
+            Verifier::EncryptedGang { vdev, offset, txg }
+        } else {
+            Verifier::Gang { vdev, offset, txg }
+        };
         let mut order = ByteOrder::Little;
         self.read_map(pointer, dva, GANG_HEADER_SIZE, effort, header, &mut |header| {
             order = embedded::verify(header, &place).map_err(|error| format!("gang header: {error}"))?;

@@ -39,6 +39,16 @@ pub enum Verifier {
         /// Transaction group of the physical birth.
         txg: u64,
     },
+    /// The same of an encrypted dataset: the second half of the checksum is folded
+    /// into the first.
+    EncryptedGang {
+        /// As above.
+        vdev: u64,
+        /// As above.
+        offset: u64,
+        /// As above.
+        txg: u64,
+    },
     /// An intent log block with its trailer at the end ([`Checksum::Zilog`]);
     /// the words are the checksum of the pointer that leads to it.
     Zilog(Digest),
@@ -80,7 +90,7 @@ impl Verifier {
     pub fn checksum(&self) -> Checksum {
         match self {
             Self::Label { .. } => Checksum::Label,
-            Self::Gang { .. } => Checksum::GangHeader,
+            Self::Gang { .. } | Self::EncryptedGang { .. } => Checksum::GangHeader,
             Self::Zilog(_) => Checksum::Zilog,
             Self::Zilog2(_) | Self::EncryptedZilog2(_) => Checksum::Zilog2,
         }
@@ -89,7 +99,7 @@ impl Verifier {
     fn words(&self) -> Digest {
         match *self {
             Self::Label { offset } => [offset, 0, 0, 0],
-            Self::Gang { vdev, offset, txg } => [vdev, offset, txg, 0],
+            Self::Gang { vdev, offset, txg } | Self::EncryptedGang { vdev, offset, txg } => [vdev, offset, txg, 0],
             Self::Zilog(words) | Self::Zilog2(words) | Self::EncryptedZilog2(words) => words,
         }
     }
@@ -119,7 +129,9 @@ impl Verifier {
     /// block, and `found` is what the trailer has.
     fn expected(&self, computed: Digest, found: Digest) -> Digest {
         match self {
-            Self::EncryptedZilog2(_) => [computed[0] ^ computed[2], computed[1] ^ computed[3], found[2], found[3]],
+            Self::EncryptedZilog2(_) | Self::EncryptedGang { .. } => {
+                [computed[0] ^ computed[2], computed[1] ^ computed[3], found[2], found[3]]
+            }
             _ => computed,
         }
     }
@@ -190,6 +202,17 @@ mod tests {
         let mut block = vec![0x5A; 16384];
         block.put_u64(CHAIN_USED, used);
         block
+    }
+
+    #[test]
+    fn the_gang_header_of_an_encrypted_dataset_has_half_a_checksum() {
+        let (vdev, offset, txg) = (1, 0x1000, 9);
+        let mut block = vec![0; 512];
+        seal(&mut block, &Verifier::EncryptedGang { vdev, offset, txg }).unwrap();
+        assert_eq!(block[512 - 16..], [0; 16]);
+        assert_eq!(verify(&block, &Verifier::EncryptedGang { vdev, offset, txg }), Ok(ByteOrder::Little));
+        assert!(verify(&block, &Verifier::Gang { vdev, offset, txg }).is_err());
+        assert!(verify(&block, &Verifier::EncryptedGang { vdev, offset, txg: 8 }).is_err());
     }
 
     #[test]

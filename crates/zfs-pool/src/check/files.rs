@@ -328,7 +328,8 @@ fn compare_names(
             if is_directory && count > 1 {
                 batch.finding(Kind::Directory, Some(id), format!("the directory has {count} names"));
             }
-            if !in_parent {
+            // A file with several names keeps the parent of one that was removed.
+            if is_directory && !in_parent {
                 let message = format!("its parent is {}, but its name is in {directory}", known.parent);
                 batch.finding(Kind::Attributes, Some(id), message);
             }

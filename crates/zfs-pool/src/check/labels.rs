@@ -7,6 +7,9 @@ use super::{Checker, LABELS, lock};
 use crate::label::Labels;
 use crate::vdev::{Vdev, VdevKind};
 
+/// Top-level vdevs that get the uberblock of each state at least (`SPA_SYNC_MIN_VDEVS`, `sys/spa_impl.h`).
+const SYNC_VDEVS: usize = 3;
+
 impl Checker<'_> {
     pub(super) fn labels(&self) {
         let mut faults = Vec::new();
@@ -45,6 +48,12 @@ impl Checker<'_> {
         }
     }
 
+    /// Whether each state of the pool is written to this device: not to those of logs, and of many vdevs to some.
+    fn has_every_uberblock(&self, labels: &Labels) -> bool {
+        let is_log = labels.config.list("vdev_tree").is_ok_and(|tree| tree.u64("is_log").unwrap_or(0) != 0);
+        !is_log && self.pool.vdevs().count() <= SYNC_VDEVS
+    }
+
     /// Every sound label has the uberblock that the pool was opened at, unless it was overwritten since.
     fn uberblocks(&self, labels: &Labels, faults: &mut Vec<String>) {
         let name = labels.device.name();
@@ -53,7 +62,7 @@ impl Checker<'_> {
         // An older state was asked for; or the device was away, which is told once.
         if newest != Some(txg) {
             let is_away = labels.config.u64("guid").is_ok_and(|guid| self.away.contains_key(&guid));
-            if !is_away && newest.is_none_or(|newest| newest < txg) {
+            if !is_away && self.has_every_uberblock(labels) && newest.is_none_or(|newest| newest < txg) {
                 let newest = newest.map_or("none".into(), |newest| format!("one of txg {newest}"));
                 faults.push(format!("the newest uberblock of {name} is {newest}, the pool is at txg {txg}"));
             }

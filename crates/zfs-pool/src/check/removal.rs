@@ -25,11 +25,8 @@ use crate::vdev::{Indirect, Vdev, VdevKind};
 /// Vdevs removed one after the other lead to each other; more than these in a row do not.
 const MAX_REMOVALS: usize = 64;
 
-/// Names in the table of a top-level vdev, and in the object directory.
+/// Name in the table of a top-level vdev.
 const OBSOLETE_MAP: &str = "com.delphix:indirect_obsolete_sm";
-const PRECISE: &str = "com.delphix:obsolete_counts_are_precise";
-const OBSOLETE_LIST: &str = "com.delphix:obsolete_bpobj";
-const CONDENSING: &str = "com.delphix:condensing_indirect";
 /// A kind of mismatch is told of so many entries of a mapping.
 const MOST_TOLD: usize = 16;
 
@@ -69,20 +66,16 @@ impl Checker<'_> {
         mut referenced: Referenced,
         batch: &mut Batch,
     ) -> Result<(), Error> {
-        // What waits to be counted is not counted yet.
-        let waiting =
-            self.pool.directory_entry(OBSOLETE_LIST)?.is_some() || self.pool.directory_entry(CONDENSING)?.is_some();
         for vdev in self.pool.vdevs() {
             let VdevKind::Indirect(indirect) = &vdev.kind else { continue };
             let entries = indirect.entries();
             let sums = referenced.0.remove(&(vdev.id as u32)).unwrap_or_else(|| vec![0; entries.len()]);
-            let Some((obsolete, precise)) = obsolete(mos, vdev, indirect)? else { continue };
+            let Some(obsolete) = obsolete(mos, vdev, indirect)? else { continue };
             let mut told = 0;
             for ((entry, referenced), obsolete) in entries.iter().zip(sums).zip(obsolete) {
                 let unused = entry.target.asize.saturating_sub(referenced);
-                // Too little may be counted as obsolete, unless the counts say that they are precise.
-                let is_fault = obsolete > unused || (precise && !waiting && obsolete < unused);
-                if is_fault && told < MOST_TOLD {
+                // Too little may be counted: some waits to be counted, and some is after another removal only.
+                if obsolete > unused && told < MOST_TOLD {
                     told += 1;
                     let message = format!(
                         "removed vdev {}, {:#x}: {unused} of {} bytes are not referenced, {obsolete} are counted as obsolete",
@@ -101,17 +94,16 @@ impl Checker<'_> {
     }
 }
 
-/// How much of each entry of a mapping is counted as obsolete, and whether that is precise; `None` if it is not counted.
-fn obsolete(mos: &ObjectSet, vdev: &Vdev, indirect: &Indirect) -> Result<Option<(Vec<u64>, bool)>, Error> {
+/// How much of each entry of a mapping is counted as obsolete; `None` if it is not counted.
+fn obsolete(mos: &ObjectSet, vdev: &Vdev, indirect: &Indirect) -> Result<Option<Vec<u64>>, Error> {
     let mapping = mos.object(indirect.object())?;
     let header = Header::read(&mapping.bonus()).map_err(Error::truncated("header of a mapping of a removed vdev"))?;
     let Some(counts) = header.counts_object.filter(|&object| object != 0) else { return Ok(None) };
     let mut obsolete = read_counts(&mos.object(ObjectId(counts))?, indirect.entries().len())?;
     if vdev.top_zap == 0 {
-        return Ok(Some((obsolete, false)));
+        return Ok(Some(obsolete));
     }
     let mut table = mos.object(ObjectId(vdev.top_zap))?.zap()?;
-    let precise = table.number(PRECISE)?.unwrap_or(0) != 0;
     if let Some(map) = table.number(OBSOLETE_MAP)? {
         for_each_entry(mos, ObjectId(map), |entry| {
             if let Some(range) = byte_range(&entry, 0, 0).filter(|_| entry.change == Change::Allocated) {
@@ -123,7 +115,7 @@ fn obsolete(mos: &ObjectSet, vdev: &Vdev, indirect: &Indirect) -> Result<Option<
             }
         })?;
     }
-    Ok(Some((obsolete, precise)))
+    Ok(Some(obsolete))
 }
 
 /// The first `count` numbers of 32 bits of an object.

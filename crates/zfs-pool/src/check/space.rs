@@ -13,6 +13,7 @@ use super::findings::Kind;
 use super::removal::Referenced;
 use super::{Checker, FIRST_DATASET, MOS_SET, SPACE, lock};
 use crate::error::Error;
+use crate::facts::{self, Progress};
 use crate::object::ObjectSet;
 use crate::pool::MOS;
 use crate::space::{Metaslab, Metaslabs, RangeSet, byte_range, for_each_entry};
@@ -110,7 +111,8 @@ impl Checker<'_> {
             referenced: Referenced::default(),
             removed: (0, 0),
         };
-        let complete = !self.incomplete.load(Ordering::Acquire);
+        let removing = facts::removal(self.pool)?.is_some_and(|removal| removal.progress == Progress::Running);
+        let complete = !removing && !self.incomplete.load(Ordering::Acquire);
         let mut unlisted = 0u64;
         loop {
             match metaslabs.next() {
@@ -130,8 +132,13 @@ impl Checker<'_> {
             batch.finding(Kind::SpaceMap, Some(object), fault);
         }
         if !complete {
+            let why = if removing {
+                "a vdev is being removed, and what was moved already may take them"
+            } else {
+                "what is lost may take them"
+            };
             let message = format!(
-                "{unlisted} bytes are allocated and not referenced by what can be read: what is lost may take them, and was not checked"
+                "{unlisted} bytes are allocated and not referenced by what can be read: {why}, and was not checked"
             );
             batch.finding(Kind::NotChecked, None, message);
         }
@@ -173,8 +180,6 @@ impl Checker<'_> {
             }
         }
         for part in kept.iter() {
-            let message = "is kept for the checkpoint according to its map, but the checkpoint does not reference it";
-            self.space_finding(Kind::SpaceMap, vdev, part.clone(), message, &Group::default(), batch);
             let _ = left.remove(part);
         }
         if !complete {
