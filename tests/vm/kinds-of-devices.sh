@@ -110,7 +110,7 @@ make_spare() {
     create -o ashift=12 $POOL raidz1 "${DISKS[@]:0:3}" spare "${DISKS[3]}"
     sample before 1
     zpool offline $POOL "${DISKS[1]}"
-    zpool replace -w $POOL "${DISKS[1]}" "${DISKS[3]}"
+    zpool replace -f -w $POOL "${DISKS[1]}" "${DISKS[3]}"
     sample after 2
 }
 
