@@ -16,7 +16,7 @@ use super::target::{self, Target};
 use crate::failure::Failure;
 
 /// Zeros for holes.
-const ZEROS: [u8; 128 << 10] = [0; 128 << 10];
+static ZEROS: [u8; 128 << 10] = [0; 128 << 10];
 
 /// Write the contents of files or volumes to standard output
 ///

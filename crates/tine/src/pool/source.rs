@@ -104,7 +104,7 @@ impl Progress {
 
     pub(super) fn file(&self) {
         self.files.set(self.files.get() + 1);
-        if self.files.get() % 64 == 0 {
+        if self.files.get().is_multiple_of(64) {
             self.show();
         }
     }

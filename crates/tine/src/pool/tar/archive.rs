@@ -21,6 +21,9 @@ pub(super) enum Kind {
     Fifo = b'6' as isize,
 }
 
+/// A keyword and its value, for an extended header.
+pub(super) type Record = (Vec<u8>, Vec<u8>);
+
 /// What stands in the headers of an entry.
 pub(super) struct Entry<'a> {
     pub(super) kind: Kind,
@@ -35,7 +38,7 @@ pub(super) struct Entry<'a> {
     pub(super) modified: Time,
     pub(super) device: (u32, u32),
     /// Keywords and values besides: attributes, lists, flags.
-    pub(super) records: Vec<(Vec<u8>, Vec<u8>)>,
+    pub(super) records: Vec<Record>,
     /// Where a file with holes has data.
     pub(super) extents: Option<&'a [Range<u64>]>,
 }
@@ -345,7 +348,7 @@ mod tests {
     fn the_map_of_a_sparse_file_ends_where_the_file_does() {
         let map = sparse_map(&[5..10, 20..30], 40);
         assert_eq!((map.len(), &map[..18]), (512, &b"3\n5\n5\n20\n10\n40\n0\n\0"[..]));
-        assert!(sparse_map(&[0..10], 10).starts_with(b"1\n0\n10\n\0"));
+        assert!(sparse_map(std::slice::from_ref(&(0..10)), 10).starts_with(b"1\n0\n10\n\0"));
         assert!(sparse_map(&[], 10).starts_with(b"1\n10\n0\n\0"));
     }
 
