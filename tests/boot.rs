@@ -364,7 +364,7 @@ fn search_zoom_and_hover_work_in_a_browser() {
     place.write("tslog", log(1_000_000));
     place.tine(&["chart", "--tsc-freq", "1GHz", "-o", "chart.html", "tslog"]).succeeds();
     let told = browsed(&browser, &place, "chart.html", BROWSE);
-    let expected = "boxes 11\nhits 2\n1 found: 1.000 ms (38.5 %)\nnone 0\n\
+    let expected = "boxes 11\nhits 2\n1 found: 1.000 ms, on the way 1.000 ms (38.5 %)\nnone 0\n\
         DELAY | 1.000 ms, 38.5 % of the whole; self 1.000 ms | from 1.200 ms, way to a booted system\n\
         zoom 1.180 2.220\nall true\nhalf 0.500\ntable true";
     assert_eq!(told, expected);

@@ -7,6 +7,7 @@
 mod common;
 
 use std::env;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -15,6 +16,7 @@ use common::command::{self, Ran};
 use common::made::{Differences, Made};
 use common::peer::Peer;
 use common::vm::Vm;
+use tempfile::TempDir;
 use zfs_pool::Pool;
 
 const TINE: &str = env!("CARGO_BIN_EXE_tine");
@@ -63,19 +65,26 @@ const DATASETS: [&str; 16] = [
     "version15",
 ];
 
-/// Makes pools of these kinds, unless there are some. The folder with them must be kept.
-fn pools(test: &str, kinds: &[&str]) -> Option<(Option<tempfile::TempDir>, Vec<Made>)> {
+/// Pools, and the folder to be kept with them: those that `TINE_POOLS` leads to as far as
+/// they are `wanted`, or else new ones of these kinds.
+fn pools(test: &str, kinds: &[&str], wanted: impl Fn(&str) -> bool) -> Option<(Option<TempDir>, Vec<Made>)> {
     if let Some(folder) = env::var_os("TINE_POOLS") {
-        let found = kinds.iter().filter_map(|kind| Made::find(Path::new(&folder), kind)).collect();
-        return Some((None, found));
+        return Some((None, given(Path::new(&folder), wanted)));
     }
     let vm = Vm::find(test)?;
     let folder = tempfile::tempdir().expect("a temporary folder");
     let job = vm.job("make-variety", folder.path()).memory(4096).set("KINDS", &kinds.join(" "));
-    job.limit(Duration::from_secs(60 * kinds.len() as u64 + 600)).run().succeeds();
-    let made = kinds.iter().map(|kind| Made::find(folder.path(), kind).expect("the job made it"));
-    let made = made.collect();
+    job.limit(Duration::from_secs(120 * kinds.len() as u64 + 600)).run().succeeds();
+    let made = kinds.iter().map(|kind| Made::find(folder.path(), kind).expect("the job made it")).collect();
     Some((Some(folder), made))
+}
+
+fn given(folder: &Path, wanted: impl Fn(&str) -> bool) -> Vec<Made> {
+    let entries = fs::read_dir(folder).expect("TINE_POOLS is a folder");
+    let names = entries.map(|entry| entry.expect("a readable folder").file_name().to_string_lossy().into_owned());
+    let mut kinds: Vec<String> = names.filter(|kind| wanted(kind)).collect();
+    kinds.sort();
+    kinds.iter().filter_map(|kind| Made::find(folder, kind)).collect()
 }
 
 /// All that `zfs_pool` reads, compared with what the kernel said, with these devices.
@@ -100,7 +109,7 @@ fn complaints(made: &Made) -> Differences {
     let mut lines: Vec<String> = said.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect();
     if OUTDATED.contains(&&*made.kind) {
         let all = lines.len();
-        lines.retain(|line| !line.contains("was away when something was written"));
+        lines.retain(|line| !line.contains("was away when something was written") && line != "Missing devices: 1");
         if lines.len() == all || ran.code() != 1 {
             lines.push("nothing is said of a device that missed something".to_owned());
         }
@@ -112,16 +121,20 @@ fn complaints(made: &Made) -> Differences {
 
 /// What `tine pool get` says, compared with the kernel's words.
 fn misquoted(made: &Made) -> Differences {
-    let ran = pool_command(made, &["get", "-rH", "--parsable", "all", "tank"]);
-    match ran.code() {
-        0 => made.compare_properties(&ran.text()),
-        _ => vec![ran.to_string()],
+    let datasets = pool_command(made, &["get", "-rH", "--parsable", "all", "tank"]);
+    let pool = pool_command(made, &["get", "-H", "--parsable", "--pool", "all", "tank"]);
+    if datasets.code() != 0 || pool.code() != 0 {
+        return vec![datasets.to_string(), pool.to_string()];
     }
+    let mut differences = made.compare_properties(&datasets.text());
+    differences.extend(made.compare_pool_properties(&pool.text()));
+    differences
 }
 
 /// The counts of objects that `zdb` has, where it is there.
 fn miscounted(made: &Made, zdb: Option<&Peer>) -> Differences {
-    let Some(zdb) = zdb else { return Differences::new() };
+    // `zdb -d` of OpenZFS 2.3.2 does not come to an end where there is a redaction bookmark.
+    let Some(zdb) = zdb.filter(|_| !made.text("list.txt").contains("#redaction\t")) else { return Differences::new() };
     let mut command = zdb.command();
     command.args(["-e", "-p"]).arg(made.folder()).args(["-d", "tank"]);
     let ran = command::run(&mut command, LIMIT);
@@ -164,7 +177,8 @@ fn judge(verdicts: Vec<(String, Differences)>) {
 #[test]
 fn files_on_devices_of_every_kind_are_as_the_kernel_reads_them() {
     let test = "files_on_devices_of_every_kind_are_as_the_kernel_reads_them";
-    let Some((_folder, pools)) = pools(test, &DEVICES.map(|(kind, _)| kind)) else { return };
+    let kinds = DEVICES.map(|(kind, _)| kind);
+    let Some((_folder, pools)) = pools(test, &kinds, |kind| kinds.contains(&kind)) else { return };
     let zdb = Peer::find(test, "zdb");
     let mut verdicts = Vec::new();
     for made in &pools {
@@ -182,7 +196,9 @@ fn files_on_devices_of_every_kind_are_as_the_kernel_reads_them() {
 #[test]
 fn datasets_of_every_kind_are_as_the_kernel_reads_them() {
     let test = "datasets_of_every_kind_are_as_the_kernel_reads_them";
-    let Some((_folder, pools)) = pools(test, &DATASETS) else { return };
+    // Of those that are given, all that the other test leaves.
+    let is_other = |kind: &str| DEVICES.iter().all(|(other, _)| *other != kind);
+    let Some((_folder, pools)) = pools(test, &DATASETS, is_other) else { return };
     let zdb = Peer::find(test, "zdb");
     judge(pools.iter().flat_map(|made| opinions(made, zdb.as_ref())).collect());
 }

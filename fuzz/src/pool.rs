@@ -15,7 +15,7 @@ use zfs_ondisk::compress::Function;
 use zfs_ondisk::object::ObjectType;
 use zfs_ondisk::{dnode, label};
 use zfs_pool::fs::{File, FileType};
-use zfs_pool::{Device, FileSystem, Pool, ReadAt};
+use zfs_pool::{Device, FileSystem, History, Pool, ReadAt, SpaceMap};
 
 /// The binary logarithm of the sector size.
 const ASHIFT: u32 = 9;
@@ -159,9 +159,15 @@ fn copy(buf: &mut [u8], offset: u64, start: u64, part: &[u8]) {
 /// Reads all that can be read of a pool, and a little of each file.
 pub fn walk(pool: &Pool) {
     let _ = zfs_pool::space::allocated(pool);
+    let _ = (
+        zfs_pool::capacity::Capacity::of(pool),
+        pool.checkpoint(),
+        pool.history().map(|history| history.map(Iterator::last)),
+    );
+    structures(pool);
     let Ok(datasets) = pool.datasets() else { return };
     for dataset in datasets.iter().take(MOST) {
-        let _ = (dataset.properties(), pool.dataset(&dataset.name));
+        let _ = (dataset.properties(), dataset.bookmarks(), dataset.encryption(), pool.dataset(&dataset.name));
         let Ok(fs) = FileSystem::open(dataset) else { continue };
         let Ok(root) = fs.root() else { continue };
         let _ = (fs.lookup(b"d/text"), fs.lookup(b"d/../symlink/x"));
@@ -172,6 +178,24 @@ pub fn walk(pool: &Pool) {
                 look(&file);
                 queue.extend(children(&file));
             }
+        }
+    }
+}
+
+/// Looks at the structures of the meta object set, whatever its objects say that they are.
+fn structures(pool: &Pool) {
+    let Ok(mos) = pool.mos() else { return };
+    for object in mos.objects().take(MOST).flatten() {
+        let _ = object.walk().take(MOST).last();
+        let _ = SpaceMap::open(&object).map(|map| (map.histogram(), map.take(MOST).last()));
+        let _ = History::open(object.clone()).map(|history| history.take(MOST).last());
+        let Ok(mut zap) = object.zap() else { continue };
+        let _ = (zap.structure(), zap.count(), zap.iter().take(MOST).last());
+        let mut index = 0;
+        for _ in 0..MOST {
+            let Ok(Some((_, next))) = zap.leaf(index) else { break };
+            assert!(next > index);
+            index = next;
         }
     }
 }
@@ -191,6 +215,14 @@ fn look(file: &File) {
 fn children(file: &File) -> Vec<File> {
     let Ok(mut directory) = file.directory() else { return Vec::new() };
     let _ = directory.lookup(b"no such name");
+    let mut place = 0;
+    for _ in 0..MOST {
+        let Ok(found) = directory.entries_from(place, 3) else { break };
+        let Some((_, next)) = found.last() else { break };
+        assert!(*next > place);
+        place = *next;
+    }
+    let _ = directory.entries_from(place / 2 + 1, 1);
     let entries: Vec<_> = directory.entries().take(MOST).flatten().collect();
     entries.iter().filter_map(|entry| file.file_system().file(entry.object).ok()).collect()
 }

@@ -16,6 +16,25 @@ pub struct Made {
     pub kind: String,
 }
 
+/// Properties of the system that has imported a pool, and those of the pool that are not
+/// known, or 0, where it has imported it for reading only.
+const NOT_IN_THE_POOL: [&str; 14] = [
+    "altroot",
+    "cachefile",
+    "readonly",
+    "mounted",
+    "keystatus",
+    "load_guid",
+    "health",
+    "allocated",
+    "free",
+    "capacity",
+    "fragmentation",
+    "expandsize",
+    "dedup_table_size",
+    "version",
+];
+
 /// What is not as the kernel said, in lines to be read.
 pub type Differences = Vec<String>;
 
@@ -131,28 +150,20 @@ impl Made {
         Ok(differences)
     }
 
-    /// Compares what `tine pool get -rH --parsable all` printed with what zfs and zpool did.
+    /// Compares what `tine pool get -rH --parsable all` printed of the datasets with what
+    /// `zfs` did.
     pub fn compare_properties(&self, printed: &str) -> Differences {
-        let table = |text: &str| -> BTreeMap<String, Vec<String>> {
-            let rows = text.lines().map(|line| line.split('\t').map(str::to_owned).collect::<Vec<_>>());
-            rows.filter(|row| row.len() == 4)
-                .map(|row| (format!("{} of {}", row[1], row[0]), row[2..].to_vec()))
-                .collect()
-        };
-        let meant = table(&(self.text("properties.txt") + &self.text("pool.txt")));
-        let found = table(printed);
-        let mut lines = Differences::new();
-        for (name, found) in &found {
-            match meant.get(name) {
-                Some(meant) if !same_property(name, meant, found) => {
-                    lines.push(format!("{name} is {meant:?}, found {found:?}"));
-                }
-                _ => {}
-            }
-        }
-        let missing = meant.iter().filter(|(name, _)| !found.contains_key(*name) && !is_of_the_kernel(name));
-        lines.extend(missing.map(|(name, meant)| format!("{name} is {meant:?}, and missing")));
-        lines
+        // The pool's own come with the topmost dataset's.
+        let is_of_pool = properties(&self.text("pool.txt"));
+        let meant = properties(&self.text("properties.txt"));
+        let mut found = properties(printed);
+        found.retain(|name, _| meant.contains_key(name) || !is_of_pool.contains_key(name));
+        compare_properties(&meant, &found)
+    }
+
+    /// Compares what `tine pool get -H --parsable --pool all` printed with what `zpool` did.
+    pub fn compare_pool_properties(&self, printed: &str) -> Differences {
+        compare_properties(&properties(&self.text("pool.txt")), &properties(printed))
     }
 
     /// Compares the number of objects of each dataset with what `zdb -d` printed.
@@ -206,30 +217,47 @@ fn volume_digest(objects: &ObjectSet) -> Result<(u64, String), Error> {
     Ok((size, described::sha256(&contents)))
 }
 
-/// Whether values and sources are the same, but for how the kernel's pool was imported and
-/// for what OpenZFS 2.3 calls `on` where `sa` is set.
-fn same_property(name: &str, meant: &[String], found: &[String]) -> bool {
-    let property = name.split(' ').next().unwrap_or_default();
-    let in_order = |text: &String| {
+/// Value and source by property and dataset.
+fn properties(text: &str) -> BTreeMap<String, [String; 2]> {
+    let row = |line: &str| -> Option<(String, [String; 2])> {
+        let mut fields = line.split('\t').map(str::to_owned);
+        let (name, property) = (fields.next()?, fields.next()?);
+        Some((format!("{property} of {name}"), [fields.next()?, fields.next()?]))
+    };
+    text.lines().filter_map(row).collect()
+}
+
+/// Those that both sides have, and those that only the kernel has.
+fn compare_properties(meant: &BTreeMap<String, [String; 2]>, found: &BTreeMap<String, [String; 2]>) -> Differences {
+    let property = |name: &str| name.split(' ').next().unwrap_or_default().to_owned();
+    let mut lines = Differences::new();
+    for (name, meant) in meant.iter().filter(|(name, _)| !NOT_IN_THE_POOL.contains(&&*property(name))) {
+        match found.get(name) {
+            None => lines.push(format!("{name} is {meant:?}, and missing")),
+            Some(found) if same_value(&property(name), &meant[0], &found[0]) && meant[1] == found[1] => {}
+            Some(found) => lines.push(format!("{name} is {meant:?}, found {found:?}")),
+        }
+    }
+    lines
+}
+
+/// Whether values are the same, but for how the pool was imported and what OpenZFS 2.3 calls
+/// `on` where `sa` is set.
+fn same_value(property: &str, meant: &str, found: &str) -> bool {
+    let in_order = |text: &str| {
         let mut words: Vec<String> = text.split(',').map(str::to_owned).collect();
         words.sort();
         words
     };
-    let same_value = match (property, &*meant[0], &*found[0]) {
-        ("mountpoint", meant, found) => {
-            meant.strip_prefix("/mnt/pool").is_some_and(|rest| rest == found || found == "/")
+    match (property, meant, found) {
+        ("mountpoint", ..) => {
+            meant == found
+                || meant.strip_prefix("/mnt/pool").is_some_and(|rest| found == if rest.is_empty() { "/" } else { rest })
         }
         ("xattr", "on", "sa") => true,
-        ("clones", ..) => in_order(&meant[0]) == in_order(&found[0]),
-        (_, meant, found) => meant == found,
-    };
-    is_of_the_kernel(name) || same_value && meant[1] == found[1]
-}
-
-/// Whether a property says something of the system that had imported the pool.
-fn is_of_the_kernel(name: &str) -> bool {
-    let property = name.split(' ').next().unwrap_or_default();
-    ["altroot", "cachefile", "load_guid", "mounted", "keystatus", "readonly"].contains(&property)
+        ("clones", ..) => in_order(meant) == in_order(found),
+        _ => meant == found,
+    }
 }
 
 fn differences<V: PartialEq>(

@@ -3,6 +3,8 @@
 
   populate.py fill ROOT [WORD=VALUE...]    a tree in ROOT, which is empty
   populate.py change ROOT [WORD=VALUE...]  overwrites, cuts, removes and renames in such a tree
+  populate.py clone SOURCE TARGET          the files of folder SOURCE in a new folder, which share
+                                           their blocks
   populate.py volume DEVICE SEED           writes parts of a volume
 
 Words:
@@ -264,6 +266,18 @@ class Tree:
                     break
 
 
+def clone(source, target):
+    os.mkdir(target)
+    for name in os.listdir(source):
+        with open(os.path.join(source, name), "rb") as old, open(os.path.join(target, name), "xb") as new:
+            left = os.fstat(old.fileno()).st_size
+            while left:
+                done = os.copy_file_range(old.fileno(), new.fileno(), left)
+                if not done:
+                    raise OSError("%s: nothing was copied" % name)
+                left -= done
+
+
 def volume(device, seed):
     random = Random(seed)
     with open(device, "r+b", buffering=0) as file:
@@ -280,6 +294,8 @@ def main():
             Tree(root, words).fill()
         case ["change", root, *words]:
             Tree(root, words).change()
+        case ["clone", source, target]:
+            clone(source, target)
         case ["volume", device, seed]:
             volume(device, int(seed))
         case _:

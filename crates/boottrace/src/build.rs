@@ -92,6 +92,8 @@ impl Timeline {
     fn add_ticks(&mut self, parts: Parts, hertz: Option<u64>) {
         let Parts { mut records, processes, last_pid } = parts;
         let Timeline { names, stacks, faults, .. } = self;
+        // What comes first in time has the first number, too.
+        stacks.child(Stack::EMPTY, names.intern("BIOS"));
         let of_kernel = records.iter().filter(|record| record.thread != LOADER).count();
         if of_kernel >= SLOTS && of_kernel.is_power_of_two() {
             faults.incomplete(format!(

@@ -186,6 +186,14 @@ impl Timeline {
         self.path.iter().map(|segment| segment.end - segment.start).sum()
     }
 
+    /// Where a picture of the boot may well end, if the timeline goes on much longer: with tables of run time, or daemons
+    /// that were started hours later. Counts from the timeline's start.
+    pub fn booted(&self) -> Option<u64> {
+        let booted = self.path.last()?.end.saturating_sub(self.start);
+        let all = self.end - self.start;
+        (booted > 0 && all / 3 > booted).then(|| booted + booted / 10)
+    }
+
     /// The time of each call path itself, by its number, over some segments.
     pub fn own_times(&self, segments: impl IntoIterator<Item = Segment>) -> Vec<u64> {
         let mut own = vec![0u64; self.stacks.len()];

@@ -52,11 +52,6 @@ pub(crate) fn warn(program: &str, warnings: &[String]) {
     warnings_of(program, warnings, usize::MAX);
 }
 
-/// Says what is going on, to who waits.
-pub(crate) fn note(text: &str) {
-    anstream::eprintln!("tine: {text}");
-}
-
 /// Writes `text` to standard output. A reader that has had enough is no error.
 pub(crate) fn print(text: &str) -> Result<(), Failure> {
     let mut out = anstream::stdout().lock();

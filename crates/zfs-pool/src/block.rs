@@ -15,7 +15,7 @@ use zfs_ondisk::object::ObjectType;
 use crate::crypt::{self, Access};
 use crate::error::Error;
 use crate::pool::Pool;
-use crate::vdev::{self, DevicePlace, Fault, Map};
+use crate::vdev::{self, BlockPart, DevicePlace, Fault, Map};
 
 /// The largest block in bytes (`SPA_MAXBLOCKSIZE`).
 pub const MAX_BLOCK: usize = 16 << 20;
@@ -132,16 +132,41 @@ impl Pool {
         mut stored: Vec<u8>,
         access: &Access,
     ) -> Result<Vec<u8>, Error> {
-        access.decrypt(pointer, &mut stored)?;
+        let mut block = Vec::new();
+        let is_plain = self.unpack(pointer, &mut stored, &mut block, access)?;
+        Ok(if is_plain { stored } else { block })
+    }
+
+    /// Decrypts what is `stored` of a block where it is; what is then compressed is
+    /// decompressed into `block`. Gives whether it is not.
+    fn unpack(
+        &self,
+        pointer: &BlockPointer,
+        stored: &mut [u8],
+        block: &mut Vec<u8>,
+        access: &Access,
+    ) -> Result<bool, Error> {
+        access.decrypt(pointer, stored)?;
         let size = checked_sizes(pointer)?.0;
-        let block = match pointer.compression() {
-            n if n == Function::Off.number() && stored.len() == size => stored,
-            _ => decompress(pointer, &stored, size)?,
-        };
-        if self.verifies() {
-            crypt::verify_pointers(pointer, &block)?;
+        let is_plain = pointer.compression() == Function::Off.number() && stored.len() == size;
+        if !is_plain {
+            block.resize(size, 0);
+            decompress_into(pointer, stored, block)?;
         }
-        Ok(block)
+        if self.verifies() {
+            crypt::verify_pointers(pointer, if is_plain { stored } else { block })?;
+        }
+        Ok(is_plain)
+    }
+
+    /// Where a copy of a block is whose pointer leads to `dva`: `size` stored bytes
+    /// that were allocated in transaction group `birth`.
+    ///
+    /// # Errors
+    /// If that is nowhere.
+    pub fn parts(&self, dva: Dva, size: usize, birth: u64) -> Result<Vec<BlockPart>, BadCopy> {
+        let map = vdev::map(self.vdev_map(), dva.vdev, dva.offset, size, birth);
+        map.map(|map| map.parts()).map_err(|fault| BadCopy::new(dva, fault))
     }
 
     /// The bytes of a block as they are stored, [`BlockPointer::physical_size`]
@@ -179,7 +204,7 @@ impl Pool {
     }
 
     fn verify(&self, pointer: &BlockPointer, access: &Access, keep: bool) -> Result<Vec<BadCopy>, Error> {
-        let size = checked_sizes(pointer)?.0;
+        checked_sizes(pointer)?;
         if pointer.kind() != Kind::Data {
             return self.read_block(pointer).map(|_| Vec::new());
         }
@@ -194,17 +219,9 @@ impl Pool {
             if access.permits(pointer).is_err() {
                 return Ok(bad);
             }
-            access.decrypt(pointer, stored)?;
-            let is_plain = pointer.compression() == Function::Off.number() && stored.len() == size;
-            if !is_plain {
-                block.resize(size, 0);
-                decompress_into(pointer, stored, block)?;
-            }
-            let contents = if is_plain { stored } else { block };
-            if self.verifies() {
-                crypt::verify_pointers(pointer, contents)?;
-            }
+            let is_plain = self.unpack(pointer, stored, block, access)?;
             if keep {
+                let contents = if is_plain { stored } else { block };
                 self.cache().put(access.id(), pointer, &Arc::from(contents.as_slice()));
             }
             Ok(bad)

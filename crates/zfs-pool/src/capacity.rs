@@ -71,6 +71,10 @@ pub struct VdevCapacity {
     pub metaslabs: u64,
     /// Bytes of a metaslab.
     pub metaslab_size: u64,
+    /// Metaslabs begin and end at multiples of this: a group of draid. 1 for others.
+    pub alignment: u64,
+    /// The metaslab that is set apart for the intent log.
+    pub embedded_log: Option<u64>,
     /// Of 512 bytes that are allocated, how many are not parity, as a share of 512
     /// (`vdev_deflate_ratio`).
     pub deflate_ratio: u64,
@@ -119,28 +123,36 @@ impl Capacity {
             }
             let largest_old_block = 1 << 17;
             let allocated = vdev.allocated_size(largest_old_block, 0);
-            let capacity = VdevCapacity {
+            let mut capacity = VdevCapacity {
                 class: class_of(pool, &mos, vdev)?,
                 metaslabs,
                 metaslab_size: 1 << shift,
+                alignment: alignment(pool, vdev),
+                embedded_log: None,
                 deflate_ratio: largest_old_block / (allocated >> 9).max(1),
                 is_nonallocating: config_number(pool, vdev.id, "non_allocating") != 0,
             };
+            if capacity.class == Class::Normal && metaslabs > EMBEDDED_LOG_MIN_METASLABS {
+                // Which one it is matters only where their sizes differ.
+                let is_uniform = capacity.alignment <= 1;
+                capacity.embedded_log = Some(if is_uniform { 0 } else { emptiest_metaslab(&mos, vdev, metaslabs)? });
+            }
             vdevs.insert(vdev.id as u32, capacity);
             checkpoint = checkpoint.saturating_add(checkpoint_space(&mos, vdev)?);
         }
         let deflates = pool.directory_number("deflate")? == Some(1);
         let sum = |of: &dyn Fn(&VdevCapacity) -> u64| vdevs.values().map(of).fold(0u64, u64::saturating_add);
-        let size_of = |vdev: &VdevCapacity, count: u64| {
-            let one = vdev.metaslab_size;
-            count * if deflates { (one >> 9).saturating_mul(vdev.deflate_ratio) } else { one }
+        let deflated = |vdev: &VdevCapacity, size: u64| {
+            if deflates { (size >> 9).saturating_mul(vdev.deflate_ratio) } else { size }
         };
+        // Sizes are deflated metaslab by metaslab, each a whole number of sectors.
         let is_normal = |vdev: &VdevCapacity| vdev.class == Class::Normal;
+        let log_of = |vdev: &VdevCapacity| vdev.embedded_log.map_or(0, |index| vdev.size_of(index));
         let raw = sum(&|vdev| {
-            let count = vdev.metaslabs - vdev.embedded_log_metaslabs();
-            if is_normal(vdev) && !vdev.is_nonallocating { size_of(vdev, count) } else { 0 }
+            let size = vdev.size().saturating_sub(log_of(vdev));
+            if is_normal(vdev) && !vdev.is_nonallocating { deflated(vdev, size) } else { 0 }
         });
-        let embedded_log = sum(&|vdev| if is_normal(vdev) { size_of(vdev, vdev.embedded_log_metaslabs()) } else { 0 });
+        let embedded_log = sum(&|vdev| deflated(vdev, log_of(vdev)));
         let slop = (raw >> SLOP_SHIFT).min(MAX_SLOP);
         let slop = slop - embedded_log.min(slop >> 1);
         let slop = slop.max((raw >> 1).min(MIN_SLOP));
@@ -164,11 +176,18 @@ impl Capacity {
 impl VdevCapacity {
     /// Bytes of all metaslabs.
     pub fn size(&self) -> u64 {
-        self.metaslabs.saturating_mul(self.metaslab_size)
+        match self.alignment {
+            0 | 1 => self.metaslabs.saturating_mul(self.metaslab_size),
+            _ => (0..self.metaslabs).map(|index| self.size_of(index)).fold(0, u64::saturating_add),
+        }
     }
 
-    fn embedded_log_metaslabs(&self) -> u64 {
-        u64::from(self.metaslabs > EMBEDDED_LOG_MIN_METASLABS)
+    /// Bytes of one metaslab (`vdev_draid_metaslab_init`).
+    fn size_of(&self, index: u64) -> u64 {
+        let alignment = self.alignment.max(1);
+        let start = index.saturating_mul(self.metaslab_size);
+        let skipped = start.checked_next_multiple_of(alignment).map_or(0, |aligned| aligned - start);
+        self.metaslab_size.saturating_sub(skipped) / alignment * alignment
     }
 }
 
@@ -200,7 +219,7 @@ impl Allocation {
     pub fn fragmentation(&self, capacity: &Capacity) -> Option<u64> {
         let (mut sum, mut space) = (0u128, 0u128);
         for (id, room) in capacity.vdevs.iter().filter(|(_, room)| room.class == Class::Normal) {
-            let size = u128::from(room.metaslabs - room.embedded_log_metaslabs()) * u128::from(room.metaslab_size);
+            let size = u128::from(room.size() - room.embedded_log.map_or(0, |index| room.size_of(index)));
             sum += u128::from(self.vdevs.get(id)?.fragmentation?) * size;
             space += size;
         }
@@ -233,8 +252,7 @@ fn allocation_of(
     }
     let allocated = metaslabs.iter().map(|metaslab| metaslab.0).fold(0, u64::saturating_add);
     // The emptiest one is for the intent log.
-    if room.class == Class::Normal
-        && room.embedded_log_metaslabs() == 1
+    if room.embedded_log.is_some()
         && let Some((index, _)) = metaslabs.iter().enumerate().min_by_key(|(_, metaslab)| metaslab.2)
     {
         metaslabs.remove(index);
@@ -336,6 +354,34 @@ fn for_each_entry(object: &Object, mut each: impl FnMut(spacemap::Entry)) -> Res
         }
     }
     Ok(())
+}
+
+/// What the metaslabs of a vdev are aligned to.
+fn alignment(pool: &Pool, vdev: &Vdev) -> u64 {
+    match config_of(pool, vdev.id).map(|config| (config.str("type"), config.u64("nparity"), config.u64("draid_ndata")))
+    {
+        Some((Ok("draid"), Ok(parity), Ok(data))) => {
+            parity.saturating_add(data).checked_shl(vdev.ashift as u32).unwrap_or(1).max(1)
+        }
+        _ => 1,
+    }
+}
+
+/// The metaslab in which the least is allocated: the one that OpenZFS sets apart for
+/// the intent log.
+fn emptiest_metaslab(mos: &ObjectSet, vdev: &Vdev, metaslabs: u64) -> Result<u64, Error> {
+    let array = mos.object(ObjectId(vdev.metaslab_array))?;
+    let mut emptiest = (u64::MAX, 0);
+    for index in 0..metaslabs {
+        let mut number = [0; 8];
+        array.read_at(index * 8, &mut number)?;
+        let allocated = match array.number_in(&number) {
+            0 => 0,
+            map => header(&mos.object(ObjectId(map))?)?.allocated as u64,
+        };
+        emptiest = emptiest.min((allocated, index));
+    }
+    Ok(emptiest.1)
 }
 
 fn class_of(pool: &Pool, mos: &ObjectSet, vdev: &Vdev) -> Result<Class, Error> {
@@ -475,16 +521,26 @@ mod tests {
     }
 
     #[test]
-    fn a_small_pool_keeps_half_of_itself_at_most() {
-        let vdev = VdevCapacity {
+    fn metaslabs_of_draid_are_made_of_whole_groups() {
+        let mut vdev = VdevCapacity {
             class: Class::Normal,
-            metaslabs: 65,
-            metaslab_size: 1 << 24,
+            metaslabs: 3,
+            metaslab_size: 100,
+            alignment: 1,
+            embedded_log: None,
             deflate_ratio: 512,
             is_nonallocating: false,
         };
-        assert_eq!((vdev.size(), vdev.embedded_log_metaslabs()), (65 << 24, 1));
-        let capacity = Capacity { vdevs: [(0, vdev)].into(), usable: 100, slop: 50, checkpoint: 30, deferred: 30 };
-        assert_eq!((capacity.size(), capacity.adjusted()), (65 << 24, 0));
+        assert_eq!(vdev.size(), 300);
+        vdev.alignment = 30;
+        // From 0 to 90, from 120 to 180, from 210 to 300.
+        assert_eq!([0, 1, 2].map(|index| vdev.size_of(index)), [90, 60, 90]);
+        assert_eq!(vdev.size(), 240);
+    }
+
+    #[test]
+    fn what_is_held_back_is_no_more_than_there_is() {
+        let capacity = Capacity { vdevs: BTreeMap::new(), usable: 100, slop: 50, checkpoint: 30, deferred: 30 };
+        assert_eq!((capacity.size(), capacity.adjusted()), (0, 0));
     }
 }

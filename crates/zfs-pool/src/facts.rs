@@ -1,11 +1,11 @@
 //! What a pool records about itself besides its contents: errors that were found,
 //! scans, removals and expansions of vdevs, spares and caches, intent logs.
 
-use zfs_ondisk::blkptr::BlockPointer;
 use zfs_ondisk::bytes::View;
 use zfs_ondisk::feature::Feature;
 use zfs_ondisk::nvlist::NvList;
 use zfs_ondisk::object::ObjectId;
+use zfs_ondisk::zil;
 
 use crate::block::order_of;
 use crate::dataset::{Dataset, DatasetKind, entries_of};
@@ -188,15 +188,13 @@ pub fn intent_logs(pool: &Pool) -> Result<Vec<IntentLog>, Error> {
 /// Whether the intent log of a dataset was claimed, if it has content.
 fn intent_log(pool: &Pool, dataset: &Dataset) -> Result<Option<bool>, Error> {
     let Some(objects) = dataset.objects()? else { return Ok(None) };
-    let header = View::new(&objects.root().zil_header, order_of(objects.pointer()));
-    let truncated = Error::truncated("header of an intent log");
-    let claim_txg = header.u64(0).map_err(&truncated)?;
-    let first = BlockPointer::read(&header, 16).map_err(&truncated)?;
-    if first.is_hole() {
+    let view = View::new(&objects.root().zil_header, order_of(objects.pointer()));
+    let header = zil::Header::read(&view).map_err(Error::truncated("header of an intent log"))?;
+    if header.log.is_hole() {
         return Ok(None);
     }
     // The chain ends in a block that was allocated and not written.
-    Ok(pool.read_stored(&first).is_ok().then_some(claim_txg != 0))
+    Ok(pool.read_stored(&header.log).is_ok().then_some(header.claim_txg != 0))
 }
 
 /// The integers that the object directory has under a name.

@@ -3,7 +3,9 @@
 use std::io;
 use std::time::{Duration, Instant};
 
+use sha2::{Digest, Sha256};
 use zfs_ondisk::blkptr::{BlockPointer, Dva, Fields, SIZE};
+use zfs_ondisk::checksum::Checksum;
 use zfs_ondisk::checksum::embedded::{Verifier, seal};
 use zfs_ondisk::label;
 use zfs_ondisk::object::ObjectType;
@@ -45,6 +47,10 @@ fn place(number: u64) -> Dva {
 
 /// A pointer with three copies of a gang block, all in the same place.
 fn pointer(dva: Dva, size: usize) -> BlockPointer {
+    pointer_with(dva, size, Checksum::Fletcher4)
+}
+
+fn pointer_with(dva: Dva, size: usize, checksum: Checksum) -> BlockPointer {
     BlockPointer::data(&Fields {
         dvas: [dva; 3],
         level: 0,
@@ -52,7 +58,7 @@ fn pointer(dva: Dva, size: usize) -> BlockPointer {
         logical_size: size,
         physical_size: size,
         compression: 2,
-        checksum: 7,
+        checksum: checksum.number(),
         birth: TXG,
         fill: 1,
         digest: [1, 2, 3, 4],
@@ -63,6 +69,21 @@ fn header(number: u64, parts: &[BlockPointer]) -> Vec<u8> {
     let mut header = vec![0; GANG_HEADER_SIZE];
     parts.iter().enumerate().for_each(|(index, part)| part.write(&mut header, index * SIZE));
     seal(&mut header, &Verifier::Gang { vdev: 0, offset: place(number).offset, txg: TXG }).unwrap();
+    header.resize(4096, 0);
+    header
+}
+
+/// The header as a machine of the other byte order writes it.
+fn big_endian(number: u64, parts: &[BlockPointer]) -> Vec<u8> {
+    let mut words = [0u64; GANG_HEADER_SIZE / 8];
+    for (words, part) in words.chunks_mut(SIZE / 8).zip(parts) {
+        words.copy_from_slice(part.words());
+    }
+    // The trailer: magic number, and in place of the checksum where it belongs.
+    words[59..].copy_from_slice(&[0x0210_da7a_b10c_7a11, 0, place(number).offset, TXG, 0]);
+    let sum = Sha256::digest(words.map(u64::to_be_bytes).concat());
+    let mut header = words.map(u64::to_be_bytes).concat();
+    header[60 * 8..].copy_from_slice(&sum);
     header.resize(4096, 0);
     header
 }
@@ -81,6 +102,19 @@ fn expect_unreadable(pool: &Pool, pointer: &BlockPointer, fault: &str) {
         assert!(copies.iter().any(|copy| copy.fault.contains(fault)), "{copies:?}");
     }
     assert!(start.elapsed() < Duration::from_secs(60), "{:?}", start.elapsed());
+}
+
+#[test]
+fn the_header_of_a_gang_block_is_read_in_its_byte_order() {
+    // Blocks of one sector without a checksum, where the headers 1 and 2 would be.
+    let part = |number| pointer_with(Dva { gang: false, ..place(number) }, 512, Checksum::Off);
+    let whole = pointer_with(place(0), 1024, Checksum::Off);
+    let contents = [vec![b'a'; 4096], vec![b'b'; 4096]].concat();
+    for header in [header(0, &[part(1), part(2)]), big_endian(0, &[part(1), part(2)])] {
+        let Some(pool) = pool("gang byte order", vec![header, contents.clone()]) else { return };
+        assert_eq!(pool.read_block(&whole).unwrap(), [[b'a'; 512], [b'b'; 512]].concat());
+        assert_eq!(pool.verify_block(&whole).unwrap(), []);
+    }
 }
 
 #[test]

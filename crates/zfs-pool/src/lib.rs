@@ -59,6 +59,6 @@ pub use label::{LabelUberblock, Labels, PoolState};
 pub use object::{Object, ObjectSet, Objects};
 pub use pool::{OpenOptions, Pool};
 pub use spacemap::SpaceMap;
-pub use vdev::{DevicePlace, Draid, Indirect, Raidz, Vdev, VdevKind, leaf_guids};
+pub use vdev::{BlockPart, DevicePlace, Draid, Indirect, Raidz, Vdev, VdevKind, leaf_guids};
 pub use walk::{Blocks, Visit, Walk};
 pub use zap::Zap;

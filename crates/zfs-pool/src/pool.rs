@@ -26,8 +26,7 @@ pub(crate) const MOS: &str = "MOS";
 /// The largest configuration in bytes that is read.
 const MAX_CONFIG: u64 = 16 << 20;
 
-/// Features that a reader must know, and this one does. Those that put blocks
-/// elsewhere than plain disks and mirrors show as vdevs of other types.
+/// Features that a reader must know, and this one does.
 const SUPPORTED_FEATURES: &[&str] = &[
     "com.datto:bookmark_v2",
     "com.datto:encryption",

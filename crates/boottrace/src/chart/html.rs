@@ -191,7 +191,7 @@ th, td { padding: 1px 10px; text-align: right; white-space: nowrap; } td { borde
 p { margin: 0 0 8px; color: #5c6670; }
 @media (prefers-color-scheme: dark) { @media not print {
   body { background: #15181c; color: #eceff2; } td { border-color: #2c333b; } p { color: #9aa5b1; } } }
-@media print { @page { size: landscape; margin: 8mm; } p { display: none; } svg { width: 100%; height: auto; } }
+@media print { @page { size: landscape; margin: 8mm; } p { display: none; } }
 ";
 
 const SCRIPT: &str = "

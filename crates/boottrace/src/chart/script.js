@@ -136,7 +136,6 @@
     svg.setAttribute("viewBox", `0 0 ${width} ${y}`);
     svg.setAttribute("width", width);
     svg.setAttribute("height", y);
-    search();
   }
 
   function drawLane(section, lane, perSecond, parts) {
@@ -192,35 +191,49 @@
     }
     for (const section of SECTIONS) for (const label of section.labels) label.hit = !!pattern && pattern.test(label[0]);
     draw();
+    tell();
   }
 
-  // Says how much there is of what was searched for: of each lane, what is within another match not counted again.
-  function search() {
+  // Two lists of times without overlaps, each in order, as one.
+  function merge(a, b) {
+    const all = [];
+    for (let i = 0, j = 0; i < a.length || j < b.length;) all.push(j >= b.length || (i < a.length && a[i][0] <= b[j][0]) ? a[i++] : b[j++]);
+    return all;
+  }
+
+  // How much of a lane is within matches, and how many there are; those within other matches take no more time.
+  function matches(section, lane) {
+    let count = 0, time = 0, covered = [];
+    for (const row of lane.drawn) {
+      const here = [];
+      for (let i = 0, at = 0; i < row.start.length; i++) {
+        if (!section.labels[row.label[i]].hit) continue;
+        count++;
+        while (at < covered.length && covered[at][1] <= row.start[i]) at++;
+        if (at < covered.length && covered[at][0] <= row.start[i] && covered[at][1] >= row.end[i]) continue;
+        time += row.end[i] - row.start[i];
+        here.push([row.start[i], row.end[i]]);
+      }
+      if (here.length) covered = merge(covered, here);
+    }
+    return { count, time };
+  }
+
+  // Says how much there is of what was searched for.
+  function tell() {
     if (!pattern) { told.textContent = ""; return; }
     let count = 0;
     const times = SECTIONS.map(section => {
-      let time = 0;
+      let time = 0, way = null;
       for (const lane of section.lanes) {
-        if (lane === section.lanes[0] && section.lanes.length > 1 && lane.title.startsWith("way to")) continue;
-        let covered = [];
-        for (const row of lane.drawn) {
-          const here = [];
-          let at = 0;
-          for (let i = 0; i < row.start.length; i++) {
-            while (at < covered.length && covered[at][1] <= row.start[i]) at++;
-            const within = at < covered.length && covered[at][0] <= row.start[i] && covered[at][1] >= row.end[i];
-            if (!section.labels[row.label[i]].hit) continue;
-            count++;
-            if (within) continue;
-            time += row.end[i] - row.start[i];
-            here.push([row.start[i], row.end[i]]);
-          }
-          if (here.length) covered = covered.concat(here).sort((a, b) => a[0] - b[0]);
-        }
+        const found = matches(section, lane);
+        if (lane.title === "way to a booted system") { way = found.time; continue; }
+        count += found.count;
+        time += found.time;
       }
-      return `${duration(time, section)} (${share(time, section)})`;
+      return duration(time, section) + (way === null ? ` (${share(time, section)})` : `, on the way ${duration(way, section)} (${share(way, section)})`);
     });
-    told.textContent = `${count} found: ${times.join(", ")}`;
+    told.textContent = `${count} found: ${times.join("; ")}`;
   }
 
   // ---- zoom
@@ -321,7 +334,8 @@
     add("button", { textContent: "all", title: "show all (0)" }).onclick = () => show(0, longest);
     told = add("span", {});
     told.setAttribute("class", "told");
-    input.oninput = () => setPattern(input.value);
+    let typing = 0;
+    input.oninput = () => { clearTimeout(typing); typing = setTimeout(() => setPattern(input.value), 120); };
     return input;
   }
 

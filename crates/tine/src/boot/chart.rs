@@ -25,8 +25,8 @@ pub(crate) struct DrawChart {
 impl DrawChart {
     pub(crate) fn run(&self) -> Result<(), Failure> {
         let sheet = self.picture.begin()?;
-        let boots: Vec<_> =
-            self.wanted.boots(&self.logs)?.into_iter().map(|Boot { name, timeline }| (name, timeline)).collect();
+        let boots = self.wanted.boots(&self.logs)?.into_iter().map(|boot| self.wanted.booted(boot));
+        let boots: Vec<_> = boots.map(|Boot { name, timeline }| (name, timeline)).collect();
         let chart = Chart::new(&boots);
         drop(boots);
         let is_page = self.picture.is_page();

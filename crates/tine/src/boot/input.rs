@@ -47,6 +47,17 @@ pub(crate) struct Boot {
 }
 
 impl Wanted {
+    /// The same, up to where a boot is done, if it is not said up to where, and what comes later takes much longer.
+    pub(crate) fn booted(&self, boot: Boot) -> Boot {
+        let Boot { name, timeline } = boot;
+        let Some(booted) = timeline.booted().filter(|_| self.until.is_none()) else { return Boot { name, timeline } };
+        let later = timeline.clock.show(timeline.end - timeline.start - booted);
+        let told = format!("{name}: the last {later} are not drawn: the boot was done (--until 100% draws all)");
+        output::warnings("tine", &[told], self.reading.verbosity);
+        let timeline = timeline.select(&Selection { until: Some(booted), ..Selection::default() });
+        Boot { name, timeline }
+    }
+
     /// All boots of the files, with what is wanted of them.
     pub(crate) fn boots(&self, files: &[PathBuf]) -> Result<Vec<Boot>, Failure> {
         let boots = self.reading.boots(files)?;
@@ -125,7 +136,8 @@ impl Reading {
             name = format!("{name}, boot {number}");
         }
         let timeline = log.timeline(self.tsc_freq).map_err(|error| Failure::work(&name, error))?;
-        let sentences = timeline.faults.sentences().into_iter().chain(timeline.notes.iter().cloned());
+        let joined = (files.len() > 1).then(|| "taken for parts of one boot".to_owned());
+        let sentences = timeline.faults.sentences().into_iter().chain(timeline.notes.iter().cloned()).chain(joined);
         let told: Vec<String> = sentences.map(|sentence| format!("{name}: {sentence}")).collect();
         output::warnings("tine", &told, self.verbosity);
         Ok(Boot { name, timeline })

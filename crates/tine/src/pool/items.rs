@@ -71,7 +71,7 @@ pub(super) fn items(pool: &Pool, target: &Target, wanted: Wanted<'_>) -> Result<
         }
     }
     // Bookmarks follow the snapshots of their dataset.
-    items.sort_by_cached_key(|item| sort_key(item));
+    items.sort_by_cached_key(sort_key);
     let mut chosen = Vec::with_capacity(items.len());
     for item in items {
         let kind = item.item_type()?;

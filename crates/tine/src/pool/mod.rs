@@ -14,6 +14,8 @@ mod items;
 mod keys;
 mod list;
 mod ls;
+// FUSE as this program uses it is on these only.
+#[cfg(any(target_os = "linux", target_os = "freebsd"))]
 mod mount;
 mod mounts;
 mod open;
@@ -39,9 +41,9 @@ pub(crate) use find::with_long_options;
 /// Look into ZFS pools and verify them, without a kernel that knows ZFS and without writing a byte
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    Status(status::Status),
-    List(list::List),
-    Get(get::Get),
+    Status(Box<status::Status>),
+    List(Box<list::List>),
+    Get(Box<get::Get>),
     Ls(ls::Ls),
     Stat(stat::Stat),
     Cat(cat::Cat),
@@ -51,6 +53,7 @@ pub(crate) enum Command {
     Diff(diff::Diff),
     Extract(extract::Extract),
     Tar(tar::Tar),
+    #[cfg(any(target_os = "linux", target_os = "freebsd"))]
     Mount(mount::Mount),
     Inspect(inspect::Inspect),
     Verify(verify::Verify),
@@ -70,6 +73,7 @@ pub(crate) fn run(command: Command) -> Result<(), Failure> {
         Command::Diff(diff) => diff.run(),
         Command::Extract(extract) => extract.run(),
         Command::Tar(tar) => tar.run(),
+        #[cfg(any(target_os = "linux", target_os = "freebsd"))]
         Command::Mount(mount) => mount.run(),
         Command::Inspect(inspect) => inspect.run(),
         Command::Verify(verify) => verify.run(),

@@ -24,7 +24,7 @@ pub(super) struct Place {
 /// What a dataset holds.
 pub(super) enum Contents {
     Files(FileSystem),
-    Volume(Volume),
+    Volume(Box<Volume>),
 }
 
 /// Pools that were opened, so that several targets in one of them need it once.
@@ -68,7 +68,7 @@ impl<'a> Places<'a> {
         let set = dataset.objects()?.ok_or_else(empty)?;
         let path = target.path.clone().unwrap_or_default();
         if set.kind() == Some(Kind::Volume) {
-            return Ok(Place { dataset, contents: Contents::Volume(Volume::from_objects(&set)?), path });
+            return Ok(Place { dataset, contents: Contents::Volume(Box::new(Volume::from_objects(&set)?)), path });
         }
         let path = if path.starts_with(b"/") { path } else { [b"/", &path[..]].concat() };
         Ok(Place { dataset, contents: Contents::Files(FileSystem::from_objects(set)?), path })

@@ -30,7 +30,7 @@ pub(super) mod part {
 
     /// What is below an indirect block of a level, by the number of the first data block.
     pub(crate) fn subtree(first: u64, level: u32) -> u64 {
-        SUBTREE + (first.min((1 << 56) - 1) << 5 | u64::from(31 - level.min(31)))
+        SUBTREE + (first.min((1 << 55) - 1) << 5 | u64::from(31 - level.min(31)))
     }
 }
 

@@ -161,6 +161,12 @@ impl fmt::Display for Finding {
             write!(f, "{path}: ")?;
         }
         f.write_str(&self.message)?;
+        for CopyPlace { vdev, offset, device, fault } in &self.copies {
+            match device {
+                Some((name, at)) => write!(f, "; {name} at byte {at}: {fault}")?,
+                None => write!(f, "; vdev {vdev}, offset {offset:#x}: {fault}")?,
+            }
+        }
         if !self.shared.is_empty() {
             write!(f, " (also in {})", self.shared.join(", "))?;
         }

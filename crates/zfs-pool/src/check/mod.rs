@@ -16,7 +16,7 @@
 //! # Threads
 //!
 //! One object set is examined after the other. Within it, each block of dnodes is a job, and so is what is below an
-//! indirect block of the first level ([`work`]). What a job finds is collected in a [`Batch`] and merged when it is
+//! indirect block of the first level. What a job finds is collected apart from all others' and merged when it is
 //! done; the report does not depend on the order in which that happens.
 //!
 //! # Memory
@@ -26,7 +26,7 @@
 //!
 //! - references to space, 24 bytes for each copy of a block, and names and attributes of the files of one dataset, 16
 //!   bytes for each name and 32 for each file: what is beyond the limit is sorted and written to a temporary file
-//!   without a name, and merged in the end ;
+//!   without a name, and merged in the end;
 //! - the allocated ranges of one metaslab at a time;
 //! - sums for each owner of files in one dataset, and a record for each dataset and snapshot;
 //! - at most 10,000 findings.
@@ -200,7 +200,8 @@ fn walk(
         // However this ends, the threads are sent home.
         let _closing = Closing(&checker.queue);
         for _ in 1..options.threads.max(1) {
-            scope.spawn(|| checker.queue.serve(|job| checker.run(job)));
+            // Where no more threads can be had, those that there are do the work.
+            let _ = thread::Builder::new().spawn_scoped(scope, || checker.queue.serve(|job| checker.run(job)));
         }
         checker.everything(&mos)
     })?;

@@ -114,7 +114,7 @@ fn obsolete(mos: &ObjectSet, vdev: &Vdev, indirect: &Indirect) -> Result<Option<
     let precise = table.number(PRECISE)?.unwrap_or(0) != 0;
     if let Some(map) = table.number(OBSOLETE_MAP)? {
         for_each_entry(mos, ObjectId(map), |entry| {
-            if let Some(range) = byte_range(&entry, vdev.ashift, 0).filter(|_| entry.change == Change::Allocated) {
+            if let Some(range) = byte_range(&entry, 0, 0).filter(|_| entry.change == Change::Allocated) {
                 spread(indirect.entries(), range.start, range.end - range.start, |index, bytes| {
                     if let Some(count) = obsolete.get_mut(index) {
                         *count = count.saturating_add(bytes);

@@ -513,17 +513,18 @@ impl Checker<'_> {
             Ok(bad) => {
                 let copies = self.copies(bad);
                 if !copies.is_empty() {
-                    let faults: Vec<&str> = copies.iter().map(|copy| copy.fault.as_str()).collect();
-                    let message = format!("{pointer:?}: a copy is bad: {}", faults.join("; "));
+                    let what = if copies.len() == 1 { "a copy is bad" } else { "copies are bad" };
+                    let message = format!("{pointer:?}: {what}");
                     batch.block_finding(Kind::BadCopy, object.id(), *place, copies, message);
                 }
             }
             Err(error) => {
-                let message = error.to_string();
                 let kind = kind_of(&error);
-                let copies = match error {
-                    Error::Unreadable { copies, .. } => self.copies(copies),
-                    _ => Vec::new(),
+                let (message, copies) = match error {
+                    Error::Unreadable { copies, .. } if !copies.is_empty() => {
+                        (format!("{pointer:?}: no copy can be read"), self.copies(copies))
+                    }
+                    error => (error.to_string(), Vec::new()),
                 };
                 batch.block_finding(kind, object.id(), *place, copies, message);
                 // What cannot be read cannot be walked.

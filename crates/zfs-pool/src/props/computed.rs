@@ -9,6 +9,7 @@ use zfs_ondisk::object::{ObjectId, ObjectType};
 use zfs_ondisk::property::Property;
 use zfs_ondisk::zap::Entry;
 
+use super::token::resume_token;
 use super::{Item, ItemType, Properties, Setting, Source, Value};
 use crate::capacity::ratio;
 use crate::crypt::Access;
@@ -103,6 +104,7 @@ impl Properties {
                 Access::Locked(_) => Value::Text("unavailable".to_owned()),
                 Access::Open(..) => Value::Text("available".to_owned()),
             },
+            "receive_resume_token" => resume_token(&dataset.table()?).map_or(Value::Absent, Value::Text),
             "redact_snaps" => match dataset.table()?.get("com.delphix:redacted_datasets") {
                 None => Value::Absent,
                 Some(entry) => redacted(&entry.values),

@@ -4,6 +4,7 @@
 
 mod computed;
 mod pool;
+mod token;
 mod value;
 
 use std::cell::{OnceCell, RefCell};
@@ -108,6 +109,7 @@ const ORDER: &[&str] = &[
     "relatime",
     "redundant_metadata",
     "overlay",
+    "receive_resume_token",
     "encryption",
     "keylocation",
     "keyformat",

@@ -139,3 +139,74 @@ pub(crate) fn load_mappings(vdevs: &BTreeMap<u32, Vdev>, mos: &ObjectSet) {
         vdev.mapping.get_or_init(|| vdev.load(mos).map_err(|error| error.to_string()));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use zfs_ondisk::label;
+
+    use super::*;
+    use crate::device::Device;
+    use crate::vdev::map;
+
+    fn top(id: u64, kind: VdevKind) -> Vdev {
+        let (ashift, asize) = (9, 1 << 20);
+        Vdev { id, guid: id, kind, ashift, asize, metaslab_array: 0, metaslab_shift: 0, top_zap: 0, is_log: false }
+    }
+
+    fn removed(id: u64, entries: &[(u64, u32, u64, u64)]) -> Vdev {
+        let entry = |&(source, vdev, offset, asize): &(u64, u32, u64, u64)| Entry {
+            source,
+            target: Dva { vdev, offset, asize, gang: false },
+        };
+        let mapping = Arc::new(OnceLock::from(Ok(entries.iter().map(entry).collect())));
+        top(id, VdevKind::Indirect(Indirect { object: ObjectId(1), previous: None, mapping }))
+    }
+
+    fn disk(guid: u64, contents: &[u8]) -> Vdev {
+        let mut bytes = vec![0; label::START_SIZE as usize];
+        bytes.extend_from_slice(contents);
+        let device = Some(Device::new(format!("disk {guid}"), bytes));
+        top(guid, VdevKind::Leaf { path: String::new(), device, is_stale: false })
+    }
+
+    #[test]
+    fn a_block_whose_parts_are_damaged_on_different_sides_is_put_together() {
+        let half = |byte| [byte; 512];
+        let left = disk(10, &[half(b'a'), half(b'x'), half(b'w')].concat());
+        let right = disk(11, &[half(b'y'), half(b'x'), half(b'b')].concat());
+        let other = disk(12, &[half(b'z'), half(b'c')].concat());
+        // Removed, and what it was moved to was removed later, too.
+        let vdevs = BTreeMap::from([
+            (0, removed(0, &[(0x1000, 1, 0x2000, 1024), (0x1400, 3, 512, 512)])),
+            (1, removed(1, &[(0x2000, 2, 0, 512), (0x2200, 2, 1024, 512)])),
+            (2, top(2, VdevKind::Mirror(vec![right, left]))),
+            (3, other),
+        ]);
+        let expected = [half(b'a'), half(b'b'), half(b'c')].concat();
+        let map = map(&vdevs, 0, 0x1000, 1536, 1).unwrap();
+        let mut block = Vec::new();
+        map.read(&mut block).unwrap();
+        assert_ne!(block, expected);
+        let mut check = |block: &[u8]| if block == expected { Ok(()) } else { Err("another".into()) };
+        map.search(&mut block, &mut check).unwrap();
+        let faults = map.compare(&expected, false);
+        let places = faults.into_iter().filter_map(|fault| fault.place).map(|place| (place.guid, place.offset));
+        let start = label::START_SIZE;
+        assert_eq!(places.collect::<Vec<_>>(), [(11, start), (10, start + 1024)]);
+    }
+
+    #[test]
+    fn what_was_not_moved_is_nowhere() {
+        let vdevs = BTreeMap::from([(0, removed(0, &[(0x1000, 1, 0, 512), (0x2000, 1, 512, 512)])), (1, disk(1, &[]))]);
+        for (offset, size) in [(0, 512), (0x1000, 1024), (0x1200, 512), (0x2200, 512), (0x1fff, 2)] {
+            let error = map(&vdevs, 0, offset, size, 1).unwrap_err();
+            assert!(error.starts_with("the removed vdev has nothing at 0x"), "{error}");
+        }
+    }
+
+    #[test]
+    fn vdevs_that_were_moved_to_one_another_come_to_an_end() {
+        let vdevs = BTreeMap::from([(0, removed(0, &[(0, 1, 0, 512)])), (1, removed(1, &[(0, 0, 0, 512)]))]);
+        assert_eq!(map(&vdevs, 0, 0, 512, 1).unwrap_err(), "removed vdevs lead to one another");
+    }
+}

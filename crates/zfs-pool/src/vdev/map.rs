@@ -69,6 +69,17 @@ pub struct DevicePlace {
     pub offset: u64,
 }
 
+/// A part of a block as it lies on devices.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BlockPart {
+    /// Where its bytes belong in the block; `None` for parity.
+    pub at: Option<usize>,
+    /// How many bytes of the block, or of parity, it has.
+    pub length: usize,
+    /// Where it is: in each of these places, with the same contents.
+    pub places: Vec<DevicePlace>,
+}
+
 /// What is wrong with a part of a block.
 #[derive(Clone, Debug)]
 pub(crate) struct Fault {
@@ -88,12 +99,15 @@ impl Place<'_> {
     }
 
     fn fault(&self, what: String) -> Fault {
+        Fault { place: Some(self.named()), what }
+    }
+
+    fn named(&self) -> DevicePlace {
         let name = match self.leaf.device() {
             Some(device) => device.name(),
             None => self.leaf.path().unwrap_or("?"),
         };
-        let place = DevicePlace { guid: self.leaf.guid, name: name.to_owned(), offset: self.offset };
-        Fault { place: Some(place), what }
+        DevicePlace { guid: self.leaf.guid, name: name.to_owned(), offset: self.offset }
     }
 }
 
@@ -131,6 +145,22 @@ impl<'a> Map<'a> {
             row
         }));
         self.old_widths.extend(part.old_widths);
+    }
+
+    /// The columns that are not empty, row by row.
+    pub(crate) fn parts(&self) -> Vec<BlockPart> {
+        let columns = self.rows.iter().flat_map(|row| {
+            let is_parity = |index: usize| index < row.parity;
+            row.columns.iter().enumerate().map(move |(index, column)| (is_parity(index), column))
+        });
+        columns
+            .filter(|(_, column)| column.length > 0)
+            .map(|(is_parity, column)| BlockPart {
+                at: (!is_parity).then_some(column.at),
+                length: column.length,
+                places: column.places.iter().map(Place::named).collect(),
+            })
+            .collect()
     }
 
     /// Makes `block` what the first device of each column has.

@@ -17,7 +17,7 @@ use zfs_ondisk::nvlist::{NvError, NvList, Value};
 pub use self::draid::Draid;
 pub use self::indirect::Indirect;
 pub(crate) use self::indirect::load_mappings;
-pub use self::map::DevicePlace;
+pub use self::map::{BlockPart, DevicePlace};
 use self::map::{Column, Place, Row};
 pub(crate) use self::map::{Fault, Map};
 pub use self::raidz::Raidz;

@@ -347,6 +347,41 @@ fn what_was_wrong_before_an_expansion_is_computed_from_the_old_rows() {
     assert_eq!(new.search(&moved).unwrap(), new.block);
 }
 
+#[test]
+fn a_block_is_read_at_any_stage_of_an_expansion() {
+    const SECTORS: u64 = 60;
+    let block: Vec<u8> = (0..40 * 512).map(|byte| (byte % 251) as u8).collect();
+    let old = subject(top("raidz", 9, disks(3)).with("nparity", 1u64), block.clone());
+    let config = top("raidz", 9, disks(4)).with("nparity", 1u64).with("raidz_expanding", 1u64);
+    let expect = |moved: u64, is_scratch: bool| {
+        // What was moved may have overwritten what was there before.
+        let mut devices = old.written();
+        let back = if is_scratch { 7 << 19 } else { 0 };
+        let copies: Vec<(u64, u64, Vec<u8>)> = (0..moved.min(SECTORS))
+            .map(|sector| {
+                let mut bytes = vec![0; 512];
+                devices[&(sector % 3)].read_exact_at(&mut bytes, label::START_SIZE + sector / 3 * 512).unwrap();
+                (sector % 4, label::START_SIZE - back + sector / 4 * 512, bytes)
+            })
+            .collect();
+        devices.insert(3, Sparse::default());
+        for (disk, offset, bytes) in copies {
+            devices.get_mut(&disk).unwrap().0.push((offset, bytes));
+        }
+        let mut new = subject(config.clone(), block.clone());
+        new.reflow = moved | u64::from(is_scratch) << 55;
+        let vdevs = new.vdevs(&devices);
+        let mut found = Vec::new();
+        new.map(&vdevs).read(&mut found).unwrap();
+        assert_eq!(found, block, "{moved} sectors moved");
+        assert_eq!(new.compare(&devices).len(), 0, "{moved} sectors moved");
+    };
+    // The first ones are moved by way of the reserved space: a row would overwrite
+    // itself.
+    (0..=16).for_each(|moved| expect(moved, true));
+    (12..80).for_each(|moved| expect(moved, false));
+}
+
 /// 4 disks in groups of 3 and a spare that stands for disk 2.
 fn draid_with_spare() -> NvList {
     let dspare = NvList::new()

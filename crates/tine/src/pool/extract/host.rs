@@ -279,6 +279,7 @@ fn owner(
 }
 
 /// When a file of the host was modified.
+#[allow(clippy::unnecessary_cast)] // The fields' types differ between systems.
 pub(super) fn modified(stat: &Stat) -> Time {
     Time { seconds: stat.st_mtime, nanoseconds: stat.st_mtime_nsec as i64 as u64 }
 }

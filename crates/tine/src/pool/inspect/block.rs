@@ -25,6 +25,8 @@ pub(crate) struct Address {
     pub(crate) size: u64,
     /// The size of the contents, where a slash follows it: `LSIZE/PSIZE`.
     pub(crate) logical: Option<u64>,
+    /// Whether `size` is what is stored, and not what was allocated.
+    pub(crate) is_stored: bool,
 }
 
 impl FromStr for Address {
@@ -47,23 +49,29 @@ impl FromStr for Address {
             Some((logical, physical)) => (Some(hex(logical)?), hex(physical)?),
             None => (None, hex(size)?),
         };
-        let address = Self { vdev: vdev.parse().map_err(|_| expected())?, offset: hex(offset)?, size, logical };
+        let is_stored = logical.is_some();
+        let address =
+            Self { vdev: vdev.parse().map_err(|_| expected())?, offset: hex(offset)?, size, logical, is_stored };
         address.check().map(|()| address)
     }
 }
 
 impl Address {
+    fn dva(&self) -> Dva {
+        Dva { vdev: self.vdev, offset: self.offset, asize: self.size, gang: false }
+    }
+
     /// Whether there can be a block at the address.
     pub(crate) fn check(&self) -> Result<(), String> {
         let sizes = [Some(self.size), self.logical];
         for size in sizes.into_iter().flatten() {
-            if size == 0 || size % SECTOR != 0 || size > MAX_BLOCK as u64 {
+            if size == 0 || !size.is_multiple_of(SECTOR) || size > MAX_BLOCK as u64 {
                 return Err(format!(
                     "a block of {size:#x} bytes cannot be: expected a multiple of 0x200, at most {MAX_BLOCK:#x}"
                 ));
             }
         }
-        if self.offset % SECTOR != 0 {
+        if !self.offset.is_multiple_of(SECTOR) {
             return Err(format!("no block begins at {:#x}: expected a multiple of 0x200", self.offset));
         }
         Ok(())
@@ -75,6 +83,8 @@ impl Address {
 pub(crate) struct Reading {
     /// How they are compressed.
     pub(crate) compression: Option<Function>,
+    /// The transaction group in which they were allocated.
+    pub(crate) birth: u64,
     /// Whether to search who leads to them.
     pub(crate) owner: bool,
 }
@@ -90,7 +100,15 @@ pub(crate) fn compression(name: &str) -> Result<Function, String> {
 
 /// Reads the bytes at an address, decompressed if that is asked for.
 pub(crate) fn read(pool: &Pool, address: Address, reading: &Reading) -> Result<Vec<u8>, Failure> {
-    let dva = Dva { vdev: address.vdev, offset: address.offset, asize: address.size, gang: false };
+    let vdev = pool.vdevs().find(|vdev| vdev.id == u64::from(address.vdev));
+    let vdev = vdev.ok_or_else(|| Failure::Work(format!("pool '{}' has no vdev {}", pool.name(), address.vdev)))?;
+    if !address.is_stored && vdev.allocated_size(address.size, reading.birth) != address.size {
+        return Err(Failure::Usage(format!(
+            "how a block lies on vdev {} depends on the bytes that are stored, which are fewer than those allocated: give them with --psize",
+            address.vdev
+        )));
+    }
+    let dva = address.dva();
     let pointer = BlockPointer::data(&Fields {
         dvas: [dva, Dva::default(), Dva::default()],
         level: 0,
@@ -100,7 +118,7 @@ pub(crate) fn read(pool: &Pool, address: Address, reading: &Reading) -> Result<V
         compression: Function::Off.number(),
         // Nobody knows what it must sum to.
         checksum: Checksum::Off.number(),
-        birth: pool.uberblock().txg,
+        birth: reading.birth,
         fill: 1,
         digest: [0; 4],
     });
@@ -122,7 +140,7 @@ pub(crate) fn dump(dump: &mut Dump, pool: &Pool, address: Address, reading: &Rea
         dump.field("compression", function.name());
         dump.field("logical size", Shown::size(contents.len() as u64));
     }
-    places(dump, pool, address);
+    places(dump, pool, address, reading.birth);
     let guesses = guess::guess(&contents);
     let text = if guesses.is_empty() { "nothing known; it may be compressed".to_owned() } else { guesses.join("; ") };
     dump.field("looks like", Shown::new(text, guesses));
@@ -145,13 +163,22 @@ pub(crate) fn write_raw(contents: &[u8]) -> Result<(), Failure> {
 }
 
 /// The devices that hold the block, and where.
-fn places(dump: &mut Dump, pool: &Pool, address: Address) {
-    let Some(vdev) = pool.vdevs().find(|vdev| vdev.id == u64::from(address.vdev)) else { return };
-    dump.table("held by", &[left("device", 40), right("byte offset", 14)], |table| {
-        for leaf in vdev.leaves() {
-            let name = leaf.device().map_or("not given", |device| device.name());
-            let offset = address.offset.saturating_add(zfs_ondisk::label::START_SIZE);
-            table.row([name.into(), Shown::offset(offset)]);
+fn places(dump: &mut Dump, pool: &Pool, address: Address, birth: u64) {
+    let parts = match pool.parts(address.dva(), address.size as usize, birth) {
+        Ok(parts) => parts,
+        Err(fault) => return dump.fault("held by", fault),
+    };
+    let columns = [left("device", 40), right("byte offset", 14), right("length", 8), left("part", 0)];
+    dump.table("held by", &columns, |table| {
+        for part in parts {
+            let what = match part.at {
+                Some(at) => Shown::new(format!("from {at:#x} on"), at),
+                None => Shown::from("parity"),
+            };
+            for place in part.places {
+                let length = Shown::offset(part.length as u64);
+                table.row([place.name.into(), Shown::offset(place.offset), length, what.clone()]);
+            }
         }
     });
 }
@@ -221,11 +248,11 @@ mod tests {
 
     #[test]
     fn addresses_are_read_as_zdb_writes_them() {
-        let address = Address { vdev: 0, offset: 0x4e000, size: 0x200, logical: None };
+        let address = Address { vdev: 0, offset: 0x4e000, size: 0x200, logical: None, is_stored: false };
         for text in ["0:4e000:200", "<0:4e000:200>", "DVA[0]=<0:4e000:200>", "0:0x4e000:0x200"] {
             assert_eq!(text.parse(), Ok(address), "{text}");
         }
-        assert_eq!("0:4e000:1000/200".parse(), Ok(Address { logical: Some(0x1000), ..address }));
+        assert_eq!("0:4e000:1000/200".parse(), Ok(Address { logical: Some(0x1000), is_stored: true, ..address }));
     }
 
     #[test]

@@ -18,6 +18,10 @@ pub(crate) fn guess(bytes: &[u8]) -> Vec<String> {
     let orders = [(ByteOrder::Little, ""), (ByteOrder::Big, ", big endian")];
     let mut found = Vec::new();
     for (order, name) in orders {
+        // Small numbers at few places read as well the other way round.
+        if !found.is_empty() {
+            break;
+        }
         let view = View::new(bytes, order);
         found.extend(
             [zap(&view), magic(&view), dnodes(&view), pointers(&view)].into_iter().flatten().map(|what| what + name),
@@ -64,7 +68,7 @@ fn zap(view: &View<'_>) -> Option<String> {
 }
 
 fn dnodes(view: &View<'_>) -> Option<String> {
-    if view.len() < dnode::SLOT_SIZE || view.len() % dnode::SLOT_SIZE != 0 {
+    if view.len() < dnode::SLOT_SIZE || !view.len().is_multiple_of(dnode::SLOT_SIZE) {
         return None;
     }
     let (mut slot, mut used, mut first) = (0, 0, ObjectType::NONE);
@@ -98,7 +102,7 @@ fn plausible(dnode: &Dnode) -> bool {
 }
 
 fn pointers(view: &View<'_>) -> Option<String> {
-    if view.len() < blkptr::SIZE || view.len() % blkptr::SIZE != 0 {
+    if view.len() < blkptr::SIZE || !view.len().is_multiple_of(blkptr::SIZE) {
         return None;
     }
     let (mut used, mut level) = (0, 0);

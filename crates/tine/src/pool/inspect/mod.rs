@@ -109,12 +109,15 @@ struct Block {
     /// The pool, unless -p leads to one only, and the address as zdb writes it: 0:4e000:200
     #[arg(value_names = ["POOL", "VDEV:OFFSET:SIZE"], num_args = 1..=2, required = true)]
     at: Vec<String>,
-    /// Bytes that are stored, instead of SIZE
+    /// Bytes that are stored, instead of SIZE; on raidz and draid, SIZE has the parity, too
     #[arg(long, value_name = "SIZE", value_parser = crate::values::size)]
     psize: Option<u64>,
     /// Bytes that they are when decompressed
     #[arg(long, value_name = "SIZE", value_parser = crate::values::size)]
     lsize: Option<u64>,
+    /// The transaction group in which the block was written: raidz may have become wider since [default: the newest]
+    #[arg(long, value_name = "TXG")]
+    birth: Option<u64>,
     /// Decompress them: lz4, lzjb, zle, zstd, gzip-6, ...
     #[arg(long, value_name = "FUNCTION", value_parser = block::compression)]
     compression: Option<Function>,
@@ -184,13 +187,15 @@ impl Inspect {
         };
         let mut address: block::Address = address.parse().map_err(Failure::Usage)?;
         address.size = block.psize.unwrap_or(address.size);
+        address.is_stored |= block.psize.is_some();
         address.logical = block.lsize.or(address.logical);
         address.check().map_err(Failure::Usage)?;
         if address.logical.is_some() && block.compression.is_none() {
             return Err(Failure::Usage("a logical size says nothing without --compression".to_owned()));
         }
-        let reading = block::Reading { compression: block.compression, owner: block.owner };
         let pool = self.opening.open(&pool)?;
+        let birth = block.birth.unwrap_or(pool.uberblock().txg);
+        let reading = block::Reading { compression: block.compression, birth, owner: block.owner };
         if block.raw {
             return block::write_raw(&block::read(&pool, address, &reading)?);
         }

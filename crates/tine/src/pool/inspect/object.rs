@@ -4,11 +4,14 @@ use zfs_ondisk::bytes::View;
 use zfs_ondisk::dnode;
 use zfs_ondisk::object::{ObjectId, ObjectType};
 use zfs_ondisk::{objset, zil};
-use zfs_pool::{Error, Object, ObjectSet};
+use zfs_pool::{Error, FileSystem, Object, ObjectSet};
 
 use super::dump::{Dump, left, right};
 use super::shown::Shown;
 use super::{bonus, contents, pointer};
+
+/// Directories are not nested deeper: a path has at most 4096 bytes.
+const MAX_DEPTH: usize = 2048;
 
 /// The object with a number: 0 is the array of dnodes, -1 to -3 are the tables of used space.
 pub(crate) fn find(set: &ObjectSet, number: i128) -> Result<Object, Error> {
@@ -26,6 +29,9 @@ pub(crate) fn find(set: &ObjectSet, number: i128) -> Result<Object, Error> {
 pub(crate) fn dump(dump: &mut Dump, object: &Object, all: bool) {
     dump.field("object set", object.set().name());
     dump.field("object", number(object));
+    if let Some(path) = path_of(object) {
+        dump.field("path", Shown::bytes(&path));
+    }
     fields(dump, object);
     bonus::dump(dump, object);
     if let Some(spill) = &object.dnode().spill {
@@ -82,6 +88,28 @@ pub(crate) fn dump_set(dump: &mut Dump, set: &ObjectSet, all: bool) {
         }
     }
     contents::dump(dump, &set.meta(), all);
+}
+
+/// The path of a file from the root of its file system; `None` for anything else, and for a file that its directory does
+/// not have.
+fn path_of(object: &Object) -> Option<Vec<u8>> {
+    if !matches!(object.dnode().bonus_type, ObjectType::SA | ObjectType::ZNODE) {
+        return None;
+    }
+    let files = FileSystem::from_objects(object.set().clone()).ok()?;
+    let root = files.root().ok()?.object().id();
+    let mut file = files.file(object.id()).ok()?;
+    let mut names = Vec::new();
+    while file.object().id() != root && names.len() < MAX_DEPTH {
+        let id = file.object().id();
+        let parent = files.file(file.attributes().parent).ok()?;
+        let mut entries = parent.directory().ok()?;
+        let entry = entries.entries().filter_map(Result::ok).find(|entry| entry.object == id)?;
+        names.push(entry.name);
+        file = parent;
+    }
+    names.reverse();
+    (names.len() < MAX_DEPTH).then(|| [b"/".to_vec(), names.join(&b'/')].concat())
 }
 
 /// The number of an object as it is asked for: the tables of used space have negative ones.

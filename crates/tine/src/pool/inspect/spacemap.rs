@@ -94,7 +94,7 @@ fn one_vdev(dump: &mut Dump, mos: &ObjectSet, vdev: &Vdev, metaslab: Option<u64>
             let percent = allocated.saturating_mul(100) / size;
             table.row([
                 index.into(),
-                Shown::offset(index << vdev.metaslab_shift),
+                Shown::offset(vdev.metaslab_start(index)),
                 if object == 0 { Shown::none() } else { object.into() },
                 Shown::short_size(size),
                 Shown::short_size(allocated),
@@ -175,7 +175,7 @@ fn entries(dump: &mut Dump, mos: &ObjectSet, object: u64, vdev: &Vdev, metaslab:
         Ok(map) => map,
         Err(error) => return dump.fault("entries", error),
     };
-    let start = metaslab << vdev.metaslab_shift;
+    let start = vdev.metaslab_start(metaslab);
     let bytes = |units: u64| units.saturating_mul(1 << vdev.ashift.min(63));
     let columns = [left("change", 9), right("offset", 14), right("length", 10), left("vdev", 4)];
     dump.table("entries", &columns, |table| {

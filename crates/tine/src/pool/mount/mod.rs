@@ -1,8 +1,9 @@
 //! `tine pool mount`: the files of a pool in a directory, through FUSE.
 
-#[cfg(any(target_os = "linux", target_os = "freebsd"))]
 mod fuse;
 mod inode;
+#[cfg(test)]
+mod tests;
 mod view;
 
 use std::io;
@@ -14,7 +15,6 @@ use self::view::{Trouble, View};
 use super::open::Opening;
 use super::target::{self, Target};
 use crate::failure::Failure;
-use crate::output;
 
 /// Mount a dataset or snapshot, and all file systems below it, for reading
 ///
@@ -55,7 +55,6 @@ impl Mount {
 }
 
 /// Takes the directory away from those who still use it. What they have open ends with the program.
-#[cfg(any(target_os = "linux", target_os = "freebsd"))]
 fn detach(directory: &Path) -> Result<(), Failure> {
     let how = if cfg!(target_os = "linux") { "-l" } else { "-f" };
     match std::process::Command::new("umount").arg(how).arg(directory).status() {
@@ -69,15 +68,8 @@ fn detach(directory: &Path) -> Result<(), Failure> {
 
 /// Whether the system has FUSE.
 fn possible() -> Result<(), Failure> {
-    let (device, load) = match cfg!(target_os = "linux") {
-        true => ("/dev/fuse", "modprobe fuse"),
-        false => ("/dev/fuse", "kldload fusefs"),
-    };
-    if cfg!(not(any(target_os = "linux", target_os = "freebsd"))) {
-        return Err(Failure::Work(
-            "mounting works on Linux and FreeBSD only: take the files out with tine pool extract".to_owned(),
-        ));
-    }
+    let device = "/dev/fuse";
+    let load = if cfg!(target_os = "linux") { "modprobe fuse" } else { "kldload fusefs" };
     if Path::new(device).exists() {
         return Ok(());
     }
@@ -97,12 +89,6 @@ fn refused(directory: &Path, error: &io::Error) -> Failure {
     Failure::Work(format!("cannot mount on {}: {error}{way_out}", directory.display()))
 }
 
-#[cfg(not(any(target_os = "linux", target_os = "freebsd")))]
-fn serve(_: View, _: &Path, _: bool) -> Result<(), Failure> {
-    possible()
-}
-
-#[cfg(any(target_os = "linux", target_os = "freebsd"))]
 fn serve(view: View, directory: &Path, allow_other: bool) -> Result<(), Failure> {
     use std::sync::mpsc;
     use std::thread;
@@ -119,7 +105,7 @@ fn serve(view: View, directory: &Path, allow_other: bool) -> Result<(), Failure>
     let name = view.name().to_owned();
     let mut session = fuse::mount(view, directory, allow_other).map_err(|error| refused(directory, &error))?;
     let mut unmounter = session.unmount_callable();
-    output::note(&format!("{name} is mounted on {0}; Ctrl-C or umount {0} ends it", directory.display()));
+    anstream::eprintln!("tine: {name} is mounted on {0}; Ctrl-C or umount {0} ends it", directory.display());
 
     let (sender, events) = mpsc::channel();
     let signals = Signals::new([SIGINT, SIGTERM, SIGHUP]);

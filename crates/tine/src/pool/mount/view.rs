@@ -40,7 +40,7 @@ struct Entry {
 /// What is in a dataset.
 enum Inside {
     Files(FileSystem),
-    Volume(Volume),
+    Volume(Box<Volume>),
 }
 
 /// Why something of a view cannot be had.
@@ -239,6 +239,16 @@ impl View {
         Ok(listed)
     }
 
+    /// Why a directory shows nothing of the dataset that is in its place, if it does not.
+    pub(crate) fn closed(&self, number: u64) -> Option<String> {
+        let node = self.node(number).ok().filter(|node| node.place == Place::Closed)?;
+        let entry = self.entry(node.dataset).ok()?;
+        match entry.files().and_then(|files| files.root().map_err(unreadable)) {
+            Err(Trouble::Unreadable(why)) => Some(format!("{} is not shown: {why}", entry.dataset.name)),
+            _ => None,
+        }
+    }
+
     /// Opens a file for reading.
     pub(crate) fn open(&self, number: u64) -> Result<Open, Trouble> {
         match self.node(number)? {
@@ -376,7 +386,7 @@ impl View {
 impl Entry {
     fn inside(&self) -> Result<&Inside, Trouble> {
         let open = || match Volume::open(&self.dataset) {
-            Ok(volume) => Ok(Inside::Volume(volume)),
+            Ok(volume) => Ok(Inside::Volume(Box::new(volume))),
             Err(error) if matches!(error.cause(), Error::NotA(_)) => FileSystem::open(&self.dataset).map(Inside::Files),
             Err(error) => Err(error),
         };
