@@ -274,6 +274,25 @@ fn damage_root(image: &PathBuf, txg: u64) {
 }
 
 #[test]
+fn devices_that_are_missing_are_named() {
+    let Some(corpus) = peer::corpus("devices_that_are_missing_are_named") else { return };
+    let folder = unpack(&corpus, "rz1");
+    fs::remove_file(folder.path().join("rz1.0.img")).expect("to remove a device");
+    let status = json(folder.path(), &["status", "-p", ".", "rz1", "--json"]);
+    assert_eq!(status["state"], "DEGRADED");
+    let children = &status["vdevs"][0]["children"];
+    for (child, state) in ["missing", "online", "online"].into_iter().enumerate() {
+        assert_eq!(children[child]["state"], state);
+    }
+    let ran = tine(folder.path(), &["list", "-p", ".", "rz1"]).succeeds();
+    assert!(ran.errors().contains("1 device of the pool not found: "), "{ran}");
+    // One alone of three cannot make up for the others.
+    fs::remove_file(folder.path().join("rz1.1.img")).expect("to remove another");
+    let ran = tine(folder.path(), &["status", "-p", ".", "rz1"]).ends_with(1);
+    assert!(ran.text().contains("cannot be opened") && ran.text().matches("MISSING").count() == 2, "{ran}");
+}
+
+#[test]
 fn values_come_with_their_sources() {
     let folder = image();
     let get = |arguments: &[&str]| rows(&tine(folder.path(), &[&["get", "-H"], arguments].concat()).succeeds());

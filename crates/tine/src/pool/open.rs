@@ -9,6 +9,7 @@ use zfs_pool::{Device, Error, Labels, OpenOptions, Pool, PoolState};
 use super::discover::{Discovery, FoundPool};
 use super::keys::KeyFiles;
 use super::target::PoolRef;
+use super::vdevs;
 use crate::failure::Failure;
 use crate::output::{self, plural};
 
@@ -43,6 +44,11 @@ impl Opening {
         let located = self.locate(pool)?;
         let opened = self.open_located(&located).map_err(|error| refused(&located, &error))?;
         output::warn("tine", opened.warnings());
+        let missing = vdevs::missing(&vdevs::top_level(&opened));
+        if !missing.is_empty() {
+            let count = plural(missing.len() as u64, "device");
+            output::warn("tine", &[format!("{count} of the pool not found: {}", missing.join(", "))]);
+        }
         self.keys.unlock(&opened)?;
         Ok(opened)
     }

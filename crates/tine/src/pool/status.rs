@@ -1,7 +1,7 @@
 //! `tine pool status`: what a pool is made of and what state it is in.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
+use std::fmt::{Display, Write};
 
 use clap::Args;
 use serde::Serialize;
@@ -100,6 +100,8 @@ struct Job {
     what: String,
     progress: String,
     #[serde(skip_serializing_if = "Option::is_none")]
+    vdev: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     ended: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     errors: Option<u64>,
@@ -138,7 +140,11 @@ impl Status {
             }
             Err(error) => return self.unopened(&located, &error),
         };
-        let report = report(&pool, &located, newest_unreadable)?;
+        // So little of a pool may be there that it opens and nothing else of it can be read.
+        let report = match report(&pool, &located, newest_unreadable) {
+            Ok(report) => report,
+            Err(error) => return self.unopened(&located, &error),
+        };
         if self.json {
             output::print_json(&report)?;
         } else {
@@ -184,7 +190,7 @@ impl Status {
     }
 
     /// What the labels say of a pool that cannot be opened.
-    fn unopened(&self, located: &Located, error: &Error) -> Result<(), Failure> {
+    fn unopened(&self, located: &Located, error: &dyn Display) -> Result<(), Failure> {
         let pool = &located.pool;
         let mut tops: BTreeMap<u64, VdevStatus> = BTreeMap::new();
         for labels in &pool.members {
@@ -258,7 +264,8 @@ impl Status {
         for job in report.scan.iter().chain(&report.removal).chain(&report.expansions) {
             let ended = job.ended.filter(|&ended| ended != 0).map_or(String::new(), |at| format!(", {} UTC", utc(at)));
             let errors = job.errors.map_or(String::new(), |errors| format!(", {}", plural(errors, "error")));
-            fact(&mut text, &job.what, &format!("{}{ended}{errors}", job.progress));
+            let vdev = job.vdev.map_or(String::new(), |id| format!("vdev {id}, "));
+            fact(&mut text, &job.what, &format!("{vdev}{}{ended}{errors}", job.progress));
         }
         fact(
             &mut text,
@@ -374,18 +381,21 @@ fn report(pool: &Pool, located: &Located, newest_unreadable: Option<String>) -> 
     let scan = facts::scan(pool)?.map(|scan| Job {
         what: if scan.is_resilver { "resilver" } else { "scrub" }.to_owned(),
         progress: scan.progress.to_string(),
+        vdev: None,
         ended: Some(scan.times[1]),
         errors: Some(scan.errors),
     });
     let removal = facts::removal(pool)?.map(|removal| Job {
-        what: format!("removal of vdev {}", removal.vdev),
+        what: "removal".to_owned(),
         progress: removal.progress.to_string(),
+        vdev: Some(removal.vdev),
         ended: None,
         errors: None,
     });
     let expansions = facts::expansions(pool)?.into_iter().map(|expansion| Job {
-        what: format!("expansion of raidz {}", expansion.vdev),
+        what: "expansion".to_owned(),
         progress: expansion.progress.to_string(),
+        vdev: Some(expansion.vdev),
         ended: None,
         errors: None,
     });
@@ -500,7 +510,11 @@ fn labels_text(labels: &[LabelStatus]) -> String {
     let sound = labels.iter().filter(|label| label.txg.is_some() && label.txg == newest).count();
     let old = labels.iter().filter(|label| label.txg.is_some() && label.txg != newest).count();
     let damaged = labels.len() - sound - old;
-    let mut text = format!("{sound} of txg {}", newest.unwrap_or(0));
+    // Spares and caches have labels that belong to no state of a pool.
+    let mut text = match newest {
+        None | Some(0) => format!("{sound} sound"),
+        Some(txg) => format!("{sound} of txg {txg}"),
+    };
     if old > 0 {
         let _ = write!(text, ", {old} older");
     }

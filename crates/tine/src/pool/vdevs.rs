@@ -91,6 +91,15 @@ pub(super) fn pool_state(vdevs: &[VdevStatus]) -> State {
     combined(vdevs, 0)
 }
 
+/// The devices that are missing, by the names under which the pool knew them.
+pub(super) fn missing(vdevs: &[VdevStatus]) -> Vec<String> {
+    let missing = |vdev: &VdevStatus| {
+        let own = (vdev.state == State::Missing).then(|| vdev.name.clone());
+        own.into_iter().chain(self::missing(&vdev.children)).collect::<Vec<_>>()
+    };
+    vdevs.iter().flat_map(missing).collect()
+}
+
 /// A vdev, and what is below it.
 pub(super) fn status_of(config: &NvList, labels: &[Labels]) -> VdevStatus {
     // Labels of one top-level vdev are written together.

@@ -15,6 +15,7 @@ use self::view::{Trouble, View};
 use super::open::Opening;
 use super::target::{self, Target};
 use crate::failure::Failure;
+use crate::output;
 
 /// Mount a dataset or snapshot, and all file systems below it, for reading
 ///
