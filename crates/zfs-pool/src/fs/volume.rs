@@ -1,5 +1,7 @@
 //! Volumes: block devices in a pool.
 
+use std::sync::Arc;
+
 use zfs_ondisk::object::ObjectId;
 use zfs_ondisk::objset::Kind;
 
@@ -16,7 +18,7 @@ const PROPERTIES: ObjectId = ObjectId(2);
 /// A volume or a snapshot of one.
 #[derive(Clone)]
 pub struct Volume {
-    contents: Contents,
+    contents: Arc<Contents>,
 }
 
 impl Volume {
@@ -47,7 +49,7 @@ impl Volume {
                 expected: "its size",
             })
         })?;
-        Ok(Self { contents: Contents::new(set.object(DATA)?, size) })
+        Ok(Self { contents: Arc::new(Contents::new(set.object(DATA)?, size)) })
     }
 
     /// Its bytes.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use zfs_ondisk::object::ObjectId;
 use zfs_ondisk::znode;
 use zfs_pool::Error;
-use zfs_pool::fs::{File, FileSystem, FileType};
+use zfs_pool::fs::{File, FileSystem, FileType, Xattr};
 
 use super::{Change, ChangeKind};
 use crate::pool::walk::{Step, Walk, join};
@@ -92,10 +92,7 @@ fn differ(a: &File, b: &File) -> Result<bool, Error> {
     }
 }
 
-/// Names and values of extended attributes.
-type Xattrs = Vec<(Vec<u8>, Vec<u8>)>;
-
-fn sorted_xattrs(file: &File) -> Result<Xattrs, Error> {
+fn sorted_xattrs(file: &File) -> Result<Vec<Xattr>, Error> {
     let mut xattrs = file.xattrs()?;
     xattrs.sort();
     Ok(xattrs)

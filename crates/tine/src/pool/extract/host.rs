@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, Stat, Timespec, Timestamps, Uid};
 use rustix::io::Errno;
-use zfs_pool::fs::{Attributes, Time};
+use zfs_pool::fs::{Attributes, Time, Xattr};
 
 use crate::pool::out::printable;
 
@@ -95,7 +95,7 @@ impl Host {
     }
 
     /// Leaves the current directory; if it was made here, it gets its attributes.
-    pub(super) fn leave(&mut self, attributes: &Attributes, xattrs: &[(Vec<u8>, Vec<u8>)]) -> io::Result<Lost> {
+    pub(super) fn leave(&mut self, attributes: &Attributes, xattrs: &[Xattr]) -> io::Result<Lost> {
         self.current()?;
         let Some(level) = self.levels.pop() else { return Ok(Lost::default()) };
         match level.fd {
@@ -105,7 +105,7 @@ impl Host {
     }
 
     /// Gives the root its attributes.
-    pub(super) fn finish_root(&self, attributes: &Attributes, xattrs: &[(Vec<u8>, Vec<u8>)]) -> io::Result<Lost> {
+    pub(super) fn finish_root(&self, attributes: &Attributes, xattrs: &[Xattr]) -> io::Result<Lost> {
         self.finish(self.root.as_fd(), attributes, xattrs)
     }
 
@@ -150,7 +150,7 @@ impl Host {
         draft: &Draft,
         name: &[u8],
         attributes: &Attributes,
-        xattrs: &[(Vec<u8>, Vec<u8>)],
+        xattrs: &[Xattr],
     ) -> io::Result<Lost> {
         let lost = self.finish(draft.file.as_fd(), attributes, xattrs)?;
         let current = self.current()?;
@@ -227,7 +227,7 @@ impl Host {
     }
 
     /// Owner before mode, as a change of owner takes bits of it away; times last.
-    fn finish(&self, fd: BorrowedFd<'_>, attributes: &Attributes, xattrs: &[(Vec<u8>, Vec<u8>)]) -> io::Result<Lost> {
+    fn finish(&self, fd: BorrowedFd<'_>, attributes: &Attributes, xattrs: &[Xattr]) -> io::Result<Lost> {
         let mut lost = Lost { xattrs: !set_xattrs(fd, xattrs), owner: false };
         lost.owner = !self.owner(attributes, |user, group| rustix::fs::fchown(fd, user, group))?;
         // A file that belongs to somebody else must not run as if it belonged to its owner.
@@ -281,7 +281,7 @@ fn owner(
 /// When a file of the host was modified.
 #[allow(clippy::unnecessary_cast)] // The fields' types differ between systems.
 pub(super) fn modified(stat: &Stat) -> Time {
-    Time { seconds: stat.st_mtime, nanoseconds: stat.st_mtime_nsec as u64 }
+    Time { seconds: stat.st_mtime, nanoseconds: stat.st_mtime_nsec as i64 as u64 }
 }
 
 fn times(attributes: &Attributes) -> Timestamps {
@@ -291,7 +291,7 @@ fn times(attributes: &Attributes) -> Timestamps {
 
 /// Whether all attributes could be set.
 #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
-fn set_xattrs(fd: BorrowedFd<'_>, xattrs: &[(Vec<u8>, Vec<u8>)]) -> bool {
+fn set_xattrs(fd: BorrowedFd<'_>, xattrs: &[Xattr]) -> bool {
     let mut all = true;
     for (name, value) in xattrs {
         all &= rustix::fs::fsetxattr(fd, name.as_slice(), value, rustix::fs::XattrFlags::empty()).is_ok();
@@ -301,6 +301,6 @@ fn set_xattrs(fd: BorrowedFd<'_>, xattrs: &[(Vec<u8>, Vec<u8>)]) -> bool {
 
 /// There is no safe interface to them.
 #[cfg(not(any(target_os = "linux", target_os = "android", target_vendor = "apple")))]
-fn set_xattrs(_: BorrowedFd<'_>, xattrs: &[(Vec<u8>, Vec<u8>)]) -> bool {
+fn set_xattrs(_: BorrowedFd<'_>, xattrs: &[Xattr]) -> bool {
     xattrs.is_empty()
 }

@@ -18,7 +18,7 @@ use zfs_ondisk::object::ObjectId;
 use zfs_ondisk::property::format_size;
 use zfs_ondisk::znode::{self, flag};
 use zfs_pool::Error;
-use zfs_pool::fs::FileType;
+use zfs_pool::fs::{FileType, Xattr};
 
 use self::host::{Draft, Host, Lost};
 use super::out::printable;
@@ -152,9 +152,6 @@ enum Warning {
     Socket,
     Name,
 }
-
-/// Names and values of extended attributes.
-type Xattrs = Vec<(Vec<u8>, Vec<u8>)>;
 
 struct Work<'a> {
     extract: &'a Extract,
@@ -405,7 +402,7 @@ impl Work<'_> {
     }
 
     /// The attributes of a file under the names that the host may know.
-    fn xattrs(&self, node: &Node) -> Result<Xattrs, Error> {
+    fn xattrs(&self, node: &Node) -> Result<Vec<Xattr>, Error> {
         let xattrs = node.file.xattrs()?;
         Ok(xattrs.into_iter().map(|(name, value)| (describe::xattr_name(&name), value)).collect())
     }

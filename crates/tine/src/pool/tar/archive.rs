@@ -21,6 +21,9 @@ pub(super) enum Kind {
     Fifo = b'6' as isize,
 }
 
+/// A keyword and its value, for an extended header.
+pub(super) type Record = (Vec<u8>, Vec<u8>);
+
 /// What stands in the headers of an entry.
 pub(super) struct Entry<'a> {
     pub(super) kind: Kind,
@@ -35,7 +38,7 @@ pub(super) struct Entry<'a> {
     pub(super) modified: Time,
     pub(super) device: (u32, u32),
     /// Keywords and values besides: attributes, lists, flags.
-    pub(super) records: Vec<(Vec<u8>, Vec<u8>)>,
+    pub(super) records: Vec<Record>,
     /// Where a file with holes has data.
     pub(super) extents: Option<&'a [Range<u64>]>,
 }

@@ -14,9 +14,9 @@ use serde::Serialize;
 use zfs_ondisk::object::ObjectId;
 use zfs_ondisk::znode::{self, flag};
 use zfs_pool::Error;
-use zfs_pool::fs::FileType;
+use zfs_pool::fs::{FileType, Xattr};
 
-use self::archive::{Archive, Entry, Kind};
+use self::archive::{Archive, Entry, Kind, Record};
 use super::source::{Progress, Source, Taken};
 use super::walk::{Node, Step, join};
 use super::{acl_text, cat, describe, out};
@@ -266,11 +266,8 @@ fn extents(node: &Node) -> Result<Option<Vec<Range<u64>>>, Error> {
     Ok(if whole { None } else { Some(extents) })
 }
 
-/// Keywords of pax and their values.
-type Records = Vec<(Vec<u8>, Vec<u8>)>;
-
 /// What no field of a header has room for: flags, lists and extended attributes.
-fn records(node: &Node) -> Result<Records, Error> {
+fn records(node: &Node) -> Result<Vec<Record>, Error> {
     let mut records = Vec::new();
     // ZFS sets `uarch` on every file that is changed.
     let flags = znode::flag_names(node.file.attributes().flags & !flag::ARCHIVE);
@@ -281,7 +278,7 @@ fn records(node: &Node) -> Result<Records, Error> {
         let text: Vec<String> = acl.iter().map(acl_text::nfs4).collect();
         records.push((b"SCHILY.acl.ace".to_vec(), text.join(",").into_bytes()));
     }
-    let named = |(name, value): (Vec<u8>, Vec<u8>)| (describe::xattr_name(&name), value);
+    let named = |(name, value): Xattr| (describe::xattr_name(&name), value);
     let mut xattrs: Vec<_> = node.file.xattrs()?.into_iter().map(named).collect();
     // Where they are stored decides their order there.
     xattrs.sort();
