@@ -290,7 +290,7 @@ make_quotas() {
     zfs set filesystem_limit=10 snapshot_limit=20 org.example:owner='somebody, "quoted"' $POOL/limits
     zfs allow -u 1001 snapshot,mount $POOL/limits
     zfs allow -c create $POOL
-    zfs set canmount=noauto sync=disabled atime=off relatime=off devices=off exec=off setuid=off snapdir=visible \
+    zfs set canmount=noauto sync=disabled atime=off relatime=off devices=off exec=off setuid=off \
         primarycache=metadata secondarycache=none logbias=throughput sharenfs=off aclinherit=passthrough $POOL/limits
     zpool set comment='quotas and properties' $POOL
     zpool set bootfs=$POOL/limits/files $POOL
