@@ -194,21 +194,18 @@ make_names() {
     zfs create -o utf8only=on $POOL/utf8
     zfs create -o longname=on $POOL/long
     fill insensitive record=16384
-    fill mixed record=16384 many=2000
+    fill mixed record=16384 many=600
     fill formD record=16384 utf8
     fill formKC record=16384 utf8
     fill utf8 record=16384 utf8
     fill long record=16384 long
     zfs snapshot -r $POOL@one
-    change mixed record=16384 many=2000
+    change mixed record=16384
     change formKC record=16384
     # A micro ZAP of more than 128 KiB.
     parameter zap_micro_max_size 1048576
     zfs create $POOL/large
-    fill large record=16384 many=5000
-    rm -r "$MNT/large/many"
-    mkdir "$MNT/large/short"
-    (cd "$MNT/large/short" && touch $(seq 3000))
+    (cd "$MNT/large" && touch $(seq 3000))
 }
 
 make_checksums() {
