@@ -10,8 +10,11 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio, exit};
+use std::process::exit;
 
+use common::{Best, Job};
+
+mod common;
 #[path = "../crates/boottrace/tests/support/mod.rs"]
 mod support;
 
@@ -19,13 +22,6 @@ const MANY: usize = 1_000_000;
 const TYPICAL: usize = 4_404;
 /// The scripts take a process for many a line: they are given a smaller log, and ours, too, for the ratio.
 const FOR_SCRIPTS: usize = 20_000;
-
-#[derive(Clone, Copy)]
-struct Best {
-    wall: f64,
-    cpu: f64,
-    peak_kib: u64,
-}
 
 fn main() {
     let runs: u32 = std::env::args().skip(1).find_map(|argument| argument.parse().ok()).unwrap_or(5);
@@ -53,7 +49,7 @@ fn main() {
     println!("| job | wall s | CPU s | peak MiB |\n| --- | --- | --- | --- |");
     let mut ours = None;
     for (name, command) in &jobs {
-        let best = best(command, runs);
+        let best = best(name, command, runs);
         println!("| {name} | {:.3} | {:.3} | {} |", best.wall, best.cpu, best.peak_kib / 1024);
         ours = Some(best);
     }
@@ -62,7 +58,7 @@ fn main() {
         return;
     };
     let command = stand_ins(&work, &scripts);
-    let theirs = best(&command, 1);
+    let theirs = best("scripts", &command, 1);
     println!("| its scripts, 20,000 records | {:.3} | {:.3} | {} |", theirs.wall, theirs.cpu, theirs.peak_kib / 1024);
     if let Some(ours) = ours {
         println!("\ntimes faster than the scripts: {:.0}", theirs.wall / ours.wall.max(0.001));
@@ -95,28 +91,13 @@ fn stand_ins(work: &Path, scripts: &Path) -> String {
     )
 }
 
-fn best(command: &str, runs: u32) -> Best {
-    let mut best: Option<Best> = None;
-    for _ in 0..runs {
-        let result = Command::new("/usr/bin/time")
-            .args(["-f", "%e %U %S %M", "sh", "-c", command])
-            .stdout(Stdio::null())
-            .output()
-            .unwrap_or_else(|error| fail(&error.to_string()));
-        let message = String::from_utf8_lossy(&result.stderr);
-        let last = message.lines().last().unwrap_or_default();
-        let numbers: Vec<f64> = last.split_whitespace().filter_map(|number| number.parse().ok()).collect();
-        let ([wall, user, system, peak], true) = (&numbers[..], result.status.success()) else {
-            fail(&format!("{command}: {message}"))
-        };
-        let now = Best { wall: *wall, cpu: user + system, peak_kib: *peak as u64 };
-        best = Some(best.map_or(now, |best| Best {
-            wall: best.wall.min(now.wall),
-            cpu: best.cpu.min(now.cpu),
-            peak_kib: best.peak_kib.max(now.peak_kib),
-        }));
+/// The best of some runs, which write to no file that is there already.
+fn best(name: &'static str, command: &str, runs: u32) -> Best {
+    let mut job = Job::new(name, command.to_owned());
+    for _ in 0..runs.max(1) {
+        job.run(Path::new("/dev/shm/tine-bench-boot/output"));
     }
-    best.unwrap_or_else(|| fail("there were no runs"))
+    job.best.unwrap_or_else(|| fail("there were no runs"))
 }
 
 fn fail(why: &str) -> ! {
