@@ -81,14 +81,14 @@ impl Table {
     /// Adds a partition as far as it is on the disk.
     fn push(&mut self, disk_size: u64, partition: Partition) {
         let Partition { name, start, size, .. } = &partition;
-        match start.checked_add(*size) {
-            Some(_) if *start >= disk_size => {
+        match disk_size.checked_sub(*start) {
+            None | Some(0) => {
                 self.warnings.push(format!("partition {name} begins at {start}, beyond the end of the disk"));
             }
-            Some(end) if end <= disk_size => self.partitions.push(partition),
-            _ => {
+            Some(rest) if *size <= rest => self.partitions.push(partition),
+            Some(rest) => {
                 self.warnings.push(format!("partition {name} ends beyond the end of the disk at {disk_size}"));
-                self.partitions.push(Partition { size: disk_size - start, ..partition });
+                self.partitions.push(Partition { size: rest, ..partition });
             }
         }
     }

@@ -230,3 +230,17 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_partition_whose_end_has_no_number_is_left_out_or_cut() {
+    let whole = |start, size| {
+        let mut table = Table::new(Scheme::Gpt, 512);
+        let partition = Partition { name: "p1".to_owned(), start, size, kind: Kind::Mbr(0), label: String::new() };
+        table.push(1 << 20, partition);
+        (table.partitions.first().map(|partition| (partition.start, partition.size)), table.warnings.len())
+    };
+    assert_eq!(whole(u64::MAX - 511, u64::MAX), (None, 1));
+    assert_eq!(whole(512, u64::MAX), (Some((512, (1 << 20) - 512)), 1));
+    assert_eq!(whole(1 << 20, 0), (None, 1));
+    assert_eq!(whole(0, 1 << 20), (Some((0, 1 << 20)), 0));
+}

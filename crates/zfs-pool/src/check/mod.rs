@@ -146,46 +146,65 @@ pub fn check(pool: &Pool) -> Result<Report, Error> {
 pub fn check_with(pool: &Pool, options: &Options, progress: &dyn Progress) -> Result<Report, Error> {
     let claims = Sorter::new((options.memory.max(LEAST_MEMORY) / CLAIMS_PART) as usize, &options.scratch);
     progress.start(space::recorded(pool).unwrap_or(0));
-    let Some(checkpoint) = checkpoint_of(pool) else {
-        return Ok(walk(pool, options, progress, false, claims)?.0);
-    };
+    let newest = |knows_checkpoint, claims| walk(pool, options, progress, State::Newest { knows_checkpoint }, claims);
+    let Some(checkpoint) = checkpoint_of(pool) else { return Ok(newest(false, claims)?.report) };
     // Both states together are what is allocated.
-    let (kept, claims) = match checkpoint {
-        Ok(checkpoint) => walk(&checkpoint, options, progress, true, claims)?,
+    let kept = match checkpoint {
+        Ok(checkpoint) => walk(&checkpoint, options, progress, State::Checkpoint, claims)?,
         Err(error) => {
             let message = format!("the checkpoint cannot be opened: {error}");
-            (Report { findings: vec![Finding::new(Kind::Unreadable, message)], ..Report::default() }, claims)
+            let findings = vec![Finding::new(Kind::Unreadable, message)];
+            Walked { report: Report { findings, ..Report::default() }, claims, is_complete: false }
         }
     };
-    let (mut report, _) = walk(pool, options, progress, false, claims)?;
-    report.add_checkpoint(kept);
+    let mut report = newest(kept.is_complete, kept.claims)?.report;
+    report.add_checkpoint(kept.report);
     Ok(report)
 }
 
 /// The state of a pool that its checkpoint keeps, if there is one.
 fn checkpoint_of(pool: &Pool) -> Option<Result<Pool, Error>> {
     // What cannot be read is found later.
-    pool.directory_entry("com.delphix:zpool_checkpoint").ok()??;
+    pool.checkpoint().ok()??;
     let devices = pool.labels().iter().map(|labels| labels.device.clone()).collect();
     Some(Pool::open_with(devices, &OpenOptions { checkpoint: true, ..OpenOptions::default() }))
 }
 
-/// Walks through one state of a pool, the one that a checkpoint keeps or the newest. That the space is compared with
-/// is what all walks claimed.
+/// A state of a pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// The one that a checkpoint keeps.
+    Checkpoint,
+    /// The newest one.
+    Newest {
+        /// Whether all that the checkpoint references was claimed.
+        knows_checkpoint: bool,
+    },
+}
+
+/// What came of the walk through one state of a pool.
+struct Walked {
+    report: Report,
+    claims: Sorter<{ claims::WORDS }>,
+    /// Whether all that is referenced was met.
+    is_complete: bool,
+}
+
+/// Walks through one state of a pool. At the end of the newest one, space is compared with what all walks claimed.
 fn walk(
     pool: &Pool,
     options: &Options,
     progress: &dyn Progress,
-    is_checkpoint: bool,
+    state: State,
     claims: Sorter<{ claims::WORDS }>,
-) -> Result<(Report, Sorter<{ claims::WORDS }>), Error> {
+) -> Result<Walked, Error> {
     let mos = pool.mos()?;
     let memory = options.memory.max(LEAST_MEMORY);
     let checker = Checker {
         pool,
         options,
         progress,
-        is_checkpoint,
+        state,
         queue: Queue::new(options.threads),
         findings: Mutex::default(),
         claims: Mutex::new(claims),
@@ -244,8 +263,7 @@ struct Checker<'a> {
     pool: &'a Pool,
     options: &'a Options,
     progress: &'a dyn Progress,
-    /// Whether the state of the pool is that which a checkpoint keeps.
-    is_checkpoint: bool,
+    state: State,
     queue: Queue<Job>,
     findings: Mutex<Findings>,
     /// References to space: see [`claims::Claim`].
@@ -265,7 +283,7 @@ struct Checker<'a> {
 
 impl Checker<'_> {
     fn everything(&self, mos: &crate::object::ObjectSet) -> Result<(), Error> {
-        if !self.is_checkpoint {
+        if self.state != State::Checkpoint {
             self.labels();
         }
         self.progress.stage(MOS);
@@ -286,14 +304,14 @@ impl Checker<'_> {
             }
         }
         self.deferred_frees(mos);
-        if !self.is_checkpoint {
+        if self.state != State::Checkpoint {
             self.progress.stage("space maps");
             self.space(mos);
         }
         Ok(())
     }
 
-    fn report(self) -> Result<(Report, Sorter<{ claims::WORDS }>), Error> {
+    fn report(self) -> Result<Walked, Error> {
         let claims = self.claims.into_inner().unwrap_or_else(PoisonError::into_inner);
         if let Some(source) = self.failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
             return Err(Error::scratch(&self.options.scratch, source));
@@ -322,13 +340,13 @@ impl Checker<'_> {
             missing_copies,
             ..findings.report()
         };
-        Ok((report, claims))
+        Ok(Walked { report, claims, is_complete: !self.incomplete.into_inner() })
     }
 
     /// Adds what was found to what is known.
     fn merge(&self, batch: Batch) {
         let Batch { findings, mut claims, blocks, bytes, objects, .. } = batch;
-        if self.is_checkpoint {
+        if self.state == State::Checkpoint {
             claims.iter_mut().for_each(claims::of_checkpoint);
         }
         self.counts.blocks.fetch_add(blocks, Ordering::Relaxed);

@@ -181,7 +181,7 @@ impl Checker<'_> {
     }
 
     /// Hands on what was gathered, when it is much.
-    fn hand_on(&self, batch: &mut Batch) {
+    pub(super) fn hand_on(&self, batch: &mut Batch) {
         if batch.claims.len() >= PART {
             let mut done = Batch::new(SPACE, MOS);
             std::mem::swap(&mut done.claims, &mut batch.claims);

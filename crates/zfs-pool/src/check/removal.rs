@@ -8,18 +8,22 @@ use std::collections::BTreeMap;
 use zfs_ondisk::blkptr::Dva;
 use zfs_ondisk::bytes::View;
 use zfs_ondisk::indirect::{Entry, Header};
+use zfs_ondisk::nvlist::NvList;
 use zfs_ondisk::object::ObjectId;
 use zfs_ondisk::spacemap::Change;
 
 use super::Checker;
+use super::MOS_SET;
 use super::batch::Batch;
 use super::claims::{Claim, Owner, Said, Source};
 use super::findings::Kind;
+use super::space::LOGS_PART;
 use crate::block::order_of;
 use crate::error::Error;
+use crate::facts::{self, Progress};
 use crate::object::{Object, ObjectSet};
 use crate::pool::Pool;
-use crate::space::{byte_range, for_each_entry};
+use crate::space::{Metaslabs, byte_range, for_each_entry};
 use crate::vdev::{Indirect, Vdev, VdevKind};
 
 /// Vdevs removed one after the other lead to each other; more than these in a row do not.
@@ -27,6 +31,8 @@ const MAX_REMOVALS: usize = 64;
 
 /// Name in the table of a top-level vdev.
 const OBSOLETE_MAP: &str = "com.delphix:indirect_obsolete_sm";
+/// Where the configuration of a vdev has the object with its mapping.
+const MAPPING: &str = "com.delphix:indirect_object";
 /// A kind of mismatch is told of so many entries of a mapping.
 const MOST_TOLD: usize = 16;
 
@@ -59,6 +65,31 @@ fn spread(entries: &[Entry], offset: u64, size: u64, mut each: impl FnMut(usize,
 }
 
 impl Checker<'_> {
+    /// Claims the space that parts of a vdev that is being removed were copied to: those that are still allocated there.
+    pub(super) fn claim_copied(&self, mos: &ObjectSet, batch: &mut Batch) -> Result<(), Error> {
+        let removal = facts::removal(self.pool)?.filter(|removal| removal.progress == Progress::Running);
+        let Some(id) = removal.map(|removal| removal.vdev) else { return Ok(()) };
+        let children = self.pool.config().list("vdev_tree")?.lists("children")?;
+        let is_wanted = |config: &&NvList| config.u64("id") == Ok(id) && config.contains(MAPPING);
+        let Some(config) = children.iter().find(is_wanted) else { return Ok(()) };
+        let indirect = Indirect::of(config, mos)?;
+        let owner = Owner { set: MOS_SET, object: indirect.object() };
+        let mut metaslabs =
+            Metaslabs::new(self.pool, (self.options.memory / LOGS_PART) as usize, &self.options.scratch)?;
+        while let Some(metaslab) = metaslabs.next()? {
+            for range in metaslab.allocated.iter().filter(|_| u64::from(metaslab.vdev) == id) {
+                spread(indirect.entries(), range.start, range.end - range.start, |index, size| {
+                    let Some(entry) = indirect.entries().get(index) else { return };
+                    let offset = entry.target.offset.saturating_add(range.start.saturating_sub(entry.source));
+                    let said = Said { vdev: entry.target.vdev, offset, size, source: Source::Moved, owner };
+                    batch.claims.extend(said.pack());
+                });
+                self.hand_on(batch);
+            }
+        }
+        Ok(())
+    }
+
     /// Compares what is referenced of removed vdevs with what they count as obsolete.
     pub(super) fn compare_removed(
         &self,

@@ -11,9 +11,8 @@ use super::batch::{Batch, step};
 use super::claims::{Claim, Owner, Said, Source, WORDS};
 use super::findings::Kind;
 use super::removal::Referenced;
-use super::{Checker, FIRST_DATASET, MOS_SET, SPACE, lock};
+use super::{Checker, FIRST_DATASET, MOS_SET, SPACE, State, lock};
 use crate::error::Error;
-use crate::facts::{self, Progress};
 use crate::object::ObjectSet;
 use crate::pool::MOS;
 use crate::space::{Metaslab, Metaslabs, RangeSet, byte_range, for_each_entry};
@@ -24,7 +23,7 @@ pub(super) use crate::space::recorded;
 /// Owners of a block that a message names.
 const MOST_OWNERS: usize = 3;
 /// Memory for the logs of space maps.
-const LOGS_PART: u64 = 8;
+pub(super) const LOGS_PART: u64 = 8;
 /// The most sectors of a record: longer ranges are several.
 const LONGEST: u64 = (1 << 24) << 9;
 
@@ -75,9 +74,12 @@ impl Checker<'_> {
     /// Compares the space that is allocated with that which is referenced.
     pub(super) fn space(&self, mos: &ObjectSet) {
         self.at_step(step::TABLES, |batch| {
-            for result in
-                [self.clone_tables(mos, batch), self.dedup_tables(mos, batch), self.checkpoint_maps(mos, batch)]
-            {
+            for result in [
+                self.clone_tables(mos, batch),
+                self.dedup_tables(mos, batch),
+                self.checkpoint_maps(mos, batch),
+                self.claim_copied(mos, batch),
+            ] {
                 if let Err(error) = result {
                     self.is_incomplete();
                     batch.failed(None, &error);
@@ -111,8 +113,7 @@ impl Checker<'_> {
             referenced: Referenced::default(),
             removed: (0, 0),
         };
-        let removing = facts::removal(self.pool)?.is_some_and(|removal| removal.progress == Progress::Running);
-        let complete = !removing && !self.incomplete.load(Ordering::Acquire);
+        let complete = !self.incomplete.load(Ordering::Acquire);
         let mut unlisted = 0u64;
         loop {
             match metaslabs.next() {
@@ -132,13 +133,8 @@ impl Checker<'_> {
             batch.finding(Kind::SpaceMap, Some(object), fault);
         }
         if !complete {
-            let why = if removing {
-                "a vdev is being removed, and what was moved already may take them"
-            } else {
-                "what is lost may take them"
-            };
             let message = format!(
-                "{unlisted} bytes are allocated and not referenced by what can be read: {why}, and was not checked"
+                "{unlisted} bytes are allocated and not referenced by what can be read: what is lost may take them, and was not checked"
             );
             batch.finding(Kind::NotChecked, None, message);
         }
@@ -180,6 +176,11 @@ impl Checker<'_> {
             }
         }
         for part in kept.iter() {
+            if self.state == (State::Newest { knows_checkpoint: true }) {
+                let message =
+                    "is kept for the checkpoint according to its map, but the checkpoint does not reference it";
+                self.space_finding(Kind::SpaceMap, vdev, part.clone(), message, &Group::default(), batch);
+            }
             let _ = left.remove(part);
         }
         if !complete {

@@ -36,6 +36,14 @@ impl Indirect {
         })
     }
 
+    /// The vdev with this configuration, of which a part at least was moved, with its mapping.
+    pub(crate) fn of(config: &NvList, mos: &ObjectSet) -> Result<Self, Error> {
+        let vdev = Self::build(config)?;
+        let entries = vdev.load(mos)?;
+        vdev.mapping.get_or_init(|| Ok(entries));
+        Ok(vdev)
+    }
+
     /// The object of the MOS with the mapping.
     pub(crate) fn object(&self) -> ObjectId {
         self.object
