@@ -180,7 +180,8 @@ impl Checker<'_> {
             origin_txg: origin.map_or(0, |origin| origin.dataset.creation_txg),
         };
         let is_head = dataset.kind == DatasetKind::Head;
-        let full = is_head || self.options.every_snapshot || family.is_head(dataset);
+        let as_head = is_head || family.is_head(dataset);
+        let full = as_head || self.options.every_snapshot;
         let unchanged = family.is_unchanged(dataset);
         let previous = family.previous(dataset);
         let chain = family.chains.entry(dataset.dir_object).or_default();
@@ -201,7 +202,7 @@ impl Checker<'_> {
                             "it was not received to its end: its files are not all there, and were not compared";
                         batch.finding(Kind::NotChecked, None, message);
                     }
-                    let walk = Walk { shared, full, compare_files: consistent };
+                    let walk = Walk { shared, full, compare_files: consistent, intent_log: as_head };
                     let (totals, complete) = self.object_set(&set, number, walk);
                     self.merge_into(number, &chain.sets, &dataset.name);
                     chain.sets.push(number);

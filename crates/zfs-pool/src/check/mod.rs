@@ -287,7 +287,7 @@ impl Checker<'_> {
             self.labels();
         }
         self.progress.stage(MOS);
-        let walk = tree::Walk { shared: tree::Shared::default(), full: true, compare_files: false };
+        let walk = tree::Walk { full: true, ..tree::Walk::default() };
         let (totals, _) = self.object_set(mos, MOS_SET, walk);
         let mut batch = Batch::new(MOS_SET, MOS);
         batch.at_step(step::FEATURES);

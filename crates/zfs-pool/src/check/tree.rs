@@ -76,13 +76,15 @@ pub(super) struct Shared {
 }
 
 /// How an object set is to be walked.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Walk {
     pub(super) shared: Shared,
     /// Whether what belongs to the snapshot before is walked, too. It is not verified again.
     pub(super) full: bool,
     /// Whether files are compared with each other.
     pub(super) compare_files: bool,
+    /// Whether the intent log is its own: a snapshot keeps what its root had of the head's.
+    pub(super) intent_log: bool,
 }
 
 /// The space that an object set takes.
@@ -184,7 +186,7 @@ impl Set {
 impl Checker<'_> {
     /// Examines all objects of an object set, and gives the space that it takes, and whether all could be read.
     pub(super) fn object_set(&self, objects: &ObjectSet, number: u32, walk: Walk) -> (Totals, bool) {
-        let Walk { shared, full, compare_files } = walk;
+        let Walk { shared, full, compare_files, intent_log } = walk;
         let mut batch = Batch::new(number, objects.name());
         let files = self.open_files(objects, &mut batch);
         // Files are compared with each other only if all are met.
@@ -208,6 +210,9 @@ impl Checker<'_> {
             tally: Mutex::new(Tally { totals: Totals::default(), tables }),
         });
         self.root(&set, &mut batch);
+        if intent_log {
+            self.intent_log(objects, &mut batch);
+        }
         let meta = objects.meta();
         batch.at(ObjectId(0), part::OBJECT);
         self.block_tree(&set, &meta, &mut batch);
@@ -285,7 +290,6 @@ impl Checker<'_> {
         }
         let place = BlockPlace { level: 0, number: None, offset: 0, length: 0, pointer: root };
         self.block(set, &meta, &place, (ObjectType::OBJSET, root.logical_size()), batch);
-        self.intent_log(&set.objects, batch);
     }
 
     /// The objects in a block of dnodes.
