@@ -1,2 +1,9 @@
-//! Kernel dumps of FreeBSD: their headers, their formats, and the physical and virtual memory in them.
+//! Kernel dumps of FreeBSD: their headers, their files, their formats, and the physical and virtual memory in them.
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
+
+mod bytes;
+pub mod header;
+pub mod info;
+pub mod key;
+pub mod ranges;
+pub mod time;
