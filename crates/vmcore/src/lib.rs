@@ -2,11 +2,18 @@
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
 mod bytes;
+pub mod contents;
+pub mod files;
 mod frames;
 pub mod header;
 pub mod info;
 pub mod key;
 pub mod names;
+pub mod private_key;
 pub mod ranges;
 pub mod store;
 pub mod time;
+
+pub use contents::{Contents, Missing};
+pub use files::Files;
+pub use header::Header;
