@@ -4,6 +4,8 @@
 mod arch;
 mod bytes;
 pub mod contents;
+pub mod convert;
+mod dump;
 pub mod files;
 #[cfg(any(test, feature = "forge"))]
 pub mod forge;
@@ -20,5 +22,6 @@ pub mod time;
 
 pub use arch::{Architecture, ByteOrder};
 pub use contents::{Contents, Missing};
+pub use dump::{Dump, Error};
 pub use files::Files;
 pub use header::Header;
