@@ -6,6 +6,7 @@ mod core;
 mod notes;
 mod plan;
 mod registers;
+mod search;
 
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom, Write};
@@ -13,6 +14,7 @@ use std::io::{self, Seek, SeekFrom, Write};
 pub use self::core::{CoreOptions, Summary, Thread, core};
 pub use self::notes::Flavour;
 pub use self::registers::Registers;
+pub use self::search::find_registers;
 use crate::memory::{Fault, Memory, is_zero};
 
 /// Zeros shorter than this are written rather than skipped.
