@@ -80,6 +80,8 @@ pub struct Contents {
     pub there: Option<Ranges>,
     /// What was undone.
     pub layers: Vec<Layer>,
+    /// What is compressed, where that is what was undone last.
+    packed: Option<(Layer, Arc<dyn ReadAt>)>,
 }
 
 /// Why a dump cannot be opened.
@@ -160,11 +162,29 @@ impl Contents {
             data = Arc::new(encrypted::Decrypted::new(data, key, secret));
             layers.push(Layer::Encrypted);
         }
+        let mut packed = None;
         if let Some((layer, inner)) = unpacked(&data, options).map_err(io)? {
             layers.push(layer);
+            packed = Some((layer, data));
             data = inner;
         }
-        Ok(Contents { header: files.header.clone(), data, there: files.there.clone(), layers })
+        Ok(Contents { header: files.header.clone(), data, there: files.there.clone(), layers, packed })
+    }
+
+    /// The same data from the beginning to the end, for whom wants all of them: faster, without temporary space, and
+    /// with a check of what the compression has for a checksum.
+    ///
+    /// # Errors
+    /// If there is not enough memory for a decompressor.
+    pub fn stream(&self) -> io::Result<Box<dyn io::Read + Send>> {
+        Ok(match &self.packed {
+            None => Box::new(Sequential::new(self.data.clone())),
+            Some((Layer::Gzip, packed)) => {
+                let packed = io::BufReader::with_capacity(STREAM, Sequential::new(packed.clone()));
+                Box::new(flate2::bufread::MultiGzDecoder::new(packed))
+            }
+            Some((_, packed)) => Box::new(zstd::decoder(packed.clone())?),
+        })
     }
 }
 
@@ -197,6 +217,11 @@ fn unpacked(data: &Arc<dyn ReadAt>, options: &Options) -> io::Result<Option<(Lay
         Ok(Some(inner)) => Ok(Some(inner)),
         _ => Ok(Some((Layer::Zstd, Arc::new(zstd::Unpacked::new(data.clone(), options)?)))),
     }
+}
+
+/// Whether data that begin so are compressed.
+pub(crate) fn is_packed(magic: [u8; 4]) -> bool {
+    magic.starts_with(&gzip::MAGIC) || magic == zstd::MAGIC
 }
 
 /// What is missing, if that is why something could not be read.
@@ -242,6 +267,29 @@ fn read_some(data: &dyn ReadAt, buf: &mut [u8], offset: u64) -> io::Result<usize
     let before = before.filter(|before| (1..count).contains(before)).ok_or(error)?;
     data.read_exact_at(part.get_mut(..before).unwrap_or_default(), offset)?;
     Ok(before)
+}
+
+/// What is read of a stream at a time.
+const STREAM: usize = 256 << 10;
+
+/// Bytes in order.
+struct Sequential {
+    data: Arc<dyn ReadAt>,
+    at: u64,
+}
+
+impl Sequential {
+    fn new(data: Arc<dyn ReadAt>) -> Sequential {
+        Sequential { data, at: 0 }
+    }
+}
+
+impl io::Read for Sequential {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let count = read_some(&*self.data, buf, self.at)?;
+        self.at += count as u64;
+        Ok(count)
+    }
 }
 
 /// Data of which some are missing.
