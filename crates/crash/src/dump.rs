@@ -4,16 +4,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use symbols::{Image, MemoryError, Placement, Program};
-use vmcore::contents::{self, Contents};
-use vmcore::memory::{Memory, Paging, VirtualMemory};
-use vmcore::{Architecture, Header};
+use vmcore::contents;
+use vmcore::memory::{Form, Memory, Paging, VirtualMemory};
+use vmcore::{Architecture, Dump, Header};
 
 use crate::error::{Error, Result};
 use crate::kernel::{self, Places};
 use crate::modules;
 
 /// Where a dump's kernel and debug information are, and how strictly they are taken.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Options {
     /// The kernel's file; looked for if `None`.
     pub kernel: Option<PathBuf>,
@@ -28,8 +28,7 @@ pub struct Options {
 /// A kernel's dump, or the memory of a live one, with its symbols and types.
 pub struct Crash {
     program: Program,
-    memory: Option<Arc<Memory>>,
-    header: Option<Header>,
+    dump: Option<Arc<Dump>>,
     kernel: PathBuf,
     notes: Vec<String>,
 }
@@ -40,68 +39,57 @@ impl Crash {
     /// # Errors
     /// If the dump cannot be read, or no kernel is found, or it is another one.
     pub fn open(path: &Path, options: &Options) -> Result<Self> {
-        let contents = Contents::open(path, &options.contents)?;
-        let memory = |source| Error::Memory { path: path.to_owned(), source };
-        let mut memory = Memory::open(contents.data.clone()).map_err(memory)?;
+        let mut dump = Dump::open(path, &options.contents)?;
         let places = Places::of(path, options);
-        let kernel = places.kernel(path, contents.header.as_ref())?;
-        let (main, debug) = places.object(&kernel)?;
-        let image = Arc::new(Image::new("kernel", main, debug, Placement::AsLinked)?);
-        find_root(&mut memory, &image);
-        let memory = Arc::new(memory);
+        let kernel = places.kernel(path, dump.header())?;
+        let image = Arc::new(places.image("kernel", &kernel, Placement::AsLinked)?);
+        find_root(&mut dump.memory, &image);
         let mut notes = Vec::new();
-        if let Some(reason) = kernel::difference(&image, &memory, contents.header.as_ref()) {
+        if let Some(reason) = kernel::difference(&image, &dump) {
             if !options.force {
                 return Err(Error::OtherKernel { kernel, reason });
             }
             notes.push(format!("the kernel is not that of the dump ({reason}): names and values may be wrong"));
         }
-        if !image.has_debug_info() {
-            notes.push(format!(
-                "{} has no debug information: there are symbols, messages and frame pointers, but no types and lines",
-                kernel.display()
-            ));
-        }
-        if let Some(there) = &contents.there {
-            let missing = contents.data.size().saturating_sub(there.total());
+        if let Some(there) = &dump.contents.there {
+            let missing = dump.contents.data.size().saturating_sub(there.covered());
             notes.push(format!("the dump is not whole: {missing} bytes of it never arrived"));
         }
-        let mut crash = Self::new(image, Arc::new(DumpMemory(memory.clone())), kernel)?;
-        crash.memory = Some(memory);
-        crash.header = contents.header;
-        crash.notes = notes;
-        crash.load_modules(&places)?;
+        let dump = Arc::new(dump);
+        let mut crash = Self::with(image, Arc::new(DumpMemory(dump.clone())), kernel, &places)?;
+        crash.dump = Some(dump);
+        crash.notes.splice(0..0, notes);
         Ok(crash)
     }
 
-    /// A kernel whose memory is reached in another way: a live one.
+    /// A kernel whose memory is reached in another way: a live one. Its file has to be named.
     ///
     /// # Errors
     /// If the kernel's file cannot be read.
     pub fn live(memory: Arc<dyn symbols::Memory>, options: &Options) -> Result<Self> {
         let kernel = options.kernel.clone().ok_or_else(|| Error::absent("a live kernel's file has to be named: -k"))?;
         let places = Places::of(&kernel, options);
-        let (main, debug) = places.object(&kernel)?;
-        let image = Arc::new(Image::new("kernel", main, debug, Placement::AsLinked)?);
-        let mut crash = Self::new(image, memory, kernel)?;
-        crash.load_modules(&places)?;
-        Ok(crash)
+        let image = Arc::new(places.image("kernel", &kernel, Placement::AsLinked)?);
+        Self::with(image, memory, kernel, &places)
     }
 
-    fn new(image: Arc<Image>, memory: Arc<dyn symbols::Memory>, kernel: PathBuf) -> Result<Self> {
-        let program = Program::new(vec![image], memory)?;
-        Ok(Self { program, memory: None, header: None, kernel, notes: Vec::new() })
-    }
-
-    /// Takes the modules that the kernel had loaded into the program, those whose files are found.
-    fn load_modules(&mut self, places: &Places) -> Result<()> {
-        let loaded = modules::images(self, places);
-        if loaded.is_empty() {
-            return Ok(());
+    fn with(image: Arc<Image>, memory: Arc<dyn symbols::Memory>, kernel: PathBuf, places: &Places) -> Result<Self> {
+        let mut notes = Vec::new();
+        if !image.has_debug_info() {
+            notes.push(format!(
+                "{} has no debug information: there are symbols, messages and frame pointers, but no types and lines",
+                kernel.display()
+            ));
         }
-        let images = self.program.images().iter().cloned().chain(loaded).collect();
-        self.program = self.program.with_images(images)?;
-        Ok(())
+        let program = Program::new(vec![image.clone()], memory.clone())?;
+        let mut crash = Self { program, dump: None, kernel, notes };
+        let loaded = modules::images(&crash, places);
+        if !loaded.images.is_empty() {
+            let images = std::iter::once(image).chain(loaded.images).collect();
+            crash.program = Program::new(images, memory)?;
+        }
+        crash.notes.extend(loaded.notes);
+        Ok(crash)
     }
 
     /// Symbols, types and memory.
@@ -109,14 +97,14 @@ impl Crash {
         &self.program
     }
 
-    /// The dump's memory; `None` of a live kernel.
-    pub fn memory(&self) -> Option<&Arc<Memory>> {
-        self.memory.as_ref()
+    /// The dump; `None` of a live kernel.
+    pub fn dump(&self) -> Option<&Dump> {
+        self.dump.as_deref()
     }
 
     /// The dump's header, if it has one.
     pub fn header(&self) -> Option<&Header> {
-        self.header.as_ref()
+        self.dump.as_ref()?.header()
     }
 
     /// The kernel's file.
@@ -132,7 +120,7 @@ impl Crash {
 
 /// A full dump does not say where the kernel's page tables are: its symbols do.
 fn find_root(memory: &mut Memory, image: &Image) {
-    if memory.kernel_root().is_some() || memory.architecture() != Architecture::Amd64 {
+    if memory.form() != Form::Full || memory.architecture() != Architecture::Amd64 {
         return;
     }
     // `KERNBASE` is where the kernel's first 2 GB lie, one to one with physical memory while it boots
@@ -151,11 +139,11 @@ fn find_root(memory: &mut Memory, image: &Image) {
 }
 
 /// The virtual memory of a dump, as symbols want it.
-struct DumpMemory(Arc<Memory>);
+struct DumpMemory(Arc<Dump>);
 
 impl symbols::Memory for DumpMemory {
     fn read(&self, address: u64, buf: &mut [u8]) -> std::result::Result<(), MemoryError> {
-        let (done, fault) = VirtualMemory::read(&*self.0, address, buf);
+        let (done, fault) = VirtualMemory::read(&self.0.memory, address, buf);
         match fault {
             Some(fault) => {
                 let reason = fault.to_string();

@@ -9,17 +9,9 @@ pub type Result<T> = std::result::Result<T, Error>;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The dump's file, or one beside it.
+    /// The dump.
     #[error(transparent)]
-    Contents(#[from] vmcore::contents::Error),
-    /// The dump's memory.
-    #[error("{}: {source}", path.display())]
-    Memory {
-        /// The dump.
-        path: PathBuf,
-        /// What is wrong with it.
-        source: vmcore::memory::Error,
-    },
+    Dump(#[from] vmcore::Error),
     /// Files of the kernel, its symbols, its types.
     #[error(transparent)]
     Symbols(#[from] symbols::Error),

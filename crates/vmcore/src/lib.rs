@@ -5,7 +5,9 @@ mod arch;
 mod bytes;
 pub mod check;
 pub mod contents;
+pub mod convert;
 pub mod device;
+mod dump;
 pub mod files;
 #[cfg(any(test, feature = "forge"))]
 pub mod forge;
@@ -23,5 +25,6 @@ pub mod time;
 
 pub use arch::{Architecture, ByteOrder};
 pub use contents::{Contents, Missing};
+pub use dump::{Dump, Error};
 pub use files::Files;
 pub use header::Header;

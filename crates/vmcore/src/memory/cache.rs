@@ -6,9 +6,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use disk::ReadAt;
 
 /// The unit of caching, in bytes.
-const BLOCK: usize = 4096;
+pub(crate) const BLOCK: usize = 4096;
 /// Blocks that compete for each set.
 const WAYS: usize = 4;
+/// Sets that there are at most: for 16 GiB.
+const MOST_SETS: usize = 1 << 20;
 /// No block has this number.
 const NONE: u64 = u64::MAX;
 
@@ -30,7 +32,9 @@ struct Set {
 impl Cache {
     /// A cache of up to `blocks` blocks of 4 KiB; memory is taken as they fill.
     pub(crate) fn new(data: Arc<dyn ReadAt>, blocks: usize) -> Self {
-        let sets = (blocks / WAYS).max(1).next_power_of_two();
+        // No more than there are in the data, twice as some sets are fuller than others.
+        let needed = usize::try_from(data.size() / BLOCK as u64).unwrap_or(usize::MAX).saturating_mul(2);
+        let sets = (blocks.min(needed) / WAYS).clamp(1, MOST_SETS).next_power_of_two();
         let empty = || Mutex::new(Set { numbers: [NONE; WAYS], blocks: Default::default(), next: 0 });
         Self { size: data.size(), data, sets: (0..sets).map(|_| empty()).collect() }
     }

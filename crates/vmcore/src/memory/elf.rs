@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 use disk::ReadAt;
 
 use super::error::Error;
-use super::physical::{Layout, Physical, Segment};
+use super::physical::{Layout, Physical, Segment, Source};
 use super::{Form, Kernel, Memory, VirtualSegment};
 use crate::arch::{Architecture, ByteOrder, Fields};
 
@@ -73,7 +73,8 @@ struct Load {
 }
 
 /// Opens an ELF core; `start` is what the file begins with.
-pub(crate) fn open(data: &Arc<dyn ReadAt>, start: &[u8]) -> Result<Memory, Error> {
+pub(crate) fn open(source: &Source, start: &[u8]) -> Result<Memory, Error> {
+    let data = &source.data;
     let class = match start.get(4) {
         Some(1) => &CLASS_32,
         Some(2) => &CLASS_64,
@@ -96,7 +97,7 @@ pub(crate) fn open(data: &Arc<dyn ReadAt>, start: &[u8]) -> Result<Memory, Error
         return Err(Error::malformed("ELF header: class", format!("{} bits", class.word * 8), expected));
     }
     let loads = loads(data, fields, class)?;
-    let is_virtual = loads.iter().any(|load| load.vaddr != load.paddr && load.vaddr != u64::MAX && load.paddr != 0);
+    let is_virtual = loads.iter().any(|load| load.vaddr != load.paddr && load.vaddr != u64::MAX);
     let kernel = if is_virtual {
         let mut segments: Vec<VirtualSegment> = loads
             .iter()
@@ -108,7 +109,7 @@ pub(crate) fn open(data: &Arc<dyn ReadAt>, start: &[u8]) -> Result<Memory, Error
     } else {
         Kernel::Search(OnceLock::new())
     };
-    let physical = Physical::new(data.clone(), Layout::Segments(physical(loads)), PAGE_SHIFT);
+    let physical = Physical::new(source, Layout::Segments(physical(loads)), PAGE_SHIFT);
     let form = if is_virtual { Form::Core } else { Form::Full };
     Ok(Memory { architecture, order, form, physical, kernel, direct: None, relocation: 0, message_buffer: None })
 }
@@ -142,10 +143,11 @@ fn loads(data: &Arc<dyn ReadAt>, fields: Fields<'_>, class: &Class) -> Result<Ve
             continue;
         }
         let word = |at: usize| header.word(at, class.word);
-        // A virtual address that is not meant is all ones.
-        let vaddr = if class.word == 4 && word(class.vaddr) == 0xffff_ffff { u64::MAX } else { word(class.vaddr) };
+        // An address that is not meant is all ones.
+        let ones = if class.word == 4 { u64::from(u32::MAX) } else { u64::MAX };
+        let vaddr = if word(class.vaddr) == ones { u64::MAX } else { word(class.vaddr) };
         let load = Load { vaddr, paddr: word(class.paddr), offset: word(class.offset), length: word(class.filesz) };
-        if load.length == 0 {
+        if load.length == 0 || load.paddr == ones {
             continue;
         }
         let ends = |start: u64| start.checked_add(load.length).is_some();

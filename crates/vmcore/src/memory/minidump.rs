@@ -14,7 +14,7 @@ use disk::ReadAt;
 use super::error::Error;
 use super::page_map::{PageMap, Range};
 use super::paging::Paging;
-use super::physical::{Layout, Physical};
+use super::physical::{Layout, Physical, Source};
 use super::tables::{Place, Tables};
 use super::{DirectMap, Form, Kernel, Memory};
 use crate::arch::{Architecture, ByteOrder, Fields};
@@ -55,7 +55,8 @@ enum MapForm {
 }
 
 /// Opens a minidump; `start` is its first page, as far as the file has one.
-pub(crate) fn open(data: &Arc<dyn ReadAt>, start: &[u8]) -> Result<Memory, Error> {
+pub(crate) fn open(source: &Source, start: &[u8]) -> Result<Memory, Error> {
+    let data = &source.data;
     let header = Header::read(start)?;
     let size = 1 << header.page_shift;
     let mut end = size;
@@ -108,7 +109,7 @@ pub(crate) fn open(data: &Arc<dyn ReadAt>, start: &[u8]) -> Result<Memory, Error
         architecture: header.architecture,
         order: header.order,
         form: Form::Minidump { version: header.version },
-        physical: Physical::new(data.clone(), Layout::Pages { map, start: end }, header.page_shift),
+        physical: Physical::new(source, Layout::Pages { map, start: end }, header.page_shift),
         kernel,
         direct: header.direct,
         relocation: header.relocation,

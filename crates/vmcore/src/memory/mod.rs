@@ -23,12 +23,14 @@ use disk::ReadAt;
 pub use self::error::{Error, Fault};
 pub use self::message_buffer::MessageBuffer;
 pub use self::paging::Paging;
-use self::physical::Physical;
 pub use self::physical::PhysicalRange;
+use self::physical::{Physical, Source};
 pub use self::ranges::{Via, VirtualRange, VirtualRanges};
 pub use self::statistics::Statistics;
+pub(crate) use self::statistics::is_zero;
 use self::tables::Tables;
 use crate::arch::{Architecture, ByteOrder, Fields};
+use crate::ranges::Ranges;
 
 const NO_ROOT: &str =
     "the dump does not say where the kernel's page tables are; give the physical address of their root";
@@ -47,6 +49,22 @@ pub struct Memory {
     relocation: u64,
     /// Where in the file the minidump's own copy of the message buffer is, and its size.
     message_buffer: Option<(u64, u64)>,
+}
+
+/// How to open the memory in a dump.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// How many bytes of memory the cache may take, besides an eighth of that for page tables. It takes them as it
+    /// fills.
+    pub cache: u64,
+    /// Which bytes of the data are there, if some never arrived.
+    pub there: Option<Ranges>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { cache: 64 << 20, there: None }
+    }
 }
 
 /// How memory is stored in a dump.
@@ -109,17 +127,36 @@ impl Memory {
     /// # Errors
     /// If they are no minidump and no ELF core, or their headers cannot be.
     pub fn open(data: Arc<dyn ReadAt>) -> Result<Self, Error> {
+        Self::open_with(data, &Options::default())
+    }
+
+    /// The same, with options.
+    ///
+    /// # Errors
+    /// As [`Memory::open`].
+    pub fn open_with(data: Arc<dyn ReadAt>, options: &Options) -> Result<Self, Error> {
         let mut start = vec![0; minidump::HEADER.min(usize::try_from(data.size()).unwrap_or(usize::MAX))];
         let what = "the beginning";
         data.read_exact_at(&mut start, 0).map_err(|source| Error::Io { what, source })?;
+        let cache = usize::try_from(options.cache / cache::BLOCK as u64).unwrap_or(usize::MAX);
+        let source = Source { data, there: options.there.clone(), cache };
         if start.starts_with(minidump::MAGIC) {
-            minidump::open(&data, &start)
+            minidump::open(&source, &start)
         } else if start.starts_with(elf::MAGIC) {
-            elf::open(&data, &start)
+            elf::open(&source, &start)
         } else {
             let found = start.get(..16).unwrap_or(&start).escape_ascii().to_string();
             Err(Error::NotADump { found: if found.is_empty() { "nothing".into() } else { format!("'{found}'") } })
         }
+    }
+
+    /// Finds out which bytes cannot be read, by reading them all, so that ranges and counts leave them out: for data
+    /// of which it is known only that something is missing. Nothing else needs it.
+    ///
+    /// # Errors
+    /// If bytes cannot be read for another reason.
+    pub fn find_gaps(&mut self) -> Result<(), Fault> {
+        self.physical.find_gaps()
     }
 
     /// What the kernel ran on.
@@ -227,12 +264,17 @@ impl Memory {
         self.physical.read(address, buf)
     }
 
-    /// Whether the page at a physical address is in the dump.
-    pub fn is_present(&self, physical: u64) -> bool {
-        self.physical.page_index(physical).is_some()
+    /// The same for those who pass over much of memory: nothing of it is cached.
+    pub(crate) fn read_physical_once(&self, address: u64, buf: &mut [u8]) -> Result<(), Fault> {
+        self.physical.read_once(address, buf)
     }
 
-    /// The ranges of physical memory that the dump has, in their order.
+    /// Whether the page at a physical address is in the dump, and its bytes did arrive.
+    pub fn is_present(&self, physical: u64) -> bool {
+        self.physical.run(physical, 1).0
+    }
+
+    /// The ranges of physical memory that can be read, in their order.
     pub fn physical_ranges(&self) -> impl Iterator<Item = PhysicalRange> + '_ {
         let mut from = Some(0);
         std::iter::from_fn(move || {

@@ -8,10 +8,11 @@ use disk::ReadAt;
 use super::cache::Cache;
 use super::error::Fault;
 use super::page_map::PageMap;
+use crate::contents;
+use crate::ranges::Ranges;
 
-/// Blocks of 4 KiB that are kept of page tables, and of everything else.
-const TABLE_BLOCKS: usize = 1024;
-const PAGE_BLOCKS: usize = 2048;
+/// Of the blocks that are cached, those of page tables: one of so many.
+const TABLE_SHARE: usize = 8;
 
 /// The physical memory that a dump has.
 pub(crate) struct Physical {
@@ -19,6 +20,8 @@ pub(crate) struct Physical {
     pages: Cache,
     /// Apart from the pages, so that data do not drive out what every translation needs.
     tables: Cache,
+    /// Which bytes of the file are there, if some are not.
+    there: Option<Ranges>,
     pub(crate) page_shift: u32,
 }
 
@@ -39,6 +42,15 @@ pub(crate) struct Segment {
     pub(crate) pages_before: u64,
 }
 
+/// What memory is read from.
+pub(crate) struct Source {
+    pub(crate) data: Arc<dyn ReadAt>,
+    /// Which of its bytes are there, if some are not.
+    pub(crate) there: Option<Ranges>,
+    /// How many blocks of 4 KiB are cached.
+    pub(crate) cache: usize,
+}
+
 /// A range of physical memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PhysicalRange {
@@ -49,12 +61,34 @@ pub struct PhysicalRange {
 }
 
 impl Physical {
-    pub(crate) fn new(data: Arc<dyn ReadAt>, layout: Layout, page_shift: u32) -> Self {
-        Self {
+    pub(crate) fn new(source: &Source, layout: Layout, page_shift: u32) -> Self {
+        let mut physical = Self {
             layout,
-            pages: Cache::new(data.clone(), PAGE_BLOCKS),
-            tables: Cache::new(data, TABLE_BLOCKS),
+            pages: Cache::new(source.data.clone(), source.cache),
+            tables: Cache::new(source.data.clone(), source.cache / TABLE_SHARE),
+            there: source.there.clone(),
             page_shift,
+        };
+        // What is behind the end is not there either.
+        let size = source.data.size();
+        if physical.end() > size {
+            let there = physical.there.get_or_insert_with(|| {
+                let mut all = Ranges::new();
+                all.insert(0..size);
+                all
+            });
+            there.truncate(size);
+        }
+        physical
+    }
+
+    /// Where in the file the last byte of memory ends.
+    fn end(&self) -> u64 {
+        match &self.layout {
+            Layout::Pages { map, start } => start.saturating_add(map.total().saturating_mul(self.page_size())),
+            Layout::Segments(segments) => {
+                segments.iter().map(|segment| segment.offset.saturating_add(segment.length)).max().unwrap_or(0)
+            }
         }
     }
 
@@ -109,8 +143,26 @@ impl Physical {
         }
     }
 
-    /// Whether the byte at `pa` is in the dump, and how many bytes from there on, up to `most`, share that answer.
+    /// Whether the page at `pa` can be read, and how many bytes from there on, up to `most`, share that answer.
     pub(crate) fn run(&self, pa: u64, most: u64) -> (bool, u64) {
+        let (present, length) = self.run_in_layout(pa, most);
+        let (Some(there), true) = (&self.there, present) else { return (present, length) };
+        let Some((offset, length)) = self.locate(pa, length) else { return (false, length) };
+        let page = self.page_size();
+        let within = pa & (page - 1);
+        let first = offset.saturating_sub(within);
+        let end = within.saturating_add(length).checked_next_multiple_of(page).unwrap_or(u64::MAX);
+        let Some(gap) = there.missing(first..first.saturating_add(end)).next() else { return (true, length) };
+        // A page of which a byte is missing is missing.
+        let before = (gap.start - first) & !(page - 1);
+        if before > within {
+            return (true, (before - within).min(length));
+        }
+        let after = (gap.end - first).checked_next_multiple_of(page).unwrap_or(u64::MAX);
+        (false, after.saturating_sub(within).min(length))
+    }
+
+    fn run_in_layout(&self, pa: u64, most: u64) -> (bool, u64) {
         match &self.layout {
             Layout::Pages { map, .. } => map.run(pa, most),
             Layout::Segments(segments) => match self.segment(pa) {
@@ -124,22 +176,67 @@ impl Physical {
         }
     }
 
-    /// The first range at or behind `pa`.
-    pub(crate) fn next_range(&self, pa: u64) -> Option<PhysicalRange> {
-        let address = match &self.layout {
-            Layout::Pages { map, .. } => map.next_present(pa)?.max(pa),
+    /// The first page at or behind `pa` that the dump should have.
+    fn next_in_layout(&self, pa: u64) -> Option<u64> {
+        match &self.layout {
+            Layout::Pages { map, .. } => Some(map.next_present(pa)?.max(pa)),
             Layout::Segments(segments) => match self.segment(pa) {
-                Some(_) => pa,
-                None => segments.get(segments.partition_point(|segment| segment.address <= pa))?.address,
+                Some(_) => Some(pa),
+                None => Some(segments.get(segments.partition_point(|segment| segment.address <= pa))?.address),
             },
-        };
+        }
+    }
+
+    /// The first range at or behind `pa` that can be read.
+    pub(crate) fn next_range(&self, pa: u64) -> Option<PhysicalRange> {
+        let mut address = self.next_in_layout(pa)?;
         let mut length = 0;
         loop {
             let at = address.checked_add(length)?;
             match self.run(at, u64::MAX - at) {
                 (true, more) if more > 0 => length += more,
-                _ => return Some(PhysicalRange { address, length }),
+                _ if length > 0 => return Some(PhysicalRange { address, length }),
+                (_, skip) => address = self.next_in_layout(at.checked_add(skip.max(1))?)?,
             }
+        }
+    }
+
+    /// Reads everything to find out what can be read.
+    pub(crate) fn find_gaps(&mut self) -> Result<(), Fault> {
+        const CHUNK: u64 = 1 << 20;
+        let mut found = Ranges::new();
+        let mut buf = Vec::new();
+        let mut from = Some(0);
+        while let Some(range) = from.and_then(|from| self.next_range(from)) {
+            from = range.address.checked_add(range.length);
+            for at in (0..range.length).step_by(CHUNK as usize) {
+                let chunk = CHUNK.min(range.length - at);
+                if self.try_read(range.address + at, chunk, &mut buf, &mut found)? {
+                    continue;
+                }
+                // Some of its pages may be there.
+                for page in (0..chunk).step_by(self.page_size() as usize) {
+                    let length = self.page_size().min(chunk - page);
+                    self.try_read(range.address + at + page, length, &mut buf, &mut found)?;
+                }
+            }
+        }
+        self.there = Some(found);
+        Ok(())
+    }
+
+    /// Whether a range can be read; if so, its place in the file is added to `found`.
+    fn try_read(&self, pa: u64, length: u64, buf: &mut Vec<u8>, found: &mut Ranges) -> Result<bool, Fault> {
+        buf.resize(length as usize, 0);
+        match self.read_once(pa, buf) {
+            Ok(()) => {
+                if let Some((offset, length)) = self.locate(pa, length) {
+                    found.insert(offset..offset + length);
+                }
+                Ok(true)
+            }
+            Err(Fault::Lost { .. }) => Ok(false),
+            Err(fault) => Err(fault),
         }
     }
 
@@ -197,5 +294,5 @@ fn fault(source: io::Error, physical: u64, offset: u64) -> Fault {
 
 /// Whether an error says that bytes never arrived; those behind the end of the file did not.
 fn is_lost(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::UnexpectedEof
+    error.kind() == io::ErrorKind::UnexpectedEof || contents::missing(error).is_some()
 }

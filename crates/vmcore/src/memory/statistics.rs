@@ -10,8 +10,10 @@ const CHUNK: u64 = 1 << 20;
 pub struct Statistics {
     /// The size of a page, in bytes.
     pub page_size: u64,
-    /// Pages in the dump.
+    /// Pages in the dump that can be read.
     pub present: u64,
+    /// Pages that should be in the dump, and never arrived.
+    pub lost: u64,
     /// Those of them that the kernel's page tables map.
     pub mapped: u64,
     /// Those that only the direct map shows (or nothing, where there is none).
@@ -29,9 +31,11 @@ impl Memory {
     /// If page tables cannot be read, or are absurd.
     pub fn statistics(&self) -> Result<Statistics, Fault> {
         let page_size = self.page_size();
-        let present = self.physical.total_pages();
-        let mut found = Statistics { page_size, present, ..Statistics::default() };
-        let mut seen = vec![0u64; usize::try_from(present.div_ceil(64)).unwrap_or(0)];
+        let total = self.physical.total_pages();
+        let present = self.physical_ranges().map(|range| range.length.div_ceil(page_size)).sum();
+        let lost = total.saturating_sub(present);
+        let mut found = Statistics { page_size, present, lost, ..Statistics::default() };
+        let mut seen = vec![0u64; usize::try_from(total.div_ceil(64)).unwrap_or(0)];
         for range in self.virtual_ranges() {
             match range {
                 Ok(range) if range.via == Via::DirectMap => break,
@@ -55,7 +59,7 @@ impl Memory {
         Ok(found)
     }
 
-    /// Counts the pages that are all zero. It reads the whole dump; bytes that never arrived are not counted.
+    /// Counts the pages that are all zero. It reads the whole dump; pages that never arrived are not counted.
     ///
     /// # Errors
     /// If it cannot be read.
@@ -70,53 +74,20 @@ impl Memory {
         Ok(zeros)
     }
 
-    /// Gives all physical memory of the dump to `each`, with its address, in pieces of whole pages where memory is; what
-    /// never arrived is left out, and its bytes are counted.
-    pub(crate) fn read_all<E: From<Fault>>(&self, mut each: impl FnMut(u64, &[u8]) -> Result<(), E>) -> Result<u64, E> {
+    /// Gives all physical memory that can be read to `each`, in pieces.
+    pub(crate) fn read_all<E: From<Fault>>(&self, mut each: impl FnMut(u64, &[u8]) -> Result<(), E>) -> Result<(), E> {
         let mut buf = Vec::new();
-        let mut lost = 0;
         for range in self.physical_ranges() {
             let mut done = 0;
             while done < range.length {
                 let length = CHUNK.min(range.length - done);
-                lost += self.read_piece(range.address + done, length, &mut buf, &mut each)?;
+                buf.resize(length as usize, 0);
+                self.physical.read_once(range.address + done, &mut buf)?;
+                each(range.address + done, &buf)?;
                 done += length;
             }
         }
-        Ok(lost)
-    }
-
-    /// Gives a piece of physical memory to `each`; the number of bytes that are lost.
-    pub(crate) fn read_piece<E: From<Fault>>(
-        &self,
-        address: u64,
-        length: u64,
-        buf: &mut Vec<u8>,
-        each: &mut impl FnMut(u64, &[u8]) -> Result<(), E>,
-    ) -> Result<u64, E> {
-        buf.resize(length.min(CHUNK) as usize, 0);
-        match self.physical.read_once(address, buf) {
-            Ok(()) => {
-                each(address, buf)?;
-                return Ok(0);
-            }
-            Err(Fault::Lost { .. }) => {}
-            Err(fault) => return Err(fault.into()),
-        }
-        // Page by page, as some of them may be there.
-        let mut lost = 0;
-        let mut done = 0;
-        while done < length {
-            let now = self.page_size().min(length - done);
-            buf.resize(now as usize, 0);
-            match self.physical.read_once(address + done, buf) {
-                Ok(()) => each(address + done, buf)?,
-                Err(Fault::Lost { .. }) => lost += now,
-                Err(fault) => return Err(fault.into()),
-            }
-            done += now;
-        }
-        Ok(lost)
+        Ok(())
     }
 }
 
