@@ -3,12 +3,18 @@
 
 mod dump;
 mod error;
+mod hex;
 mod kernel;
+pub mod messages;
 pub mod modules;
+pub mod panic;
 pub mod queue;
 pub mod registers;
+pub mod report;
+pub mod signature;
 pub mod stack;
 pub mod threads;
 
 pub use dump::{Crash, Options};
 pub use error::{Error, Result};
+pub use report::Report;

@@ -23,6 +23,7 @@ pub struct Module {
     /// How many refer to it.
     pub references: i64,
     /// Where it begins.
+    #[serde(serialize_with = "crate::hex::word")]
     pub address: u64,
     /// How many bytes it takes.
     pub size: u64,

@@ -22,6 +22,7 @@ pub struct Stack {
 #[derive(Clone, Debug, Serialize)]
 pub struct StackFrame {
     /// The program counter.
+    #[serde(serialize_with = "crate::hex::word")]
     pub address: u64,
     /// The function; `None` if no symbol is known for the address.
     pub function: Option<String>,
@@ -40,8 +41,10 @@ pub struct StackFrame {
     /// What it handles, if it is the one that saved registers.
     pub trap: Option<Trap>,
     /// The stack pointer.
+    #[serde(serialize_with = "crate::hex::maybe")]
     pub sp: Option<u64>,
     /// The frame pointer.
+    #[serde(serialize_with = "crate::hex::maybe")]
     pub fp: Option<u64>,
 }
 
@@ -64,16 +67,21 @@ pub struct Trap {
     /// Its number, if it has one.
     pub number: Option<u64>,
     /// What the processor adds to it.
+    #[serde(serialize_with = "crate::hex::maybe")]
     pub code: Option<u64>,
     /// The address that was to be reached, of faults.
+    #[serde(serialize_with = "crate::hex::maybe")]
     pub fault_address: Option<u64>,
     /// Whether a user's program was interrupted.
     pub user: bool,
     /// Where that was.
+    #[serde(serialize_with = "crate::hex::word")]
     pub pc: u64,
     /// Its stack pointer.
+    #[serde(serialize_with = "crate::hex::word")]
     pub sp: u64,
     /// Where the trap frame is.
+    #[serde(serialize_with = "crate::hex::word")]
     pub frame: u64,
 }
 

@@ -27,6 +27,7 @@ pub struct Process {
     /// As `ps` has it: `R`, `S`, `D`, `Z` ...; that of its first thread unless it is a zombie.
     pub state: String,
     /// Where it is.
+    #[serde(serialize_with = "crate::hex::word")]
     pub address: u64,
     /// Its threads.
     pub threads: Vec<Thread>,
@@ -46,6 +47,7 @@ pub struct Thread {
     /// The processor that it runs on.
     pub cpu: Option<i64>,
     /// Where it is.
+    #[serde(serialize_with = "crate::hex::word")]
     pub address: u64,
     /// The number of its process.
     pub pid: i64,
@@ -183,17 +185,28 @@ impl Crash {
         }
     }
 
+    /// The registers of the thread that wrote the dump (`dumppcb`, `sys/kern/kern_shutdown.c`).
+    ///
+    /// # Errors
+    /// If they cannot be read, or there are none.
+    pub fn dumping_registers(&self) -> Result<Registers> {
+        let registers = registers::of_pcb(&self.program().variable("dumppcb")?)?;
+        match registers.pc() {
+            Some(0) | None => Err(Error::absent("dumppcb is empty: no dump was being written")),
+            Some(_) => Ok(registers),
+        }
+    }
+
     /// The registers with which a thread goes on, and where they were saved.
     ///
     /// # Errors
     /// If they cannot be read.
     pub fn thread_registers(&self, thread: &Thread) -> Result<(Registers, Saved)> {
         let program = self.program();
-        if self.dumping_thread().is_ok_and(|tid| tid == thread.tid) {
-            let registers = registers::of_pcb(&program.variable("dumppcb")?)?;
-            if registers.pc().is_some_and(|pc| pc != 0) {
-                return Ok((registers, Saved::Dumping));
-            }
+        if self.dumping_thread().is_ok_and(|tid| tid == thread.tid)
+            && let Ok(registers) = self.dumping_registers()
+        {
+            return Ok((registers, Saved::Dumping));
         }
         if let Some(cpu) = thread.cpu
             && let Ok(stopped) = program.variable("stoppcbs")
