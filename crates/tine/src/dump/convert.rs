@@ -130,7 +130,8 @@ impl Convert {
                         continue;
                     }
                     Some(_) => {
-                        let way = if contents.is_in_place() { "; --force writes zeros for what is missing" } else { "" };
+                        let way =
+                            if contents.is_in_place() { "; --force writes zeros for what is missing" } else { "" };
                         return Err(self.failed(&format_args!("{error}{way}")));
                     }
                     None => return Err(failed(error)),
