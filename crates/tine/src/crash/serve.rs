@@ -14,8 +14,9 @@ use crate::output;
 
 /// Serve the dump to gdb and lldb, for reading (GDB Remote Serial Protocol)
 ///
-/// `gdb KERNEL -ex 'target remote 127.0.0.1:PORT'`, `lldb KERNEL -o 'gdb-remote 127.0.0.1:PORT'`. Ends when it is
-/// interrupted.
+/// `lldb KERNEL -o 'gdb-remote 127.0.0.1:2345'`, `gdb -ex 'set osabi none' -ex 'file KERNEL' -ex 'target remote
+/// 127.0.0.1:2345'` (`set osabi` is for a gdb that was built without FreeBSD, which refuses its kernels). Ends when it
+/// is interrupted.
 #[derive(Debug, Args)]
 pub(super) struct Serve {
     /// The address and port to listen on; port 0 is one that is free
