@@ -319,7 +319,8 @@ impl Type {
                     return Err(Error::ty(format!("{name} is not an array")));
                 }
                 ty = array.target()?;
-                offset = number.checked_mul(ty.size()?).and_then(|bytes| offset.checked_add(bytes)).ok_or_else(beyond)?;
+                offset =
+                    number.checked_mul(ty.size()?).and_then(|bytes| offset.checked_add(bytes)).ok_or_else(beyond)?;
             }
         }
         Ok(offset)
@@ -511,7 +512,10 @@ impl Type {
             let _ = write!(text, "{comment:<COMMENT$}{padding}");
             let width = field.bits.map(|bits| format!(" : {}", bits.size)).unwrap_or_default();
             // Structures without a name can be seen nowhere else.
-            let unnamed = matches!(&*field.ty.node, Node::Record { name: None, size: Some(_), .. } | Node::Enum { name: None, .. });
+            let unnamed = matches!(
+                &*field.ty.node,
+                Node::Record { name: None, size: Some(_), .. } | Node::Enum { name: None, .. }
+            );
             if unnamed && indent < MAX_DEPTH as usize {
                 field.ty.define(text, indent + 1, base + field.offset)?;
                 let name = if field.name.is_empty() { String::new() } else { format!(" {}", field.name) };

@@ -171,16 +171,24 @@ impl DebugInfo {
     }
 
     fn register(&self, context: &Context<'_>, number: u16) -> Result<u64> {
-        let registers = context.registers.ok_or_else(|| Error::unavailable("a register", "is not known outside of a frame"))?;
+        let registers =
+            context.registers.ok_or_else(|| Error::unavailable("a register", "is not known outside of a frame"))?;
         registers.get(number).ok_or_else(|| {
             let names = registers.architecture().register_names();
-            let name = names.get(usize::from(number)).map_or_else(|| format!("register {number}"), |&name| name.to_owned());
+            let name =
+                names.get(usize::from(number)).map_or_else(|| format!("register {number}"), |&name| name.to_owned());
             Error::unavailable(name, "is not known in this frame")
         })
     }
 
     /// The value of an expression that is not a location.
-    fn value<'a>(&self, unit: &Unit<'a>, expression: Expression<Slice<'a>>, context: &Context<'_>, depth: u32) -> Result<u64> {
+    fn value<'a>(
+        &self,
+        unit: &Unit<'a>,
+        expression: Expression<Slice<'a>>,
+        context: &Context<'_>,
+        depth: u32,
+    ) -> Result<u64> {
         let pieces = self.evaluate(unit, expression, "a value", context, depth)?;
         match pieces.as_slice() {
             [piece] => match &piece.location {
@@ -213,7 +221,9 @@ impl DebugInfo {
                 EvaluationResult::Complete => return Ok(evaluation.result()),
                 EvaluationResult::RequiresMemory { address, size, base_type, .. } => {
                     let mut bytes = [0; 8];
-                    let part = bytes.get_mut(..usize::from(size)).ok_or_else(|| self.damage("an expression", "a read of more than 8 bytes"))?;
+                    let part = bytes
+                        .get_mut(..usize::from(size))
+                        .ok_or_else(|| self.damage("an expression", "a read of more than 8 bytes"))?;
                     context.memory.read(address, part)?;
                     let number = if self.endian == gimli::RunTimeEndian::Big {
                         part.iter().fold(0, |sum, &byte| sum << 8 | u64::from(byte))
@@ -226,9 +236,13 @@ impl DebugInfo {
                     let number = self.register(context, register.0)?;
                     evaluation.resume_with_register(self.typed(unit, base_type, number)?)
                 }
-                EvaluationResult::RequiresFrameBase => evaluation.resume_with_frame_base(self.frame_base(context, depth)?),
+                EvaluationResult::RequiresFrameBase => {
+                    evaluation.resume_with_frame_base(self.frame_base(context, depth)?)
+                }
                 EvaluationResult::RequiresCallFrameCfa => {
-                    let cfa = context.cfa.ok_or_else(|| Error::unavailable("the frame address", "is not known in this frame"))?;
+                    let cfa = context
+                        .cfa
+                        .ok_or_else(|| Error::unavailable("the frame address", "is not known in this frame"))?;
                     evaluation.resume_with_call_frame_cfa(cfa)
                 }
                 EvaluationResult::RequiresEntryValue(inner) => {
@@ -280,13 +294,20 @@ impl DebugInfo {
         let function = self.function_at(context.address)?.ok_or_else(unknown)?;
         let unit = self.unit(function.unit)?;
         let entry = self.entry(&unit, function.offset)?;
-        let expression = self.expression(&unit, &entry, gimli::DW_AT_frame_base, context.address)?.ok_or_else(unknown)?;
+        let expression =
+            self.expression(&unit, &entry, gimli::DW_AT_frame_base, context.address)?.ok_or_else(unknown)?;
         self.value(&unit, expression, context, depth + 1)
     }
 
     /// The value that a register or a piece of memory had when the function was entered: the caller's call site tells
     /// what it passed (DWARF 5, 3.4; before that, GNU's extension).
-    fn entry_value<'a>(&self, unit: &Unit<'a>, inner: Expression<Slice<'a>>, context: &Context<'_>, depth: u32) -> Result<u64> {
+    fn entry_value<'a>(
+        &self,
+        unit: &Unit<'a>,
+        inner: Expression<Slice<'a>>,
+        context: &Context<'_>,
+        depth: u32,
+    ) -> Result<u64> {
         let unknown = || Error::unavailable("a value at the function's entry", "is not told by its caller");
         let caller = context.caller.ok_or_else(unknown)?;
         let mut operations = inner.operations(unit.unit.encoding());

@@ -119,7 +119,9 @@ impl DebugInfo {
         Ok(match entry.tag() {
             gimli::DW_TAG_base_type => Node::Base {
                 name: name.unwrap_or_default(),
-                size: size.or_else(|| unsigned(&entry, gimli::DW_AT_bit_size).map(|bits| bits.div_ceil(8))).unwrap_or(0),
+                size: size
+                    .or_else(|| unsigned(&entry, gimli::DW_AT_bit_size).map(|bits| bits.div_ceil(8)))
+                    .unwrap_or(0),
                 encoding: encoding(&entry),
             },
             gimli::DW_TAG_pointer_type | gimli::DW_TAG_reference_type | gimli::DW_TAG_rvalue_reference_type => {

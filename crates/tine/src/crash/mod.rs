@@ -7,6 +7,7 @@ mod print;
 mod processes;
 mod report;
 mod serve;
+mod source;
 mod stack;
 
 use std::path::PathBuf;
@@ -72,6 +73,7 @@ enum Command {
     Sym(print::Symbols),
     List(print::List),
     Mem(memory::Hexdump),
+    Source(source::Source),
     Serve(serve::Serve),
 }
 
@@ -115,6 +117,7 @@ impl Session<'_> {
             Command::Sym(symbols) => symbols.run(self),
             Command::List(list) => list.run(self),
             Command::Mem(hexdump) => hexdump.run(self),
+            Command::Source(source) => source.run(self),
             Command::Serve(serve) => serve.run(self),
         }
     }
