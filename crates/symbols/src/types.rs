@@ -105,10 +105,6 @@ impl Type {
         &self.image
     }
 
-    pub(crate) fn node(&self) -> &Node {
-        &self.node
-    }
-
     fn other(&self, target: &Ref) -> Result<Self> {
         Self::from_ref(&self.image, target)
     }
@@ -355,6 +351,37 @@ impl Type {
         self.declare_in(name.to_owned(), 0)
     }
 
+    /// An array whose elements are qualified: C qualifies elements, compilers the array, or both.
+    fn array_of_qualified(&self, qualifier: Qualifier, element: &Ref, count: Option<u64>) -> Self {
+        let known = self.other(element).is_ok_and(|ty| {
+            matches!(&*ty.node, Node::Qualified { qualifier: known, .. } if *known == qualifier)
+        });
+        let element = match known {
+            true => element.clone(),
+            false => Ref::Node(Arc::new(Node::Qualified { qualifier, target: element.clone() })),
+        };
+        Self::from_node(&self.image, Node::Array { element, count })
+    }
+
+    /// The qualifiers of a type in C's usual order, and the type without them.
+    fn qualifiers(&self) -> (String, Self) {
+        let mut words = Vec::new();
+        let mut ty = self.clone();
+        while let (Node::Qualified { qualifier, target }, true) = (&*ty.node, words.len() < MAX_DEPTH as usize) {
+            words.push(match qualifier {
+                Qualifier::Const => "const",
+                Qualifier::Volatile => "volatile",
+                Qualifier::Restrict => "restrict",
+                Qualifier::Atomic => "_Atomic",
+            });
+            let Ok(inner) = ty.other(target) else { break };
+            ty = inner;
+        }
+        words.sort_unstable_by_key(|word| (*word != "const", *word != "volatile"));
+        words.dedup();
+        (words.join(" "), ty)
+    }
+
     fn declare_in(&self, inner: String, depth: u32) -> String {
         if depth > MAX_DEPTH {
             return format!("... {inner}");
@@ -384,18 +411,18 @@ impl Type {
                 of(target, if binds_weaker { format!("(*{inner})") } else { format!("*{inner}") })
             }
             Node::Qualified { qualifier, target } => {
-                let word = match qualifier {
-                    Qualifier::Const => "const",
-                    Qualifier::Volatile => "volatile",
-                    Qualifier::Restrict => "restrict",
-                    Qualifier::Atomic => "_Atomic",
-                };
-                let target_kind = self.other(target).and_then(|ty| ty.unqualified()).map(|ty| ty.kind());
-                match target_kind {
-                    Ok(TypeKind::Pointer) => {
-                        of(target, if inner.is_empty() { format!(" {word}") } else { format!(" {word} {inner}") })
+                if let Ok(array) = self.other(target).map(|array| array.node)
+                    && let Node::Array { element, count } = &*array
+                {
+                    return self.array_of_qualified(*qualifier, element, *count).declare_in(inner, depth + 1);
+                }
+                let (words, target) = self.qualifiers();
+                match target.kind() {
+                    TypeKind::Pointer => {
+                        let space = if inner.is_empty() || inner.starts_with('[') { "" } else { " " };
+                        target.declare_in(format!(" {words}{space}{inner}"), depth + 1)
                     }
-                    _ => format!("{word} {}", of(target, inner)),
+                    _ => format!("{words} {}", target.declare_in(inner, depth + 1)),
                 }
             }
             Node::Array { element, count } => {

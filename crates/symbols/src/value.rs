@@ -166,7 +166,7 @@ impl Value {
     }
 
     /// Width of its number in bits.
-    fn width(&self) -> Result<u64> {
+    pub(crate) fn width(&self) -> Result<u64> {
         match self.bits {
             Some(bits) => Ok(bits.size),
             None => Ok(self.program.complete(&self.ty)?.size()?.saturating_mul(8)),

@@ -35,6 +35,8 @@ struct Row {
     column: u32,
     /// The address is the end of the code before it.
     end: bool,
+    /// A good place to say that this line is what is executed.
+    statement: bool,
 }
 
 impl Lines {
@@ -52,15 +54,6 @@ impl Lines {
     /// The name of a file by its number in the table.
     pub(crate) fn file(&self, number: u32) -> String {
         self.files.get(number as usize).cloned().unwrap_or_default()
-    }
-
-    /// Start addresses of the code of a line; `file` is the end of the path.
-    pub(crate) fn addresses(&self, file: &str, line: u32) -> Vec<u64> {
-        let matches: Vec<bool> = self.files.iter().map(|name| Path::new(name).ends_with(file)).collect();
-        let wanted = |row: &&Row| row.line == line && !row.end && matches.get(row.file as usize) == Some(&true);
-        let mut found: Vec<u64> = self.rows.iter().filter(wanted).map(|row| row.address).collect();
-        found.dedup();
-        found
     }
 }
 
@@ -104,6 +97,7 @@ fn read(unit: &Unit<'_>) -> gimli::Result<Lines> {
                 ColumnType::Column(column) => narrow(column.get()),
             },
             end: row.end_sequence(),
+            statement: row.is_stmt(),
         });
         if row.end_sequence() {
             let mut done = std::mem::take(&mut sequence);
@@ -117,8 +111,10 @@ fn read(unit: &Unit<'_>) -> gimli::Result<Lines> {
     sequences.sort_by_key(|rows| rows.first().map(|row| row.address));
     let mut rows: Vec<Row> = Vec::new();
     for row in sequences.into_iter().flatten() {
-        // Where one sequence ends, the next may begin: the beginning counts. Of several rows of one address the last does.
+        // Where one sequence ends, the next may begin: the beginning counts. Of several rows of one address the last
+        // statement does.
         match rows.last_mut() {
+            Some(last) if last.address == row.address && last.statement && !last.end && !row.statement => {}
             Some(last) if last.address == row.address => *last = row,
             _ => rows.push(row),
         }

@@ -50,6 +50,15 @@ pub(crate) enum Found {
 impl DebugInfo {
     /// Where the variable of an entry is; `size` is its type's, in bytes.
     pub(crate) fn locate(&self, die: Die, name: &str, size: u64, context: &Context<'_>) -> Result<Found> {
+        self.find(die, name, size, context).map_err(|error| match error {
+            Error::Unavailable { what, why } if what != name => {
+                Error::unavailable(name, format!("is not known here: {what} {why}"))
+            }
+            error => error,
+        })
+    }
+
+    fn find(&self, die: Die, name: &str, size: u64, context: &Context<'_>) -> Result<Found> {
         let unit = self.unit(die.unit)?;
         let entry = self.entry(&unit, die.offset)?;
         if let Some(value) = entry.attr_value(gimli::DW_AT_const_value) {
@@ -126,6 +135,11 @@ impl DebugInfo {
         size: u64,
         context: &Context<'_>,
     ) -> Result<Found> {
+        // Of a static variable that the linker left out, the address is 0.
+        let first = expression.operations(unit.unit.encoding()).next();
+        if matches!(first, Ok(Some(gimli::Operation::Address { address: 0 }))) {
+            return Err(Error::unavailable(name, "is optimized out"));
+        }
         let pieces = self.evaluate(unit, expression, name, context, 0)?;
         if let [gimli::Piece { size_in_bits: None, location: Location::Address { address }, .. }] = pieces.as_slice() {
             return Ok(Found::Memory(*address));
@@ -287,7 +301,7 @@ impl DebugInfo {
     /// The value that a register or a piece of memory had when the function was entered: the caller's call site tells
     /// what it passed (DWARF 5, 3.4; before that, GNU's extension).
     fn entry_value<'a>(&self, unit: &Unit<'a>, inner: Expression<Slice<'a>>, context: &Context<'_>, depth: u32) -> Result<u64> {
-        let unknown = || Error::unavailable("a value at the function's entry", "is not told by its caller");
+        let unknown = || Error::unavailable("its value at the function's entry", "is not told by the caller");
         let caller = context.caller.ok_or_else(unknown)?;
         let mut operations = inner.operations(unit.unit.encoding());
         let register = match operations.next() {
