@@ -33,7 +33,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 let mut text = format!("{} {}\n", ty.name(), ty.size()?);
                 for field in ty.fields()? {
                     let (start, size) = field.bits.map_or((field.offset * 8, 0), |bits| (bits.start, bits.size));
-                    text += &format!("  {} {start} {size} {} {}\n", field.name, field.ty.size().unwrap_or(0), field.ty.name());
+                    text += &format!(
+                        "  {} {start} {size} {} {}\n",
+                        field.name,
+                        field.ty.size().unwrap_or(0),
+                        field.ty.name()
+                    );
                 }
                 Ok(text)
             }),

@@ -192,25 +192,44 @@ impl Elf {
         let rela = table.kind == elf::SHT_RELA.0;
         Ok(match (self.is_64, rela) {
             (true, true) => (object::pod::slice_from_all_bytes::<elf::Rela64<Endianness>>(&bytes).map_err(odd)?.iter())
-                .map(|r| (r.r_offset.get(endian), r.r_type(endian, false).0, r.r_sym(endian, false), Some(r.r_addend.get(endian))))
+                .map(|r| {
+                    (
+                        r.r_offset.get(endian),
+                        r.r_type(endian, false).0,
+                        r.r_sym(endian, false),
+                        Some(r.r_addend.get(endian)),
+                    )
+                })
                 .collect(),
             (true, false) => (object::pod::slice_from_all_bytes::<elf::Rel64<Endianness>>(&bytes).map_err(odd)?.iter())
                 .map(|r| (r.r_offset.get(endian), r.r_type(endian).0, r.r_sym(endian), None))
                 .collect(),
-            (false, true) => (object::pod::slice_from_all_bytes::<elf::Rela32<Endianness>>(&bytes).map_err(odd)?.iter())
-                .map(|r| {
-                    let addend = Rela::r_addend(r, endian);
-                    (r.r_offset.get(endian).into(), r.r_type(endian).0, r.r_sym(endian), Some(addend.into()))
-                })
-                .collect(),
-            (false, false) => (object::pod::slice_from_all_bytes::<elf::Rel32<Endianness>>(&bytes).map_err(odd)?.iter())
-                .map(|r| (Rel::r_offset(r, endian).into(), r.r_type(endian).0, r.r_sym(endian), None))
-                .collect(),
+            (false, true) => {
+                (object::pod::slice_from_all_bytes::<elf::Rela32<Endianness>>(&bytes).map_err(odd)?.iter())
+                    .map(|r| {
+                        let addend = Rela::r_addend(r, endian);
+                        (r.r_offset.get(endian).into(), r.r_type(endian).0, r.r_sym(endian), Some(addend.into()))
+                    })
+                    .collect()
+            }
+            (false, false) => {
+                (object::pod::slice_from_all_bytes::<elf::Rel32<Endianness>>(&bytes).map_err(odd)?.iter())
+                    .map(|r| (Rel::r_offset(r, endian).into(), r.r_type(endian).0, r.r_sym(endian), None))
+                    .collect()
+            }
         })
     }
 
     /// `None` for a relocation that debug information has no use for, or one outside of the section.
-    fn relocate(&self, data: &mut [u8], base: u64, place: u64, kind: u32, value: u64, addend: Option<i64>) -> Option<()> {
+    fn relocate(
+        &self,
+        data: &mut [u8],
+        base: u64,
+        place: u64,
+        kind: u32,
+        value: u64,
+        addend: Option<i64>,
+    ) -> Option<()> {
         use Operation::{Add, Relative, Set, Subtract};
         // Of a field of 6 bits the other two stay as they are.
         let (bits, operation) = match (self.machine, kind) {
@@ -288,7 +307,8 @@ impl Elf {
             while let Some((header, body)) = rest.split_first_chunk::<12>() {
                 let word = |at: usize| {
                     let word = header.get(at..at + 4).and_then(|word| word.try_into().ok()).unwrap_or_default();
-                    let word = if self.endian.is_big_endian() { u32::from_be_bytes(word) } else { u32::from_le_bytes(word) };
+                    let word =
+                        if self.endian.is_big_endian() { u32::from_be_bytes(word) } else { u32::from_le_bytes(word) };
                     word as usize
                 };
                 let (name, description) = (word(0), word(4));

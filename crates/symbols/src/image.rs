@@ -182,7 +182,9 @@ impl ObjectFile {
         if let Some(id) = self.build_id() {
             let id = hex(&id);
             if let Some((first, rest)) = id.split_at_checked(2) {
-                candidates.extend(folders.iter().map(|folder| folder.join(".build-id").join(first).join(format!("{rest}.debug"))));
+                candidates.extend(
+                    folders.iter().map(|folder| folder.join(".build-id").join(first).join(format!("{rest}.debug"))),
+                );
             }
         }
         let own = self.elf.source.path().and_then(Path::parent).map(Path::to_owned);
@@ -253,7 +255,8 @@ impl Image {
             let start = placement.address(&main.elf, index)?;
             Some((start, start.checked_add(section.size)?, index))
         }));
-        let paths: Vec<&Path> = [Some(&main), debug.as_ref()].into_iter().flatten().filter_map(|file| file.elf.source.path()).collect();
+        let paths: Vec<&Path> =
+            [Some(&main), debug.as_ref()].into_iter().flatten().filter_map(|file| file.elf.source.path()).collect();
         let folders = paths.iter().filter_map(|path| path.parent()).map(Path::to_owned).collect();
         let packages = paths
             .iter()

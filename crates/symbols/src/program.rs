@@ -305,7 +305,8 @@ impl Program {
                 }
             };
             let entries = info.names().find(name);
-            let values = entries.iter().filter(|entry| entry.kind == Kind::Variable).map(|entry| self.global(image, entry.die));
+            let values =
+                entries.iter().filter(|entry| entry.kind == Kind::Variable).map(|entry| self.global(image, entry.die));
             let mut values: Vec<Result<Value>> = values.collect();
             // Of several static variables, or of a static one and a global, the symbol table tells the first choice.
             let preferred = image.symbol(name)?.map(|symbol| symbol.address);
@@ -427,7 +428,8 @@ impl Program {
     /// The functions at an address, the innermost inlined one first. For a return address, ask for the byte before it.
     /// Empty where neither debug information nor a symbol covers the address.
     pub fn calls(&self, address: u64) -> Vec<Call> {
-        let Some((number, image)) = self.inner.images.iter().enumerate().find(|(_, image)| image.contains(address)) else {
+        let Some((number, image)) = self.inner.images.iter().enumerate().find(|(_, image)| image.contains(address))
+        else {
             return Vec::new();
         };
         let symbol = image.symbol_at(address).ok().flatten();

@@ -116,7 +116,9 @@ impl SymbolTable {
         table.names.reserve(entries.len(), |_| 0);
         let hashes: Vec<u64> = entries.iter().map(|entry| table.hasher.hash_one(table.bytes(entry))).collect();
         for (index, hash) in hashes.iter().enumerate() {
-            table.names.insert_unique(*hash, index as u32, |&other| hashes.get(other as usize).copied().unwrap_or_default());
+            table
+                .names
+                .insert_unique(*hash, index as u32, |&other| hashes.get(other as usize).copied().unwrap_or_default());
         }
         table.entries = entries;
         table

@@ -315,7 +315,8 @@ impl Type {
                     return Err(Error::ty(format!("{name} is not an array")));
                 }
                 ty = array.target()?;
-                offset = number.checked_mul(ty.size()?).and_then(|bytes| offset.checked_add(bytes)).ok_or_else(beyond)?;
+                offset =
+                    number.checked_mul(ty.size()?).and_then(|bytes| offset.checked_add(bytes)).ok_or_else(beyond)?;
             }
         }
         Ok(offset)
@@ -353,9 +354,9 @@ impl Type {
 
     /// An array whose elements are qualified: C qualifies elements, compilers the array, or both.
     fn array_of_qualified(&self, qualifier: Qualifier, element: &Ref, count: Option<u64>) -> Self {
-        let known = self.other(element).is_ok_and(|ty| {
-            matches!(&*ty.node, Node::Qualified { qualifier: known, .. } if *known == qualifier)
-        });
+        let known = self
+            .other(element)
+            .is_ok_and(|ty| matches!(&*ty.node, Node::Qualified { qualifier: known, .. } if *known == qualifier));
         let element = match known {
             true => element.clone(),
             false => Ref::Node(Arc::new(Node::Qualified { qualifier, target: element.clone() })),
@@ -538,7 +539,10 @@ impl Type {
             let _ = write!(text, "{comment:<COMMENT$}{padding}");
             let width = field.bits.map(|bits| format!(" : {}", bits.size)).unwrap_or_default();
             // Structures without a name can be seen nowhere else.
-            let unnamed = matches!(&*field.ty.node, Node::Record { name: None, size: Some(_), .. } | Node::Enum { name: None, .. });
+            let unnamed = matches!(
+                &*field.ty.node,
+                Node::Record { name: None, size: Some(_), .. } | Node::Enum { name: None, .. }
+            );
             if unnamed && indent < MAX_DEPTH as usize {
                 field.ty.define(text, indent + 1, base + field.offset)?;
                 let name = if field.name.is_empty() { String::new() } else { format!(" {}", field.name) };

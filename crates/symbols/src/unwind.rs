@@ -125,7 +125,9 @@ impl Unwinder<'_> {
     /// The frame that comes after this one; sets this one's canonical frame address.
     fn step(&self, frame: &mut Frame) -> Result<Frame, End> {
         let program = self.program;
-        let Some(pc) = frame.registers.pc() else { return Err(End::Lost("the program counter is not known".to_owned())) };
+        let Some(pc) = frame.registers.pc() else {
+            return Err(End::Lost("the program counter is not known".to_owned()));
+        };
         let image = program.image_at(frame.code_address());
         let row = image.and_then(|image| {
             let address = image.linked(frame.code_address());
@@ -146,7 +148,9 @@ impl Unwinder<'_> {
             (Some((row, endian, _)), _) => self.by_information(frame, row, *endian),
             (None, Some(_)) => self.by_frame_pointer(frame),
             // A call of what is no code: the caller is found where the call left its address.
-            (None, None) if matches!(frame.kind, FrameKind::First | FrameKind::Interrupted) => self.by_return_address(frame),
+            (None, None) if matches!(frame.kind, FrameKind::First | FrameKind::Interrupted) => {
+                self.by_return_address(frame)
+            }
             (None, None) => return Err(End::Outside(pc)),
         }?;
         self.check(frame, next)
@@ -159,7 +163,8 @@ impl Unwinder<'_> {
         let Some(pc) = pc.filter(|&pc| pc != 0) else { return Err(End::Outermost) };
         if let (Some(sp), Some(new)) = (frame.registers.sp(), next.registers.sp()) {
             // Leaf functions of machines with a link register may have no frame, once.
-            let may_stand = architecture.link().is_some() && matches!(frame.kind, FrameKind::First | FrameKind::Interrupted);
+            let may_stand =
+                architecture.link().is_some() && matches!(frame.kind, FrameKind::First | FrameKind::Interrupted);
             if new < sp || (new == sp && !(may_stand && frame.registers.pc() != Some(pc))) {
                 return Err(End::NoProgress);
             }
@@ -176,7 +181,10 @@ impl Unwinder<'_> {
 
     fn unknown(&self, register: u16) -> End {
         let name = self.program.architecture().register_names().get(usize::from(register));
-        End::Lost(format!("register {} is not known", name.map_or_else(|| register.to_string(), |&name| name.to_owned())))
+        End::Lost(format!(
+            "register {} is not known",
+            name.map_or_else(|| register.to_string(), |&name| name.to_owned())
+        ))
     }
 
     fn cfa(&self, row: &Row, endian: gimli::RunTimeEndian, registers: &Registers) -> Option<u64> {

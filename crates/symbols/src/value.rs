@@ -182,7 +182,9 @@ impl Value {
         let ty = self.program.complete(&self.ty)?;
         let signed = match ty.kind() {
             TypeKind::Base(Encoding::Signed | Encoding::SignedChar) => true,
-            TypeKind::Base(Encoding::Unsigned | Encoding::UnsignedChar | Encoding::Boolean) | TypeKind::Pointer => false,
+            TypeKind::Base(Encoding::Unsigned | Encoding::UnsignedChar | Encoding::Boolean) | TypeKind::Pointer => {
+                false
+            }
             TypeKind::Enum => ty.enumerators().iter().any(|(_, value)| *value < 0),
             TypeKind::Base(Encoding::Float) => {
                 let number = self.float()?;
@@ -190,7 +192,9 @@ impl Value {
             }
             TypeKind::Array | TypeKind::Function => {
                 let address = self.address();
-                return address.map(i128::from).ok_or_else(|| Error::ty(format!("a value of type {} has no address", self.ty)));
+                return address
+                    .map(i128::from)
+                    .ok_or_else(|| Error::ty(format!("a value of type {} has no address", self.ty)));
             }
             _ => return Err(Error::ty(format!("{} is not a number", self.ty))),
         };
@@ -317,7 +321,9 @@ impl Value {
                 let start = usize::try_from(offset).unwrap_or(usize::MAX);
                 let end = start.saturating_add(usize::try_from(size).unwrap_or(usize::MAX));
                 let part = bytes.get(start..end);
-                Place::Bytes(Arc::new(part.ok_or_else(|| Error::ty(format!("{} has no element {index}", self.ty)))?.to_vec()))
+                Place::Bytes(Arc::new(
+                    part.ok_or_else(|| Error::ty(format!("{} has no element {index}", self.ty)))?.to_vec(),
+                ))
             }
         };
         Ok(Self { program: self.program.clone(), ty: element, place, bits: None })
@@ -397,7 +403,8 @@ impl Value {
                 match &self.place {
                     Place::Memory(address) => self.program.read_string(*address, limit)?,
                     Place::Bytes(bytes) => {
-                        let end = bytes.iter().take(limit).position(|&byte| byte == 0).unwrap_or(bytes.len().min(limit));
+                        let end =
+                            bytes.iter().take(limit).position(|&byte| byte == 0).unwrap_or(bytes.len().min(limit));
                         bytes.get(..end).unwrap_or_default().to_vec()
                     }
                 }

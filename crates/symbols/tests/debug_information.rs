@@ -240,7 +240,9 @@ fn inlined_functions_are_told_from_their_callers() {
 fn objects_that_were_never_linked_are_placed_by_section() {
     let test = "objects_that_were_never_linked_are_placed_by_section";
     let Some(clang) = peer(test, &CLANG) else { return };
-    for target in ["x86_64-unknown-freebsd", "aarch64-unknown-freebsd", "i386-unknown-freebsd", "riscv64-unknown-freebsd"] {
+    for target in
+        ["x86_64-unknown-freebsd", "aarch64-unknown-freebsd", "i386-unknown-freebsd", "riscv64-unknown-freebsd"]
+    {
         for version in ["-gdwarf-2", "-gdwarf-4", "-gdwarf-5"] {
             let folder = tempfile::tempdir().unwrap();
             let arguments = ["-c", version, "-target", target, "-mno-relax"];
@@ -252,7 +254,8 @@ fn objects_that_were_never_linked_are_placed_by_section() {
             let file = ObjectFile::open(&path).unwrap();
             assert!(file.is_relocatable());
             let allocated = file.sections().into_iter().filter(|section| section.flags & 2 != 0 && section.size > 0);
-            let places = allocated.enumerate().map(|(n, section)| (section.name, 0x1000_0000 + n as u64 * 0x1_0000)).collect();
+            let places =
+                allocated.enumerate().map(|(n, section)| (section.name, 0x1000_0000 + n as u64 * 0x1_0000)).collect();
             let image = Arc::new(Image::new("module.ko", file, None, Placement::Sections(places)).unwrap());
             let program = Program::new(vec![image.clone()], Arc::new(NoMemory)).unwrap();
             let what = format!("{version} for {target}");
@@ -335,10 +338,11 @@ fn without_debug_information_symbols_still_answer() {
     let folder = tempfile::tempdir().unwrap();
     let path = compile(&cc, folder.path(), "kernel.c", &["-g0"]).unwrap();
     let program = program(&image(&path));
-    let show = |expression: &str| match program.evaluate(expression, &()).and_then(|value| value.show(&Format::default())) {
-        Ok(text) => text,
-        Err(error) => error.to_string(),
-    };
+    let show =
+        |expression: &str| match program.evaluate(expression, &()).and_then(|value| value.show(&Format::default())) {
+            Ok(text) => text,
+            Err(error) => error.to_string(),
+        };
     assert_eq!(show("(int)minus"), "-42");
     assert_eq!(show("*(int *)&minus"), "-42");
     assert_eq!(show("1 + 1"), "2");
@@ -379,7 +383,10 @@ fn faults_say_what_is_not_there() {
         }
     }
     let deep = "(".repeat(5000) + "1" + &")".repeat(5000);
-    assert_eq!(program.evaluate(&deep, &()).unwrap_err().to_string(), "the depth of the expression goes beyond the limit of 100");
+    assert_eq!(
+        program.evaluate(&deep, &()).unwrap_err().to_string(),
+        "the depth of the expression goes beyond the limit of 100"
+    );
 }
 
 #[test]
@@ -404,8 +411,10 @@ fn numbers_are_written_in_other_radices() {
         assert_eq!(value.show(&format).unwrap(), expected, "{expression}");
     }
     let lines = Format { lines: true, ..Format::default() };
-    assert_eq!(program.evaluate("descriptor", &()).unwrap().show(&lines).unwrap(),
-        "{\n  k_first = 1 '\\001',\n  k_limit = 703710,\n  k_base = 9460686712850\n}");
+    assert_eq!(
+        program.evaluate("descriptor", &()).unwrap().show(&lines).unwrap(),
+        "{\n  k_first = 1 '\\001',\n  k_limit = 703710,\n  k_base = 9460686712850\n}"
+    );
     let shallow = Format { depth: 1, elements: 2, ..Format::default() };
     assert_eq!(program.evaluate("proc0.p_matrix", &()).unwrap().show(&shallow).unwrap(), "{{...}, {...}}");
     assert_eq!(program.evaluate("greeting", &()).unwrap().show(&shallow).unwrap(), "\"he\"...");
@@ -413,10 +422,42 @@ fn numbers_are_written_in_other_radices() {
 
 /// What gdb and ours are both asked for, beside [`VALUES`].
 const MORE: [&str; 36] = [
-    "thread0", "proc0", "&proc0", "proc0.p_names", "*&proc0.p_threads", "&message", "message", "*flexible", "callback",
-    "*callback", "outer", "&outer", "some", "minus", "nowhere", "-7 / 2", "-7 % 3", "(char)65", "'a' + 1", "!5", "~0",
-    "1 << 31", "1u << 31", "0xffffffff", "&table[3]", "table + 2", "&((struct proc *)0)->p_comm", "(enum flags)0", "1.0/3",
-    "1e10", "10 / 4.0", "(short *)&table", "proc0.p_pointer", "(1, 2)", "5 & 6 | 8 ^ 1", "&thread0.td_plist",
+    "thread0",
+    "proc0",
+    "&proc0",
+    "proc0.p_names",
+    "*&proc0.p_threads",
+    "&message",
+    "message",
+    "*flexible",
+    "callback",
+    "*callback",
+    "outer",
+    "&outer",
+    "some",
+    "minus",
+    "nowhere",
+    "-7 / 2",
+    "-7 % 3",
+    "(char)65",
+    "'a' + 1",
+    "!5",
+    "~0",
+    "1 << 31",
+    "1u << 31",
+    "0xffffffff",
+    "&table[3]",
+    "table + 2",
+    "&((struct proc *)0)->p_comm",
+    "(enum flags)0",
+    "1.0/3",
+    "1e10",
+    "10 / 4.0",
+    "(short *)&table",
+    "proc0.p_pointer",
+    "(1, 2)",
+    "5 & 6 | 8 ^ 1",
+    "&thread0.td_plist",
 ];
 
 #[test]
@@ -443,7 +484,12 @@ fn gdb_prints_the_same() {
             assert_eq!(answers.len(), expressions.len());
             for (expression, answer) in expressions.iter().zip(answers) {
                 let ours = program.evaluate(expression, &()).and_then(|value| value.show(&Format::default()));
-                assert_eq!(ours.as_deref().map_err(ToString::to_string), Ok(answer), "{expression}, {version} of {}", compiler.display());
+                assert_eq!(
+                    ours.as_deref().map_err(ToString::to_string),
+                    Ok(answer),
+                    "{expression}, {version} of {}",
+                    compiler.display()
+                );
             }
         }
     }

@@ -123,7 +123,14 @@ impl DebugInfo {
         Ok(found)
     }
 
-    fn variables_in(&self, unit: &Unit<'_>, die: Die, address: u64, found: &mut Vec<Variable>, depth: u32) -> Result<()> {
+    fn variables_in(
+        &self,
+        unit: &Unit<'_>,
+        die: Die,
+        address: u64,
+        found: &mut Vec<Variable>,
+        depth: u32,
+    ) -> Result<()> {
         if depth > 64 {
             return Ok(());
         }

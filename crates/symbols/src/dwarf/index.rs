@@ -214,7 +214,9 @@ impl Scanner<'_> {
                 let attribute = raw.read_attribute(spec)?;
                 match attribute.name() {
                     gimli::DW_AT_name => attributes.name = Some(attribute.value()),
-                    gimli::DW_AT_declaration => attributes.declaration = attribute.value() == AttributeValue::Flag(true),
+                    gimli::DW_AT_declaration => {
+                        attributes.declaration = attribute.value() == AttributeValue::Flag(true)
+                    }
                     gimli::DW_AT_low_pc => attributes.low = Some(attribute.value()),
                     gimli::DW_AT_high_pc => attributes.high = Some(attribute.value()),
                     gimli::DW_AT_ranges => attributes.ranges = true,
@@ -231,7 +233,8 @@ impl Scanner<'_> {
                 }
             }
             if let Some(kind) = kind {
-                let die = Die { unit: unit.index, offset: if depth == 2 { enumeration.unwrap_or(offset) } else { offset } };
+                let die =
+                    Die { unit: unit.index, offset: if depth == 2 { enumeration.unwrap_or(offset) } else { offset } };
                 let new = self.entry(unit, kind, die, &attributes, functions);
                 if kind == Kind::Enum && new {
                     enumeration = Some(offset);
@@ -307,9 +310,7 @@ impl Scanner<'_> {
         let Some(low) = low.filter(|&low| low != 0) else { return };
         let high = match found.high {
             Some(AttributeValue::Addr(high)) => Some(high),
-            Some(high @ AttributeValue::DebugAddrIndex(_)) => {
-                unit.dwarf.attr_address(&unit.unit, high).ok().flatten()
-            }
+            Some(high @ AttributeValue::DebugAddrIndex(_)) => unit.dwarf.attr_address(&unit.unit, high).ok().flatten(),
             Some(size) => size.udata_value().and_then(|size| low.checked_add(size)),
             None => None,
         };

@@ -39,6 +39,17 @@ pub(crate) struct Caller<'c> {
     pub(crate) return_address: u64,
 }
 
+/// Something that a call passes.
+#[derive(Clone, Copy)]
+enum Passed {
+    Register(gimli::Register),
+    Parameter(Die),
+}
+
+fn not_told() -> Error {
+    Error::unavailable("its value at the function's entry", "is not told by the caller")
+}
+
 /// Where a value was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Found {
@@ -185,16 +196,24 @@ impl DebugInfo {
     }
 
     fn register(&self, context: &Context<'_>, number: u16) -> Result<u64> {
-        let registers = context.registers.ok_or_else(|| Error::unavailable("a register", "is not known outside of a frame"))?;
+        let registers =
+            context.registers.ok_or_else(|| Error::unavailable("a register", "is not known outside of a frame"))?;
         registers.get(number).ok_or_else(|| {
             let names = registers.architecture().register_names();
-            let name = names.get(usize::from(number)).map_or_else(|| format!("register {number}"), |&name| name.to_owned());
+            let name =
+                names.get(usize::from(number)).map_or_else(|| format!("register {number}"), |&name| name.to_owned());
             Error::unavailable(name, "is not known in this frame")
         })
     }
 
     /// The value of an expression that is not a location.
-    fn value<'a>(&self, unit: &Unit<'a>, expression: Expression<Slice<'a>>, context: &Context<'_>, depth: u32) -> Result<u64> {
+    fn value<'a>(
+        &self,
+        unit: &Unit<'a>,
+        expression: Expression<Slice<'a>>,
+        context: &Context<'_>,
+        depth: u32,
+    ) -> Result<u64> {
         let pieces = self.evaluate(unit, expression, "a value", context, depth)?;
         match pieces.as_slice() {
             [piece] => match &piece.location {
@@ -227,7 +246,9 @@ impl DebugInfo {
                 EvaluationResult::Complete => return Ok(evaluation.result()),
                 EvaluationResult::RequiresMemory { address, size, base_type, .. } => {
                     let mut bytes = [0; 8];
-                    let part = bytes.get_mut(..usize::from(size)).ok_or_else(|| self.damage("an expression", "a read of more than 8 bytes"))?;
+                    let part = bytes
+                        .get_mut(..usize::from(size))
+                        .ok_or_else(|| self.damage("an expression", "a read of more than 8 bytes"))?;
                     context.memory.read(address, part)?;
                     let number = if self.endian == gimli::RunTimeEndian::Big {
                         part.iter().fold(0, |sum, &byte| sum << 8 | u64::from(byte))
@@ -240,9 +261,13 @@ impl DebugInfo {
                     let number = self.register(context, register.0)?;
                     evaluation.resume_with_register(self.typed(unit, base_type, number)?)
                 }
-                EvaluationResult::RequiresFrameBase => evaluation.resume_with_frame_base(self.frame_base(context, depth)?),
+                EvaluationResult::RequiresFrameBase => {
+                    evaluation.resume_with_frame_base(self.frame_base(context, depth)?)
+                }
                 EvaluationResult::RequiresCallFrameCfa => {
-                    let cfa = context.cfa.ok_or_else(|| Error::unavailable("the frame address", "is not known in this frame"))?;
+                    let cfa = context
+                        .cfa
+                        .ok_or_else(|| Error::unavailable("the frame address", "is not known in this frame"))?;
                     evaluation.resume_with_call_frame_cfa(cfa)
                 }
                 EvaluationResult::RequiresEntryValue(inner) => {
@@ -263,8 +288,11 @@ impl DebugInfo {
                 EvaluationResult::RequiresTls(_) => {
                     return Err(Error::unavailable(name, "belongs to a thread of a program, which is not supported"));
                 }
-                EvaluationResult::RequiresParameterRef(_) => {
-                    return Err(Error::unavailable(name, "depends on a parameter of the caller that is not known"));
+                EvaluationResult::RequiresParameterRef(offset) => {
+                    let parameter = Passed::Parameter(Die { unit: unit.index, offset: offset.0 });
+                    let caller = context.caller.ok_or_else(not_told)?;
+                    let number = self.passed(parameter, caller, depth)?.ok_or_else(not_told)?;
+                    evaluation.resume_with_parameter_ref(number)
                 }
                 EvaluationResult::RequiresAtLocation(_) => {
                     return Err(Error::unavailable(name, "has a location of a kind that is not supported"));
@@ -294,38 +322,49 @@ impl DebugInfo {
         let function = self.function_at(context.address)?.ok_or_else(unknown)?;
         let unit = self.unit(function.unit)?;
         let entry = self.entry(&unit, function.offset)?;
-        let expression = self.expression(&unit, &entry, gimli::DW_AT_frame_base, context.address)?.ok_or_else(unknown)?;
+        let expression =
+            self.expression(&unit, &entry, gimli::DW_AT_frame_base, context.address)?.ok_or_else(unknown)?;
         self.value(&unit, expression, context, depth + 1)
     }
 
     /// The value that a register or a piece of memory had when the function was entered: the caller's call site tells
     /// what it passed (DWARF 5, 3.4; before that, GNU's extension).
-    fn entry_value<'a>(&self, unit: &Unit<'a>, inner: Expression<Slice<'a>>, context: &Context<'_>, depth: u32) -> Result<u64> {
-        let unknown = || Error::unavailable("its value at the function's entry", "is not told by the caller");
-        let caller = context.caller.ok_or_else(unknown)?;
+    fn entry_value<'a>(
+        &self,
+        unit: &Unit<'a>,
+        inner: Expression<Slice<'a>>,
+        context: &Context<'_>,
+        depth: u32,
+    ) -> Result<u64> {
+        let caller = context.caller.ok_or_else(not_told)?;
         let mut operations = inner.operations(unit.unit.encoding());
         let register = match operations.next() {
             Ok(Some(gimli::Operation::Register { register })) => register,
             Ok(Some(gimli::Operation::RegisterOffset { register, offset: 0, .. })) => register,
-            _ => return Err(unknown()),
+            _ => return Err(not_told()),
         };
         // A register that functions give back is the same in the caller.
         let preserved = caller.context.registers.filter(|registers| registers.architecture().is_preserved(register.0));
         if let Some(value) = preserved.and_then(|registers| registers.dwarf(register)) {
             return Ok(value);
         }
-        let function = caller.info.function_at(caller.context.address)?.ok_or_else(unknown)?;
-        caller.info.call_site_value(function, register, caller, depth)?.ok_or_else(unknown)
+        self.passed(Passed::Register(register), caller, depth)?.ok_or_else(not_told)
     }
 
-    /// What the call that returns to the caller's address passed in a register.
-    fn call_site_value(
-        &self,
-        function: Die,
-        register: gimli::Register,
-        caller: &Caller<'_>,
-        depth: u32,
-    ) -> Result<Option<u64>> {
+    /// What the caller passed.
+    fn passed(&self, what: Passed, caller: &Caller<'_>, depth: u32) -> Result<Option<u64>> {
+        // Numbers of units are an image's own.
+        if matches!(what, Passed::Parameter(_)) && !std::ptr::eq(self, caller.info) {
+            return Ok(None);
+        }
+        match caller.info.function_at(caller.context.address)? {
+            Some(function) => caller.info.call_site_value(function, what, caller, depth),
+            None => Ok(None),
+        }
+    }
+
+    /// What the call that returns to the caller's address passed.
+    fn call_site_value(&self, function: Die, what: Passed, caller: &Caller<'_>, depth: u32) -> Result<Option<u64>> {
         let unit = self.unit(function.unit)?;
         let mut pending = vec![(function, 0)];
         let mut site = None;
@@ -359,9 +398,20 @@ impl DebugInfo {
             if !matches!(child.tag(), gimli::DW_TAG_call_site_parameter | gimli::DW_TAG_GNU_call_site_parameter) {
                 return Ok(());
             }
-            let place = self.expression(&unit, child, gimli::DW_AT_location, 0)?;
-            let place = place.and_then(|place| place.operations(unit.unit.encoding()).next().ok().flatten());
-            if matches!(place, Some(gimli::Operation::Register { register: found }) if found == register) {
+            let meant = match what {
+                Passed::Register(register) => {
+                    let place = self.expression(&unit, child, gimli::DW_AT_location, 0)?;
+                    let place = place.and_then(|place| place.operations(unit.unit.encoding()).next().ok().flatten());
+                    matches!(place, Some(gimli::Operation::Register { register: found }) if found == register)
+                }
+                Passed::Parameter(die) => {
+                    let names = [gimli::DW_AT_call_parameter, gimli::DW_AT_abstract_origin];
+                    names
+                        .into_iter()
+                        .any(|name| matches!(self.reference(&unit, child, name), Ok(Some(found)) if found == die))
+                }
+            };
+            if meant {
                 for name in [gimli::DW_AT_call_value, gimli::DW_AT_GNU_call_site_value] {
                     if let Some(expression) = self.expression(&unit, child, name, 0)? {
                         value = Some(self.value(&unit, expression, &caller.context, depth + 1)?);

@@ -92,7 +92,10 @@ pub(crate) struct DebugInfo {
 
 impl std::fmt::Debug for DebugInfo {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("DebugInfo").field("image", &self.image).field("units", &self.units.len()).finish_non_exhaustive()
+        f.debug_struct("DebugInfo")
+            .field("image", &self.image)
+            .field("units", &self.units.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -227,8 +230,7 @@ impl DebugInfo {
                     Some(kit) => kit.abbreviations.clone(),
                     None => dwarf.abbreviations(&header).map_err(fault)?,
                 };
-                let mut unit =
-                    gimli::Unit::new_with_abbreviations(&dwarf, header, abbreviations).map_err(fault)?;
+                let mut unit = gimli::Unit::new_with_abbreviations(&dwarf, header, abbreviations).map_err(fault)?;
                 if let Some((skeleton, _)) = place.skeleton {
                     unit.copy_relocated_attributes(&self.open_unit(skeleton, false)?.unit);
                 }
@@ -296,7 +298,8 @@ impl DebugInfo {
                 let units = self.by_offset.get(file as usize).map(Vec::as_slice).unwrap_or_default();
                 let after = units.partition_point(|&(start, _)| start <= offset);
                 let found = after.checked_sub(1).and_then(|last| units.get(last));
-                let &(start, unit) = found.ok_or_else(|| self.damage("references", "an offset before the first unit"))?;
+                let &(start, unit) =
+                    found.ok_or_else(|| self.damage("references", "an offset before the first unit"))?;
                 Ok(Some(Die { unit, offset: offset - start }))
             }
             gimli::AttributeValue::DebugTypesRef(signature) => Ok(self.signatures.get(&signature.0).copied()),

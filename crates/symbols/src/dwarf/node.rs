@@ -119,7 +119,9 @@ impl DebugInfo {
         Ok(match entry.tag() {
             gimli::DW_TAG_base_type => Node::Base {
                 name: name.unwrap_or_default(),
-                size: size.or_else(|| unsigned(&entry, gimli::DW_AT_bit_size).map(|bits| bits.div_ceil(8))).unwrap_or(0),
+                size: size
+                    .or_else(|| unsigned(&entry, gimli::DW_AT_bit_size).map(|bits| bits.div_ceil(8)))
+                    .unwrap_or(0),
                 encoding: encoding(&entry),
             },
             gimli::DW_TAG_pointer_type | gimli::DW_TAG_reference_type | gimli::DW_TAG_rvalue_reference_type => {
@@ -239,7 +241,8 @@ impl DebugInfo {
                 // than 0 where a packed field goes beyond the unit.
                 (Some(width), None) => {
                     let from_top = signed(child, gimli::DW_AT_bit_offset).map(|bits| i128::from(bits as i64));
-                    let unit_size = unsigned(child, gimli::DW_AT_byte_size).or_else(|| self.size_of(&ty, 0)).unwrap_or(0);
+                    let unit_size =
+                        unsigned(child, gimli::DW_AT_byte_size).or_else(|| self.size_of(&ty, 0)).unwrap_or(0);
                     let start = i128::from(place) * 8;
                     let start = match from_top {
                         Some(from_top) if !big => start + i128::from(unit_size) * 8 - from_top - i128::from(width),

@@ -117,7 +117,8 @@ impl Evaluation<'_> {
             ("long long", 63, !unsigned),
             ("unsigned long long", 64, true),
         ];
-        let name = choices.into_iter().find(|&(_, bits, allowed)| allowed && fits(bits)).map_or("unsigned long long", |c| c.0);
+        let name =
+            choices.into_iter().find(|&(_, bits, allowed)| allowed && fits(bits)).map_or("unsigned long long", |c| c.0);
         Value::number(self.program, base(self.program, name)?, value as i128)
     }
 
@@ -204,9 +205,9 @@ impl Evaluation<'_> {
             TypeKind::Pointer | TypeKind::Array | TypeKind::Function => {
                 Ok(Arithmetic::Integer { bits: u32::from(self.program.architecture().word()) * 8, signed: false })
             }
-            TypeKind::Void => Err(Error::ty(
-                "a symbol without debug information has no type: cast it, as in (int)NAME, or use &NAME",
-            )),
+            TypeKind::Void => {
+                Err(Error::ty("a symbol without debug information has no type: cast it, as in (int)NAME, or use &NAME"))
+            }
             _ => Err(Error::ty(format!("{} is not a number", value.ty()))),
         }
     }
@@ -275,7 +276,8 @@ impl Evaluation<'_> {
 
     fn calculate(&self, sign: &str, left: &Value, right: &Value) -> Result<Value> {
         let kinds = (self.arithmetic(left)?, self.arithmetic(right)?);
-        let (Arithmetic::Integer { bits, signed }, Arithmetic::Integer { bits: other, signed: other_signed }) = kinds else {
+        let (Arithmetic::Integer { bits, signed }, Arithmetic::Integer { bits: other, signed: other_signed }) = kinds
+        else {
             return self.calculate_float(sign, left.float()?, right.float()?);
         };
         let (a, b) = (left.integer()?, right.integer()?);
@@ -286,7 +288,13 @@ impl Evaluation<'_> {
                 ("<<", Some(count)) => a.wrapping_shl(count),
                 (_, Some(count)) => a >> count,
                 ("<<", None) => 0,
-                (_, None) => if a < 0 { -1 } else { 0 },
+                (_, None) => {
+                    if a < 0 {
+                        -1
+                    } else {
+                        0
+                    }
+                }
             };
             return self.integer(kinds.0, value);
         }

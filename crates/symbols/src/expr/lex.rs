@@ -15,7 +15,12 @@ pub(super) enum Kind {
     /// `$name`, without the sign.
     Dollar(String),
     /// A number; its suffix says whether it is unsigned and how many `l` it has. `decimal` ones are not made unsigned.
-    Integer { value: u128, unsigned: bool, long: bool, decimal: bool },
+    Integer {
+        value: u128,
+        unsigned: bool,
+        long: bool,
+        decimal: bool,
+    },
     Float(f64),
     /// One character in quotes.
     Character(u8),
@@ -28,9 +33,9 @@ pub(super) enum Kind {
 
 /// Longer signs first.
 const SIGNS: [&str; 46] = [
-    "<<=", ">>=", "...", "->", "++", "--", "<<", ">>", "<=", ">=", "==", "!=", "&&", "||", "::", "+=", "-=", "*=", "/=",
-    "%=", "&=", "|=", "^=", "(", ")", "[", "]", "{", "}", ".", "&", "*", "+", "-", "~", "!", "/", "%", "<", ">", "^",
-    "|", "?", ":", "=", ",",
+    "<<=", ">>=", "...", "->", "++", "--", "<<", ">>", "<=", ">=", "==", "!=", "&&", "||", "::", "+=", "-=", "*=",
+    "/=", "%=", "&=", "|=", "^=", "(", ")", "[", "]", "{", "}", ".", "&", "*", "+", "-", "~", "!", "/", "%", "<", ">",
+    "^", "|", "?", ":", "=", ",",
 ];
 
 pub(super) fn tokens(text: &str) -> Result<Vec<Token>> {

@@ -12,7 +12,12 @@ const MAX_DEPTH: u32 = 100;
 /// An expression.
 #[derive(Debug, Clone)]
 pub(super) enum Tree {
-    Integer { value: u128, unsigned: bool, long: bool, decimal: bool },
+    Integer {
+        value: u128,
+        unsigned: bool,
+        long: bool,
+        decimal: bool,
+    },
     Float(f64),
     Character(u8),
     Text(Vec<u8>),
@@ -218,7 +223,10 @@ impl<'p> Parser<'p> {
             // A chain of fields is a deep tree as well.
             self.depth += 1;
             if self.depth > MAX_DEPTH * 4 {
-                return Err(Error::Limit { what: "the length of the expression".to_owned(), limit: (MAX_DEPTH * 4).into() });
+                return Err(Error::Limit {
+                    what: "the length of the expression".to_owned(),
+                    limit: (MAX_DEPTH * 4).into(),
+                });
             }
             if self.accept("[") {
                 let index = self.deeper(|parser| parser.binary(0))?;

@@ -11,8 +11,8 @@ use crate::types::Type;
 
 /// Words that begin nothing but a type.
 const WORDS: [&str; 16] = [
-    "struct", "union", "enum", "const", "volatile", "unsigned", "signed", "long", "short", "int", "char", "void", "_Bool",
-    "float", "double", "restrict",
+    "struct", "union", "enum", "const", "volatile", "unsigned", "signed", "long", "short", "int", "char", "void",
+    "_Bool", "float", "double", "restrict",
 ];
 
 /// The type `int` and its like, as the machine has them.
@@ -96,7 +96,9 @@ impl Parser<'_> {
                 }
                 _ if words.is_empty() && named.is_none() => {
                     let found = match self.program.named_type(Named::Typedef, &name) {
-                        Ok(None) | Err(Error::NoDebugInfo { .. }) if name == "bool" => Some(base(self.program, "_Bool")?),
+                        Ok(None) | Err(Error::NoDebugInfo { .. }) if name == "bool" => {
+                            Some(base(self.program, "_Bool")?)
+                        }
                         found => found?,
                     };
                     named = Some(found.ok_or_else(|| self.program.not_found("type", &name))?);
@@ -119,7 +121,8 @@ impl Parser<'_> {
         if unsigned && count("signed") > 0 {
             return Err(odd());
         }
-        let rest = words.iter().filter(|word| !matches!(word.as_str(), "unsigned" | "signed" | "int" | "long" | "short"));
+        let rest =
+            words.iter().filter(|word| !matches!(word.as_str(), "unsigned" | "signed" | "int" | "long" | "short"));
         let rest: Vec<&str> = rest.map(String::as_str).collect();
         let sign = if unsigned { "unsigned " } else { "" };
         let name = match (rest.as_slice(), count("long"), count("short")) {
@@ -141,7 +144,8 @@ impl Parser<'_> {
     fn declarator(&mut self, mut ty: Type) -> Result<Type> {
         while self.accept("*") {
             ty = ty.pointer();
-            while matches!(self.peek(), Kind::Name(name) if matches!(name.as_str(), "const" | "volatile" | "restrict")) {
+            while matches!(self.peek(), Kind::Name(name) if matches!(name.as_str(), "const" | "volatile" | "restrict"))
+            {
                 self.next += 1;
             }
         }

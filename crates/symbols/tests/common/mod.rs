@@ -13,6 +13,10 @@ pub(crate) struct FileMemory(pub(crate) Vec<Arc<Image>>);
 
 impl Memory for FileMemory {
     fn read(&self, address: u64, buf: &mut [u8]) -> Result<(), MemoryError> {
+        if let Some(bytes) = self.0.iter().find_map(|image| image.read(address, buf.len())) {
+            buf.copy_from_slice(&bytes);
+            return Ok(());
+        }
         for (at, byte) in (address..).zip(buf.iter_mut()) {
             let image = self.0.iter().find(|image| image.contains(at));
             let image = image.ok_or_else(|| MemoryError { address: at, reason: "in no section".to_owned() })?;
