@@ -16,6 +16,11 @@ const MAX_SECTION: u64 = 8 << 30;
 /// More section headers than any linker writes.
 const MAX_SECTIONS: usize = 1 << 20;
 
+/// Bytes of a section's name.
+const MAX_NAME: usize = 512;
+/// Notes, and relocation tables of one section.
+const MAX_TABLES: usize = 16;
+
 /// An ELF file whose headers were read.
 #[derive(Debug)]
 pub(crate) struct Elf {
@@ -42,6 +47,9 @@ pub(crate) struct Section {
     pub(crate) align: u64,
 }
 
+/// Offset, type, symbol and addend (`None`: in place).
+type Relocation = (u64, u32, u32, Option<i64>);
+
 /// What a relocation does with the field.
 enum Operation {
     Set,
@@ -64,7 +72,7 @@ pub(crate) struct RawSymbol {
 
 impl Section {
     pub(crate) fn is_allocated(&self) -> bool {
-        self.flags & u64::from(elf::SHF_ALLOC.0) != 0
+        self.flags & elf::SHF_ALLOC.0 != 0
     }
 
     pub(crate) fn has_bytes(&self) -> bool {
@@ -102,7 +110,7 @@ impl Elf {
             return Ok(Bytes::default());
         }
         let bytes = self.source.read(section.offset, section.size)?;
-        if section.flags & u64::from(elf::SHF_COMPRESSED.0) != 0 {
+        if section.flags & elf::SHF_COMPRESSED.0 != 0 {
             return self.decompress(section, &bytes);
         }
         // The GNU tools' older form: `.zdebug_*`, beginning with "ZLIB" and the size, big-endian.
@@ -159,6 +167,7 @@ impl Elf {
         let tables: Vec<&Section> = (self.sections.iter())
             .filter(|table| usize::try_from(table.info) == Ok(index))
             .filter(|table| table.kind == elf::SHT_RELA.0 || table.kind == elf::SHT_REL.0)
+            .take(MAX_TABLES)
             .collect();
         if !self.relocatable || tables.is_empty() {
             return Ok(bytes);
@@ -184,8 +193,7 @@ impl Elf {
         Ok(Bytes::from(data))
     }
 
-    /// Offset, type, symbol and addend (`None`: in place) of each relocation.
-    fn relocations(&self, table: &Section) -> Result<Vec<(u64, u32, u32, Option<i64>)>> {
+    fn relocations(&self, table: &Section) -> Result<Vec<Relocation>> {
         let bytes = self.data(table)?;
         let odd = |()| self.fault(format!("section {} has no whole number of entries", table.name));
         let endian = self.endian;
@@ -300,7 +308,11 @@ impl Elf {
 
     /// The build id, if the file has one (`NT_GNU_BUILD_ID`).
     pub(crate) fn build_id(&self) -> Option<Vec<u8>> {
-        let notes = self.sections.iter().filter(|section| section.kind == elf::SHT_NOTE.0 && section.size < 1 << 16);
+        let notes = self
+            .sections
+            .iter()
+            .filter(|section| section.kind == elf::SHT_NOTE.0 && section.size < 1 << 16)
+            .take(MAX_TABLES);
         for section in notes {
             let Ok(bytes) = self.data(section) else { continue };
             let mut rest = &*bytes;
@@ -346,6 +358,11 @@ impl Elf {
     }
 }
 
+/// A section's name; a longer one than any has is cut.
+fn name_of(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes.get(..MAX_NAME).unwrap_or(bytes)).into_owned()
+}
+
 fn raw_symbol<S: Sym<Endian = Endianness>>(symbol: &S, endian: Endianness) -> RawSymbol {
     RawSymbol {
         name: symbol.st_name(endian),
@@ -381,7 +398,7 @@ fn read_headers<'d, H: FileHeader<Endian = Endianness>, R: ReadRef<'d>>(
     let table = header.sections(endian, data).map_err(text)?;
     let sections = (table.iter())
         .map(|section| Section {
-            name: String::from_utf8_lossy(table.section_name(endian, section).unwrap_or_default()).into_owned(),
+            name: name_of(table.section_name(endian, section).unwrap_or_default()),
             kind: section.sh_type(endian).0,
             flags: section.sh_flags(endian).0,
             address: section.sh_addr(endian).into(),

@@ -9,6 +9,9 @@ use crate::value::Value;
 
 /// Equal elements in a row that are written once; of characters, one more.
 const REPEATS: usize = 10;
+/// Bytes of elements that are compared with their neighbours, and how many of these.
+const MAX_COMPARED: u64 = 4096;
+const MAX_EQUAL: usize = 1 << 16;
 /// Characters of one array that are looked at.
 const MAX_STRING: u64 = 1 << 20;
 /// Characters of one value's text.
@@ -308,8 +311,12 @@ impl Printer<'_> {
             index += 1;
             // Equal elements are told by their text, and only looked for where bytes are equal.
             let mut equal = 1usize;
-            if let Ok(bytes) = item.bytes() {
-                while index < count && value.element(index.into())?.bytes().is_ok_and(|other| other == bytes) {
+            let small = element.size().is_ok_and(|size| (1..=MAX_COMPARED).contains(&size));
+            if let (true, Ok(bytes)) = (small, item.bytes()) {
+                while equal < MAX_EQUAL
+                    && index < count
+                    && value.element(index.into())?.bytes().is_ok_and(|other| other == bytes)
+                {
                     equal += 1;
                     index += 1;
                 }

@@ -420,8 +420,7 @@ impl Program {
     pub fn line_range(&self, address: u64) -> Option<(SourceLine, u64, u64)> {
         let image = self.image_at(address)?;
         let info = image.info().ok()?;
-        let linked = image.linked(address);
-        let (line, start, end) = info.lines(info.unit_at(linked)?).ok()?.find(linked)?;
+        let (line, start, end) = info.line_at(image.linked(address)).ok()??;
         Some((line, image.loaded(start), image.loaded(end)))
     }
 

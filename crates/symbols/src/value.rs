@@ -185,7 +185,7 @@ impl Value {
             TypeKind::Base(Encoding::Unsigned | Encoding::UnsignedChar | Encoding::Boolean) | TypeKind::Pointer => {
                 false
             }
-            TypeKind::Enum => ty.enumerators().iter().any(|(_, value)| *value < 0),
+            TypeKind::Enum => ty.is_signed_enum(),
             TypeKind::Base(Encoding::Float) => {
                 let number = self.float()?;
                 return Ok(number as i128);
