@@ -2,6 +2,7 @@
 
 mod allocator;
 pub mod pool;
+pub mod program;
 pub mod trees;
 
 use std::path::PathBuf;

@@ -29,6 +29,19 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let number = |text: &str| u64::from_str_radix(text.trim_start_matches("0x"), 16).unwrap_or_default();
         let answer = match what.as_str() {
             "ptype" => program.type_of_expression(&next(), &()).and_then(|ty| ty.definition()),
+            "fields" => program.ty(&next()).and_then(|ty| {
+                let mut text = format!("{} {}\n", ty.name(), ty.size()?);
+                for field in ty.fields()? {
+                    let (start, size) = field.bits.map_or((field.offset * 8, 0), |bits| (bits.start, bits.size));
+                    text += &format!(
+                        "  {} {start} {size} {} {}\n",
+                        field.name,
+                        field.ty.size().unwrap_or(0),
+                        field.ty.name()
+                    );
+                }
+                Ok(text)
+            }),
             "whatis" => program.type_of_expression(&next(), &()).map(|ty| ty.name()),
             "print" => program.evaluate(&next(), &()).and_then(|value| value.show(&symbols::Format::default())),
             "line" => Ok(format!("{:?}", program.line_range(number(&next())))),

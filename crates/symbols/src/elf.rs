@@ -5,7 +5,7 @@ use std::io::Read;
 use gimli::RunTimeEndian;
 use object::elf::{self, FileHeader32, FileHeader64};
 use object::read::ReadRef;
-use object::read::elf::{FileHeader, ProgramHeader, Rel, Rela, SectionHeader, Sym};
+use object::read::elf::{FileHeader, Rel, Rela, SectionHeader, Sym};
 use object::{Endian, Endianness};
 
 use crate::error::{Error, Result};
@@ -15,6 +15,11 @@ use crate::file::{Bytes, Source};
 const MAX_SECTION: u64 = 8 << 30;
 /// More section headers than any linker writes.
 const MAX_SECTIONS: usize = 1 << 20;
+
+/// Bytes of a section's name.
+const MAX_NAME: usize = 512;
+/// Notes, and relocation tables of one section.
+const MAX_TABLES: usize = 16;
 
 /// An ELF file whose headers were read.
 #[derive(Debug)]
@@ -26,7 +31,6 @@ pub(crate) struct Elf {
     /// `ET_REL`: sections have no addresses of their own.
     pub(crate) relocatable: bool,
     pub(crate) sections: Vec<Section>,
-    pub(crate) segments: Vec<Segment>,
 }
 
 /// A section header. Sizes and offsets in bytes.
@@ -43,12 +47,16 @@ pub(crate) struct Section {
     pub(crate) align: u64,
 }
 
-/// A program header that maps something (`PT_LOAD`).
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Segment {
-    pub(crate) address: u64,
-    pub(crate) offset: u64,
-    pub(crate) file_size: u64,
+/// Offset, type, symbol and addend (`None`: in place).
+type Relocation = (u64, u32, u32, Option<i64>);
+
+/// What a relocation does with the field.
+enum Operation {
+    Set,
+    /// Set to the distance from the field.
+    Relative,
+    Add,
+    Subtract,
 }
 
 /// A symbol table's entry.
@@ -64,7 +72,7 @@ pub(crate) struct RawSymbol {
 
 impl Section {
     pub(crate) fn is_allocated(&self) -> bool {
-        self.flags & u64::from(elf::SHF_ALLOC.0) != 0
+        self.flags & elf::SHF_ALLOC.0 != 0
     }
 
     pub(crate) fn has_bytes(&self) -> bool {
@@ -102,7 +110,7 @@ impl Elf {
             return Ok(Bytes::default());
         }
         let bytes = self.source.read(section.offset, section.size)?;
-        if section.flags & u64::from(elf::SHF_COMPRESSED.0) != 0 {
+        if section.flags & elf::SHF_COMPRESSED.0 != 0 {
             return self.decompress(section, &bytes);
         }
         // The GNU tools' older form: `.zdebug_*`, beginning with "ZLIB" and the size, big-endian.
@@ -159,6 +167,7 @@ impl Elf {
         let tables: Vec<&Section> = (self.sections.iter())
             .filter(|table| usize::try_from(table.info) == Ok(index))
             .filter(|table| table.kind == elf::SHT_RELA.0 || table.kind == elf::SHT_REL.0)
+            .take(MAX_TABLES)
             .collect();
         if !self.relocatable || tables.is_empty() {
             return Ok(bytes);
@@ -171,9 +180,9 @@ impl Elf {
                 let value = match usize::try_from(symbol).ok().and_then(|symbol| symbols.get(symbol)) {
                     Some(symbol) if symbol.section == elf::SHN_ABS.0 => symbol.value,
                     // What another image defines has no place in debug information.
-                    Some(symbol) => {
-                        address(symbol.section.into()).map_or(0, |address| address.wrapping_add(symbol.value))
-                    }
+                    Some(symbol) if symbol.section == elf::SHN_UNDEF.0 => 0,
+                    // Sections that are not loaded, such as of strings, are counted from 0.
+                    Some(symbol) => address(symbol.section.into()).unwrap_or(0).wrapping_add(symbol.value),
                     None => 0,
                 };
                 self.relocate(&mut data, base, place, kind, value, addend).ok_or_else(|| {
@@ -184,8 +193,7 @@ impl Elf {
         Ok(Bytes::from(data))
     }
 
-    /// Offset, type, symbol and addend (`None`: in place) of each relocation.
-    fn relocations(&self, table: &Section) -> Result<Vec<(u64, u32, u32, Option<i64>)>> {
+    fn relocations(&self, table: &Section) -> Result<Vec<Relocation>> {
         let bytes = self.data(table)?;
         let odd = |()| self.fault(format!("section {} has no whole number of entries", table.name));
         let endian = self.endian;
@@ -230,39 +238,50 @@ impl Elf {
         value: u64,
         addend: Option<i64>,
     ) -> Option<()> {
-        let (size, relative) = match (self.machine, kind) {
+        use Operation::{Add, Relative, Set, Subtract};
+        // Of a field of 6 bits the other two stay as they are.
+        let (bits, operation) = match (self.machine, kind) {
             (_, 0) => return Some(()),
-            // R_X86_64_64, _DTPOFF64; _PC64; _32, _32S, _DTPOFF32; _PC32.
-            (62, 1 | 17) | (183, 257) | (243, 2) => (8, false),
-            (62, 24) | (183, 260) => (8, true),
-            (62, 10 | 11 | 21) | (183, 258) | (243, 1) | (3, 1) => (4, false),
-            (62, 2) | (183, 261) | (243, 57) | (3, 2) => (4, true),
-            (183, 259) => (2, false),
+            // R_X86_64_64, _DTPOFF64; _PC64; _32, _32S, _DTPOFF32; _PC32. R_AARCH64_ABS64; _PREL64; and so on.
+            (62, 1 | 17) | (183, 257) | (243, 2) => (64, Set),
+            (62, 24) | (183, 260) => (64, Relative),
+            (62, 10 | 11 | 21) | (183, 258) | (243, 1 | 56) | (3, 1) => (32, Set),
+            (62, 2) | (183, 261) | (243, 57) | (3, 2) => (32, Relative),
+            (183, 259) | (243, 55) => (16, Set),
+            // RISC-V's linkers shrink code: differences of addresses are left to them.
+            (243, 33) => (8, Add),
+            (243, 34) => (16, Add),
+            (243, 35) => (32, Add),
+            (243, 36) => (64, Add),
+            (243, 37) => (8, Subtract),
+            (243, 38) => (16, Subtract),
+            (243, 39) => (32, Subtract),
+            (243, 40) => (64, Subtract),
+            (243, 52) => (6, Subtract),
+            (243, 53) => (6, Set),
+            (243, 54) => (8, Set),
             _ => return None,
         };
         let start = usize::try_from(place).ok()?;
-        let field = data.get_mut(start..start.checked_add(size)?)?;
-        let big = self.endian.is_big_endian();
-        let read = |field: &[u8]| field.iter().fold(0, |sum, &byte| sum << 8 | u64::from(byte));
-        let addend = addend.map_or_else(
-            || {
-                let mut bytes = field.to_vec();
-                if !big {
-                    bytes.reverse();
-                }
-                read(&bytes)
-            },
-            |addend| addend as u64,
-        );
-        let mut value = value.wrapping_add(addend);
-        if relative {
-            value = value.wrapping_sub(base.wrapping_add(place));
+        let field = data.get_mut(start..start.checked_add(8.max(bits) / 8)?)?;
+        if self.endian.is_big_endian() {
+            field.reverse();
         }
-        let bytes = value.to_le_bytes();
-        for (to, from) in field.iter_mut().zip(bytes) {
+        let old = field.iter().rev().fold(0, |sum, &byte| sum << 8 | u64::from(byte));
+        let value = match operation {
+            Set => value.wrapping_add(addend.map_or(old, |addend| addend as u64)),
+            Relative => {
+                let value = value.wrapping_add(addend.map_or(old, |addend| addend as u64));
+                value.wrapping_sub(base.wrapping_add(place))
+            }
+            Add => old.wrapping_add(value.wrapping_add(addend.unwrap_or(0) as u64)),
+            Subtract => old.wrapping_sub(value.wrapping_add(addend.unwrap_or(0) as u64)),
+        };
+        let value = if bits == 6 { old & 0xc0 | value & 0x3f } else { value };
+        for (to, from) in field.iter_mut().zip(value.to_le_bytes()) {
             *to = from;
         }
-        if big {
+        if self.endian.is_big_endian() {
             field.reverse();
         }
         Some(())
@@ -289,7 +308,11 @@ impl Elf {
 
     /// The build id, if the file has one (`NT_GNU_BUILD_ID`).
     pub(crate) fn build_id(&self) -> Option<Vec<u8>> {
-        let notes = self.sections.iter().filter(|section| section.kind == elf::SHT_NOTE.0 && section.size < 1 << 16);
+        let notes = self
+            .sections
+            .iter()
+            .filter(|section| section.kind == elf::SHT_NOTE.0 && section.size < 1 << 16)
+            .take(MAX_TABLES);
         for section in notes {
             let Ok(bytes) = self.data(section) else { continue };
             let mut rest = &*bytes;
@@ -335,6 +358,11 @@ impl Elf {
     }
 }
 
+/// A section's name; a longer one than any has is cut.
+fn name_of(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes.get(..MAX_NAME).unwrap_or(bytes)).into_owned()
+}
+
 fn raw_symbol<S: Sym<Endian = Endianness>>(symbol: &S, endian: Endianness) -> RawSymbol {
     RawSymbol {
         name: symbol.st_name(endian),
@@ -370,7 +398,7 @@ fn read_headers<'d, H: FileHeader<Endian = Endianness>, R: ReadRef<'d>>(
     let table = header.sections(endian, data).map_err(text)?;
     let sections = (table.iter())
         .map(|section| Section {
-            name: String::from_utf8_lossy(table.section_name(endian, section).unwrap_or_default()).into_owned(),
+            name: name_of(table.section_name(endian, section).unwrap_or_default()),
             kind: section.sh_type(endian).0,
             flags: section.sh_flags(endian).0,
             address: section.sh_addr(endian).into(),
@@ -381,14 +409,6 @@ fn read_headers<'d, H: FileHeader<Endian = Endianness>, R: ReadRef<'d>>(
             align: section.sh_addralign(endian).into(),
         })
         .collect();
-    let segments = (header.program_headers(endian, data).map_err(text)?.iter())
-        .filter(|segment| segment.p_type(endian) == elf::PT_LOAD)
-        .map(|segment| Segment {
-            address: segment.p_vaddr(endian).into(),
-            offset: segment.p_offset(endian).into(),
-            file_size: segment.p_filesz(endian).into(),
-        })
-        .collect();
     Ok(Elf {
         source: source.clone(),
         endian,
@@ -396,6 +416,5 @@ fn read_headers<'d, H: FileHeader<Endian = Endianness>, R: ReadRef<'d>>(
         machine: header.e_machine(endian).0,
         relocatable: header.e_type(endian) == elf::ET_REL,
         sections,
-        segments,
     })
 }

@@ -1,11 +1,12 @@
 //! Images: a kernel, a module or any other ELF file at its place in memory.
 
+use std::collections::{HashMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use crate::architecture::Architecture;
 use crate::dwarf::{DebugInfo, Sections, SplitSearch};
-use crate::elf::{Elf, RawSymbol};
+use crate::elf::{Elf, RawSymbol, Section};
 use crate::error::{Error, Result};
 use crate::file::Source;
 use crate::frames::FrameTable;
@@ -56,6 +57,8 @@ pub struct Image {
     main: ObjectFile,
     debug: Option<ObjectFile>,
     placement: Placement,
+    /// Addresses of the sections of `main`, and of `debug`.
+    places: [Vec<Option<u64>>; 2],
     architecture: Architecture,
     split: SplitSearch,
     /// Allocated sections by address, with their indices.
@@ -214,17 +217,25 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 impl Placement {
-    /// Where a section of a file lies.
-    fn address(&self, elf: &Elf, index: usize) -> Option<u64> {
-        let section = elf.sections.get(index).filter(|section| section.is_allocated())?;
-        match self {
-            Self::AsLinked => Some(section.address),
-            Self::Slide(slide) => Some(section.address.wrapping_add(*slide)),
-            Self::Sections(places) => {
-                let earlier = elf.sections.iter().take(index).filter(|other| other.name == section.name).count();
-                places.iter().filter(|(name, _)| *name == section.name).nth(earlier).map(|&(_, address)| address)
+    /// Where the sections of a file lie, by index.
+    fn addresses(&self, elf: &Elf) -> Vec<Option<u64>> {
+        let mut places: HashMap<&str, VecDeque<u64>> = HashMap::new();
+        if let Self::Sections(list) = self {
+            for (name, address) in list {
+                places.entry(name).or_default().push_back(*address);
             }
         }
+        let place = |section: &Section| {
+            if !section.is_allocated() {
+                return None;
+            }
+            match self {
+                Self::AsLinked => Some(section.address),
+                Self::Slide(slide) => Some(section.address.wrapping_add(*slide)),
+                Self::Sections(_) => places.get_mut(section.name.as_str()).and_then(VecDeque::pop_front),
+            }
+        };
+        elf.sections.iter().map(place).collect()
     }
 
     pub(crate) fn slide(&self) -> u64 {
@@ -250,9 +261,12 @@ impl Image {
         if matches!(placement, Placement::Sections(_)) && !main.is_relocatable() {
             return Err(main.elf.fault("it is linked: its sections cannot be placed one by one"));
         }
-        let sections = main.elf.sections.iter().enumerate();
-        let map = Ranges::new(sections.filter_map(|(index, section)| {
-            let start = placement.address(&main.elf, index)?;
+        let debug_places = debug.as_ref().map(|debug| placement.addresses(&debug.elf)).unwrap_or_default();
+        let places = [placement.addresses(&main.elf), debug_places];
+        let [main_places, _] = &places;
+        let sections = main.elf.sections.iter().zip(main_places).enumerate();
+        let map = Ranges::new(sections.filter_map(|(index, (section, start))| {
+            let start = (*start)?;
             Some((start, start.checked_add(section.size)?, index))
         }));
         let paths: Vec<&Path> =
@@ -271,6 +285,7 @@ impl Image {
             main,
             debug,
             placement,
+            places,
             architecture,
             split: SplitSearch { packages, folders },
             map,
@@ -341,6 +356,13 @@ impl Image {
         Some(self.main.elf.source.read(section.offset.checked_add(offset)?, size).ok()?.to_vec())
     }
 
+    /// Where a section of one of its files lies.
+    fn place(&self, elf: &Elf, index: usize) -> Option<u64> {
+        let [main, debug] = &self.places;
+        let places = if std::ptr::eq(elf, &*self.main.elf) { main } else { debug };
+        places.get(index).copied().flatten()
+    }
+
     fn table(&self) -> Result<&SymbolTable> {
         let table = self.symbols.get_or_init(|| {
             let place = |elf: &Elf, symbol: &RawSymbol| {
@@ -349,7 +371,7 @@ impl Image {
                 }
                 let index = usize::from(symbol.section);
                 let section = elf.sections.get(index)?;
-                let start = self.placement.address(elf, index)?;
+                let start = self.place(elf, index)?;
                 let address = match elf.relocatable {
                     true => start.wrapping_add(symbol.value),
                     false => symbol.value.wrapping_add(self.placement.slide()),
@@ -413,7 +435,7 @@ impl Image {
             for file in [self.debug.as_ref(), Some(&self.main)].into_iter().flatten() {
                 // Debug information of linked files stays as linked: the slide is added where an address comes out.
                 let place = |index| match file.is_relocatable() {
-                    true => self.placement.address(&file.elf, index),
+                    true => self.place(&file.elf, index),
                     false => None,
                 };
                 if let Some(sections) = Sections::read(&file.elf, &place)? {
@@ -430,9 +452,8 @@ impl Image {
         self.frames.get_or_init(|| {
             let mut tables = Vec::new();
             for file in [self.debug.as_ref(), Some(&self.main)].into_iter().flatten() {
-                let place = |index| self.placement.address(&file.elf, index);
                 let linked = |index: usize| match file.is_relocatable() {
-                    true => place(index),
+                    true => self.place(&file.elf, index),
                     false => file.elf.sections.get(index).map(|section| section.address),
                 };
                 // A table that does not read is one that is not there: the frame pointer is followed then.

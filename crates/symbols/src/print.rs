@@ -7,8 +7,13 @@ use crate::error::{Error, Result};
 use crate::types::{Type, TypeKind};
 use crate::value::Value;
 
-/// Equal elements in a row that are written once.
+/// Equal elements in a row that are written once; of characters, one more.
 const REPEATS: usize = 10;
+/// Bytes of elements that are compared with their neighbours, and how many of these.
+const MAX_COMPARED: u64 = 4096;
+const MAX_EQUAL: usize = 1 << 16;
+/// Characters of one array that are looked at.
+const MAX_STRING: u64 = 1 << 20;
 /// Characters of one value's text.
 const MAX_TEXT: usize = 4 << 20;
 
@@ -92,7 +97,7 @@ impl Printer<'_> {
             TypeKind::Array => self.array(value, &ty, depth),
             TypeKind::Function => {
                 let address = value.address().unwrap_or(0);
-                let name = value.program().describe(address).map(|name| format!(" <{name}>")).unwrap_or_default();
+                let name = symbol(value, address).unwrap_or_default();
                 let _ = write!(self.text, "{{{}}} {address:#x}{name}", value.ty());
                 Ok(())
             }
@@ -142,7 +147,7 @@ impl Printer<'_> {
             }
             _ => value.integer()?,
         };
-        let bits = ty.size()?.saturating_mul(8);
+        let bits = value.width()?;
         let unsigned = if bits < 128 { number as u128 & ((1 << bits) - 1) } else { number as u128 };
         let text = match self.format.radix {
             Radix::Natural | Radix::Decimal => match ty.kind() {
@@ -157,8 +162,7 @@ impl Printer<'_> {
             Radix::Binary => format!("{unsigned:b}"),
             Radix::Character => format!("{} '{}'", number as i8, character(number as u8, '\'')),
             Radix::Address => {
-                let name = value.program().describe(unsigned as u64).map(|name| format!(" <{name}>"));
-                format!("{unsigned:#x}{}", name.unwrap_or_default())
+                format!("{unsigned:#x}{}", symbol(value, unsigned as u64).unwrap_or_default())
             }
         };
         self.text.push_str(&text);
@@ -170,9 +174,7 @@ impl Printer<'_> {
         let target = value.program().complete(&ty.target()?)?;
         let _ = write!(self.text, "{address:#x}");
         if self.format.symbols && address != 0 {
-            if let Some(name) = value.program().describe(address) {
-                let _ = write!(self.text, " <{name}>");
-            }
+            self.text.push_str(&symbol(value, address).unwrap_or_default());
         }
         if is_character(&target) && address != 0 && self.format.radix == Radix::Natural {
             let limit = usize::try_from(self.format.elements).unwrap_or(usize::MAX).min(MAX_TEXT);
@@ -180,8 +182,7 @@ impl Printer<'_> {
             match value.program().read_string(address, limit.saturating_add(1)) {
                 Ok(bytes) => {
                     self.text.push(' ');
-                    let cut = bytes.len() > limit;
-                    self.string(bytes.get(..limit).unwrap_or(&bytes), cut);
+                    self.string(&bytes, false);
                 }
                 Err(error) => {
                     let _ = write!(self.text, " <{error}>");
@@ -276,18 +277,18 @@ impl Printer<'_> {
 
     fn array(&mut self, value: &Value, ty: &Type, depth: u32) -> Result<()> {
         let element = value.program().complete(&ty.target()?)?;
-        let count = ty.count().unwrap_or(0);
+        let Some(count) = ty.count() else {
+            // Nothing tells where a flexible array ends: only where it begins.
+            let address = value.address().unwrap_or(0);
+            let name = symbol(value, address).unwrap_or_default();
+            let _ = write!(self.text, "{address:#x}{name}");
+            return Ok(());
+        };
         if is_character(&element) && matches!(self.format.radix, Radix::Natural | Radix::Character) {
-            let shown = value.with_type(ty.target()?.array(count.min(self.format.elements)));
-            let bytes = shown.bytes()?;
-            if count == 0 {
-                self.text.push_str("\"\"");
-                return Ok(());
-            }
-            let cut = count > self.format.elements;
+            let bytes = value.with_type(ty.target()?.array(count.min(MAX_STRING))).bytes()?;
             // The NUL that ends a string is not part of it.
-            let text = if cut { &bytes[..] } else { bytes.strip_suffix(&[0]).unwrap_or(&bytes) };
-            self.string(text, cut);
+            let text = if count > MAX_STRING { &bytes } else { bytes.strip_suffix(&[0]).unwrap_or(&bytes) };
+            self.string(text, count > MAX_STRING);
             return Ok(());
         }
         if depth >= self.format.depth {
@@ -310,8 +311,12 @@ impl Printer<'_> {
             index += 1;
             // Equal elements are told by their text, and only looked for where bytes are equal.
             let mut equal = 1usize;
-            if let Ok(bytes) = item.bytes() {
-                while index < count && value.element(index.into())?.bytes().is_ok_and(|other| other == bytes) {
+            let small = element.size().is_ok_and(|size| (1..=MAX_COMPARED).contains(&size));
+            if let (true, Ok(bytes)) = (small, item.bytes()) {
+                while equal < MAX_EQUAL
+                    && index < count
+                    && value.element(index.into())?.bytes().is_ok_and(|other| other == bytes)
+                {
                     equal += 1;
                     index += 1;
                 }
@@ -339,35 +344,48 @@ impl Printer<'_> {
         Ok(())
     }
 
-    /// Bytes in quotes; many equal ones in a row are written once.
-    fn string(&mut self, bytes: &[u8], cut: bool) {
+    /// Bytes in quotes; many equal ones in a row are written once and count for few. `more` follow.
+    fn string(&mut self, bytes: &[u8], more: bool) {
         let mut parts: Vec<String> = Vec::new();
         let mut open = String::new();
         let mut rest = bytes;
-        while let Some(&byte) = rest.first() {
+        let mut room = usize::try_from(self.format.elements).unwrap_or(usize::MAX);
+        while let Some(&byte) = rest.first().filter(|_| room > 0) {
             let equal = rest.iter().take_while(|&&other| other == byte).count();
-            rest = rest.get(equal..).unwrap_or_default();
-            if equal >= REPEATS {
+            if equal > REPEATS {
                 if !open.is_empty() {
                     parts.push(format!("\"{open}\""));
                     open.clear();
                 }
                 parts.push(format!("'{}' <repeats {equal} times>", character(byte, '\'')));
+                rest = rest.get(equal..).unwrap_or_default();
+                room = room.saturating_sub(REPEATS);
                 continue;
             }
-            for _ in 0..equal {
-                // A digit behind an octal escape of three digits cannot be taken for a part of it.
+            let shown = equal.min(room);
+            for _ in 0..shown {
                 open.push_str(&character(byte, '"'));
             }
+            rest = rest.get(shown..).unwrap_or_default();
+            room -= shown;
         }
         if !open.is_empty() || parts.is_empty() {
             parts.push(format!("\"{open}\""));
         }
         self.text.push_str(&parts.join(", "));
-        if cut {
+        if more || !rest.is_empty() {
             self.text.push_str("...");
         }
     }
+}
+
+/// The symbol at an address, as it stands behind it: ` <panic+67>`.
+fn symbol(value: &Value, address: u64) -> Option<String> {
+    let (symbol, _) = value.program().symbol_at(address)?;
+    Some(match address - symbol.address {
+        0 => format!(" <{}>", symbol.name),
+        offset => format!(" <{}+{offset}>", symbol.name),
+    })
 }
 
 /// A character as C writes it between quotes.

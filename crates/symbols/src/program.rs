@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::architecture::Architecture;
 use crate::dwarf::location::{Caller, Context, Found};
-use crate::dwarf::{Die, Kind, Ref};
+use crate::dwarf::{Die, Kind};
 use crate::error::{Error, Result};
 use crate::image::Image;
 use crate::memory::{Memory, MemoryError};
@@ -157,7 +157,17 @@ impl Program {
             let length = (PART - at % PART).min((limit - bytes.len()) as u64);
             let mut part = vec![0; usize::try_from(length).unwrap_or(0)];
             if let Err(error) = self.read(at, &mut part) {
-                return if bytes.is_empty() { Err(error.into()) } else { Ok(bytes) };
+                // Memory ends within the part: byte by byte, then.
+                let mut readable = 0;
+                for (byte, at) in part.iter_mut().zip(at..) {
+                    if self.read(at, std::slice::from_mut(byte)).is_err() {
+                        break;
+                    }
+                    readable += 1;
+                }
+                part.truncate(readable);
+                bytes.extend(part.iter().take_while(|&&byte| byte != 0));
+                return if readable == 0 && bytes.is_empty() { Err(error.into()) } else { Ok(bytes) };
             }
             match part.iter().position(|&byte| byte == 0) {
                 Some(end) => {
@@ -410,8 +420,7 @@ impl Program {
     pub fn line_range(&self, address: u64) -> Option<(SourceLine, u64, u64)> {
         let image = self.image_at(address)?;
         let info = image.info().ok()?;
-        let linked = image.linked(address);
-        let (line, start, end) = info.lines(info.unit_at(linked)?).ok()?.find(linked)?;
+        let (line, start, end) = info.line_at(image.linked(address)).ok()??;
         Some((line, image.loaded(start), image.loaded(end)))
     }
 
@@ -507,9 +516,5 @@ impl Program {
     /// A value in memory.
     pub fn value(&self, ty: &Type, address: u64) -> Value {
         Value::at(self, ty.clone(), address)
-    }
-
-    pub(crate) fn type_of(&self, image: &Arc<Image>, target: &Ref) -> Result<Type> {
-        Type::from_ref(image, target)
     }
 }

@@ -34,6 +34,12 @@ pub enum SymbolKind {
     Other,
 }
 
+/// A symbol's address in memory, and the end of its section.
+pub(crate) type Place<'p> = dyn Fn(&Elf, &RawSymbol) -> Option<(u64, u64)> + 'p;
+
+/// Bytes of a name.
+const MAX_NAME: usize = 4096;
+
 /// Symbols of an image at their addresses, sorted.
 #[derive(Debug, Default)]
 pub(crate) struct SymbolTable {
@@ -63,8 +69,8 @@ impl Entry {
 }
 
 impl SymbolTable {
-    /// The symbols of the first file that has any: `place` gives a symbol's address in memory and the end of its section.
-    pub(crate) fn read(files: &[&Elf], place: &dyn Fn(&Elf, &RawSymbol) -> Option<(u64, u64)>) -> Result<Self> {
+    /// The symbols of the first file that has any.
+    pub(crate) fn read(files: &[&Elf], place: &Place<'_>) -> Result<Self> {
         for kind in [elf::SHT_SYMTAB, elf::SHT_DYNSYM] {
             for file in files {
                 let sections = file.sections.iter().enumerate();
@@ -79,12 +85,7 @@ impl SymbolTable {
         Ok(Self::default())
     }
 
-    fn new(
-        file: &Elf,
-        raw: &[RawSymbol],
-        strings: Bytes,
-        place: &dyn Fn(&Elf, &RawSymbol) -> Option<(u64, u64)>,
-    ) -> Self {
+    fn new(file: &Elf, raw: &[RawSymbol], strings: Bytes, place: &Place<'_>) -> Self {
         let mut entries: Vec<Entry> = (raw.iter())
             .filter(|symbol| {
                 let names_nothing = symbol.kind == elf::STT_FILE.0 || symbol.kind == elf::STT_SECTION.0;
@@ -92,7 +93,7 @@ impl SymbolTable {
             })
             .filter_map(|symbol| {
                 let rest = strings.get(symbol.name as usize..)?;
-                let length = rest.iter().position(|&byte| byte == 0)?;
+                let length = rest.iter().take(MAX_NAME).position(|&byte| byte == 0)?;
                 // ARM's and RISC-V's marks between code and data: `$x`, `$d.3`.
                 if length == 0 || rest.first() == Some(&b'$') {
                     return None;

@@ -1,5 +1,6 @@
 //! Types of C.
 
+use std::cell::Cell;
 use std::fmt::Write;
 use std::sync::Arc;
 
@@ -12,6 +13,13 @@ pub use crate::dwarf::node::Bits;
 
 /// Typedefs, pointers and arrays within one another: deeper only in a damaged file, where they may go round.
 const MAX_DEPTH: u32 = 64;
+
+/// Anonymous structures that are looked into for one name.
+const MAX_SEARCH: u32 = 4096;
+/// Parts of one type's name.
+const MAX_PARTS: u32 = 4096;
+/// Characters of one definition.
+const MAX_TEXT: usize = 4 << 20;
 
 /// A type of an image. Cheap to clone.
 #[derive(Clone)]
@@ -103,10 +111,6 @@ impl Type {
     /// The image that it belongs to.
     pub fn image(&self) -> &Arc<Image> {
         &self.image
-    }
-
-    pub(crate) fn node(&self) -> &Node {
-        &self.node
     }
 
     fn other(&self, target: &Ref) -> Result<Self> {
@@ -227,6 +231,11 @@ impl Type {
         }
     }
 
+    /// Whether an enumeration has a negative constant.
+    pub(crate) fn is_signed_enum(&self) -> bool {
+        matches!(&*self.node, Node::Enum { signed: true, .. })
+    }
+
     /// Members of a structure or union, typedefs looked through; anonymous ones are not opened.
     ///
     /// # Errors
@@ -259,25 +268,26 @@ impl Type {
         if size.is_none() {
             return Err(ty.incomplete());
         }
-        ty.find_field(name, 0)?.ok_or_else(|| Error::NoField {
+        ty.find_field(name, 0, &mut MAX_SEARCH.clone())?.ok_or_else(|| Error::NoField {
             ty: self.name(),
             field: name.to_owned(),
             image: self.image.name().to_owned(),
         })
     }
 
-    fn find_field(&self, name: &str, depth: u32) -> Result<Option<Field>> {
+    fn find_field(&self, name: &str, depth: u32, left: &mut u32) -> Result<Option<Field>> {
         let Node::Record { members, .. } = &*self.node else { return Ok(None) };
-        if depth > MAX_DEPTH {
+        if depth > MAX_DEPTH || *left == 0 {
             return Ok(None);
         }
+        *left -= 1;
         if let Some(member) = members.iter().find(|member| member.name == name && !name.is_empty()) {
             let ty = self.other(&member.ty)?;
             return Ok(Some(Field { name: name.to_owned(), ty, offset: member.offset, bits: member.bits }));
         }
         for member in members.iter().filter(|member| member.name.is_empty()) {
             let inner = self.other(&member.ty)?.resolved()?;
-            if let Some(mut field) = inner.find_field(name, depth + 1)? {
+            if let Some(mut field) = inner.find_field(name, depth + 1, left)? {
                 field.offset = field.offset.saturating_add(member.offset);
                 if let Some(bits) = &mut field.bits {
                     bits.start = bits.start.saturating_add(member.offset.saturating_mul(8));
@@ -353,11 +363,43 @@ impl Type {
 
     /// A declaration of `name` with this type: `char p_comm[20]`.
     pub fn declare(&self, name: &str) -> String {
-        self.declare_in(name.to_owned(), 0)
+        self.declare_in(name.to_owned(), 0, &Cell::new(MAX_PARTS))
     }
 
-    fn declare_in(&self, inner: String, depth: u32) -> String {
-        if depth > MAX_DEPTH {
+    /// An array whose elements are qualified: C qualifies elements, compilers the array, or both.
+    fn array_of_qualified(&self, qualifier: Qualifier, element: &Ref, count: Option<u64>) -> Self {
+        let known = self
+            .other(element)
+            .is_ok_and(|ty| matches!(&*ty.node, Node::Qualified { qualifier: known, .. } if *known == qualifier));
+        let element = match known {
+            true => element.clone(),
+            false => Ref::Node(Arc::new(Node::Qualified { qualifier, target: element.clone() })),
+        };
+        Self::from_node(&self.image, Node::Array { element, count })
+    }
+
+    /// The qualifiers of a type in C's usual order, and the type without them.
+    fn qualifiers(&self) -> (String, Self) {
+        let mut words = Vec::new();
+        let mut ty = self.clone();
+        while let (Node::Qualified { qualifier, target }, true) = (&*ty.node, words.len() < MAX_DEPTH as usize) {
+            words.push(match qualifier {
+                Qualifier::Const => "const",
+                Qualifier::Volatile => "volatile",
+                Qualifier::Restrict => "restrict",
+                Qualifier::Atomic => "_Atomic",
+            });
+            let Ok(inner) = ty.other(target) else { break };
+            ty = inner;
+        }
+        words.sort_unstable_by_key(|word| (*word != "const", *word != "volatile"));
+        words.dedup();
+        (words.join(" "), ty)
+    }
+
+    fn declare_in(&self, inner: String, depth: u32, left: &Cell<u32>) -> String {
+        left.set(left.get().saturating_sub(1));
+        if depth > MAX_DEPTH || left.get() == 0 {
             return format!("... {inner}");
         }
         let with = |base: &str| match inner.is_empty() {
@@ -365,7 +407,7 @@ impl Type {
             false => format!("{base} {inner}"),
         };
         let of = |target: &Ref, inner: String| match self.other(target) {
-            Ok(ty) => ty.declare_in(inner, depth + 1),
+            Ok(ty) => ty.declare_in(inner, depth + 1, left),
             Err(_) => format!("<unknown type> {inner}"),
         };
         let tagged = |keyword: &str, name: &Option<String>| match name {
@@ -385,18 +427,18 @@ impl Type {
                 of(target, if binds_weaker { format!("(*{inner})") } else { format!("*{inner}") })
             }
             Node::Qualified { qualifier, target } => {
-                let word = match qualifier {
-                    Qualifier::Const => "const",
-                    Qualifier::Volatile => "volatile",
-                    Qualifier::Restrict => "restrict",
-                    Qualifier::Atomic => "_Atomic",
-                };
-                let target_kind = self.other(target).and_then(|ty| ty.unqualified()).map(|ty| ty.kind());
-                match target_kind {
-                    Ok(TypeKind::Pointer) => {
-                        of(target, if inner.is_empty() { format!(" {word}") } else { format!(" {word} {inner}") })
+                if let Ok(array) = self.other(target).map(|array| array.node)
+                    && let Node::Array { element, count } = &*array
+                {
+                    return self.array_of_qualified(*qualifier, element, *count).declare_in(inner, depth + 1, left);
+                }
+                let (words, target) = self.qualifiers();
+                match target.kind() {
+                    TypeKind::Pointer => {
+                        let space = if inner.is_empty() || inner.starts_with('[') { "" } else { " " };
+                        target.declare_in(format!(" {words}{space}{inner}"), depth + 1, left)
                     }
-                    _ => format!("{word} {}", of(target, inner)),
+                    _ => format!("{words} {}", target.declare_in(inner, depth + 1, left)),
                 }
             }
             Node::Array { element, count } => {
@@ -450,6 +492,9 @@ impl Type {
     }
 
     fn define(&self, text: &mut String, indent: usize, base: u64) -> Result<()> {
+        if text.len() > MAX_TEXT {
+            return Err(Error::Limit { what: "the text of a definition".to_owned(), limit: MAX_TEXT as u64 });
+        }
         let pad = if indent == 0 { String::new() } else { " ".repeat(COMMENT + indent * 4) };
         match &*self.node {
             Node::Enum { name, enumerators, .. } => {

@@ -166,7 +166,7 @@ impl Value {
     }
 
     /// Width of its number in bits.
-    fn width(&self) -> Result<u64> {
+    pub(crate) fn width(&self) -> Result<u64> {
         match self.bits {
             Some(bits) => Ok(bits.size),
             None => Ok(self.program.complete(&self.ty)?.size()?.saturating_mul(8)),
@@ -185,7 +185,7 @@ impl Value {
             TypeKind::Base(Encoding::Unsigned | Encoding::UnsignedChar | Encoding::Boolean) | TypeKind::Pointer => {
                 false
             }
-            TypeKind::Enum => ty.enumerators().iter().any(|(_, value)| *value < 0),
+            TypeKind::Enum => ty.is_signed_enum(),
             TypeKind::Base(Encoding::Float) => {
                 let number = self.float()?;
                 return Ok(number as i128);

@@ -5,13 +5,16 @@ use std::sync::Arc;
 use gimli::AttributeValue;
 
 use super::attributes::unsigned;
-use super::line::{Lines, SourceLine};
+use super::line::{SourceLine, file_name};
 use super::{DebugInfo, Die, Entry, Ref, Unit};
 use crate::error::Result;
 use crate::ranges::Ranges;
 
 /// Functions inlined into one another at one address: compilers stay far below.
 const MAX_INLINED: usize = 256;
+
+/// Ranges of one function.
+const MAX_RANGES: usize = 1 << 16;
 
 /// One source-level function at an address.
 #[derive(Debug, Clone)]
@@ -67,7 +70,7 @@ impl DebugInfo {
     fn ranges_of<'a>(&self, unit: &Unit<'a>, entry: &Entry<'a>) -> Vec<(u64, u64)> {
         let mut found = Vec::new();
         if let Ok(mut ranges) = unit.dwarf.die_ranges(&unit.unit, entry) {
-            while let Ok(Some(range)) = ranges.next() {
+            while let (Ok(Some(range)), true) = (ranges.next(), found.len() < MAX_RANGES) {
                 if range.begin != 0 && range.begin < range.end {
                     found.push((range.begin, range.end));
                 }
@@ -87,7 +90,7 @@ impl DebugInfo {
             call: None,
             inlined: false,
         }];
-        let lines = self.lines(unit).unwrap_or_default();
+        let line_unit = self.open_unit(self.line_unit(unit), true).ok();
         // An inlined subroutine or a block that has the address is entered, others are passed.
         let mut pending = vec![Die { unit, offset }];
         while let Some(die) = pending.pop().filter(|_| scopes.len() < MAX_INLINED) {
@@ -102,7 +105,7 @@ impl DebugInfo {
                 let entered = ranges.iter().any(|&(start, end)| (start..end).contains(&address));
                 if entered && inlined {
                     let name = self.name_of(die)?.unwrap_or_default();
-                    scopes.push(Scope { die, name, call: Some(call_site(&lines, child)), inlined: true });
+                    scopes.push(Scope { die, name, call: Some(call_site(line_unit.as_ref(), child)), inlined: true });
                 }
                 if entered || (!inlined && ranges.is_empty()) {
                     pending.push(die);
@@ -166,15 +169,13 @@ impl DebugInfo {
         if entry.has_attr(gimli::DW_AT_type) {
             ty = Some(self.target(unit, entry)?);
         }
-        if name.is_none() || ty.is_none() {
-            if let Some(origin) = self.origin(unit, entry)? {
-                let unit = self.unit(origin.unit)?;
-                let entry = self.entry(&unit, origin.offset)?;
-                name = name.or_else(|| self.string(&unit, &entry, gimli::DW_AT_name));
-                line = line.or_else(|| unsigned(&entry, gimli::DW_AT_decl_line));
-                if ty.is_none() {
-                    ty = Some(self.target(&unit, &entry)?);
-                }
+        if let (true, Some(origin)) = (name.is_none() || ty.is_none(), self.origin(unit, entry)?) {
+            let unit = self.unit(origin.unit)?;
+            let entry = self.entry(&unit, origin.offset)?;
+            name = name.or_else(|| self.string(&unit, &entry, gimli::DW_AT_name));
+            line = line.or_else(|| unsigned(&entry, gimli::DW_AT_decl_line));
+            if ty.is_none() {
+                ty = Some(self.target(&unit, &entry)?);
             }
         }
         let line = line.and_then(|line| u32::try_from(line).ok()).unwrap_or(0);
@@ -214,14 +215,14 @@ impl DebugInfo {
     }
 }
 
-fn call_site(lines: &Lines, entry: &Entry<'_>) -> SourceLine {
+fn call_site(unit: Option<&Unit<'_>>, entry: &Entry<'_>) -> SourceLine {
     let narrow = |number: Option<u64>| number.and_then(|number| u32::try_from(number).ok()).unwrap_or(0);
     let file = match entry.attr_value(gimli::DW_AT_call_file) {
         Some(AttributeValue::FileIndex(index)) => Some(index),
         value => value.and_then(|value| value.udata_value()),
     };
     SourceLine {
-        file: lines.file(narrow(file)),
+        file: unit.zip(file).map(|(unit, file)| file_name(unit, file)).unwrap_or_default(),
         line: narrow(unsigned(entry, gimli::DW_AT_call_line)),
         column: narrow(unsigned(entry, gimli::DW_AT_call_column)),
     }

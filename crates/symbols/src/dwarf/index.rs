@@ -28,6 +28,14 @@ pub(crate) enum Kind {
     Enumerator,
 }
 
+/// Bytes of one name, and of all.
+const MAX_NAME: usize = 4096;
+const MAX_TEXT: usize = 512 << 20;
+/// Address ranges of all units.
+const MAX_RANGES: usize = 1 << 24;
+/// Attributes of one entry; the largest have some 30.
+const MAX_ATTRIBUTES: usize = 512;
+
 /// A definition.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct NameEntry {
@@ -59,8 +67,11 @@ impl Names {
         self.text.get(start..start.saturating_add(length)).unwrap_or_default()
     }
 
-    /// Adds a definition. Of a type's several, which are taken to be the same, the first in the order of units stays.
+    /// Adds a definition; names beyond all measure are left out. Of a type's several, which are taken to be the same, the first in the order of units stays.
     fn insert(&mut self, kind: Kind, name: &[u8], die: Die) {
+        if name.len() > MAX_NAME || self.text.len() > MAX_TEXT {
+            return;
+        }
         let hash = self.hasher.hash_one(name);
         if !matches!(kind, Kind::Variable | Kind::Function) {
             let known = self.table.iter_hash(hash).copied().find(|&index| {
@@ -168,15 +179,13 @@ impl Scanner<'_> {
         let unit = self.info.open_unit(index, false)?;
         let fault = |error| self.info.fault(&format!("unit {index}"), error);
         let skeleton = self.info.place(index)?.skeleton;
-        if skeleton.is_none() {
-            if let Some(split) = Split::of(&unit) {
-                self.found.split.push(split);
-            }
+        if let (None, Some(split)) = (skeleton, Split::of(&unit)) {
+            self.found.split.push(split);
         }
         let mut ranges = unit.dwarf.unit_ranges(&unit.unit).map_err(fault)?;
         let mut whole = false;
         // Ranges that do not read are looked for in the functions instead.
-        while let Ok(Some(range)) = ranges.next() {
+        while let (Ok(Some(range)), true) = (ranges.next(), self.found.ranges.len() < MAX_RANGES) {
             // What the linker left out begins at 0.
             if range.begin != 0 && range.begin < range.end {
                 self.found.ranges.push((range.begin, range.end, index));
@@ -195,6 +204,10 @@ impl Scanner<'_> {
             let depth = base + raw.next_depth();
             let offset = raw.next_offset().0;
             let Some(abbreviation) = raw.read_abbreviation()? else { continue };
+            // Attributes may take no bytes at all: many of them would be work without an end.
+            if abbreviation.attributes().len() > MAX_ATTRIBUTES {
+                return Err(gimli::Error::InvalidAbbreviationCode(abbreviation.code()));
+            }
             let tag = abbreviation.tag();
             if depth == 1 {
                 enumeration = None;

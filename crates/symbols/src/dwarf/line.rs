@@ -22,7 +22,6 @@ pub struct SourceLine {
 /// The line table of a unit.
 #[derive(Debug, Default)]
 pub(crate) struct Lines {
-    files: Vec<String>,
     /// Sorted by address.
     rows: Vec<Row>,
 }
@@ -35,39 +34,30 @@ struct Row {
     column: u32,
     /// The address is the end of the code before it.
     end: bool,
+    /// A good place to say that this line is what is executed.
+    statement: bool,
 }
 
 impl Lines {
-    /// The row that an address belongs to, and the range of addresses that share it.
-    pub(crate) fn find(&self, address: u64) -> Option<(SourceLine, u64, u64)> {
+    /// The row that an address belongs to, and the address that its code ends at.
+    fn find(&self, address: u64) -> Option<(Row, u64)> {
         let after = self.rows.partition_point(|row| row.address <= address);
-        let row = self.rows.get(after.checked_sub(1)?)?;
-        let end = self.rows.get(after)?.address;
-        if row.end {
-            return None;
-        }
-        Some((SourceLine { file: self.file(row.file), line: row.line, column: row.column }, row.address, end))
-    }
-
-    /// The name of a file by its number in the table.
-    pub(crate) fn file(&self, number: u32) -> String {
-        self.files.get(number as usize).cloned().unwrap_or_default()
-    }
-
-    /// Start addresses of the code of a line; `file` is the end of the path.
-    pub(crate) fn addresses(&self, file: &str, line: u32) -> Vec<u64> {
-        let matches: Vec<bool> = self.files.iter().map(|name| Path::new(name).ends_with(file)).collect();
-        let wanted = |row: &&Row| row.line == line && !row.end && matches.get(row.file as usize) == Some(&true);
-        let mut found: Vec<u64> = self.rows.iter().filter(wanted).map(|row| row.address).collect();
-        found.dedup();
-        found
+        let row = self.rows.get(after.checked_sub(1)?).filter(|row| !row.end)?;
+        Some((*row, self.rows.get(after)?.address))
     }
 }
 
 impl DebugInfo {
+    /// The source line of an address (as linked), and the range of addresses that share it.
+    pub(crate) fn line_at(&self, address: u64) -> Result<Option<(SourceLine, u64, u64)>> {
+        let Some(index) = self.unit_at(address).map(|unit| self.line_unit(unit)) else { return Ok(None) };
+        let Some((row, end)) = self.lines(index)?.find(address) else { return Ok(None) };
+        let file = file_name(&self.open_unit(index, true)?, row.file.into());
+        Ok(Some((SourceLine { file, line: row.line, column: row.column }, row.address, end)))
+    }
+
     /// The line table of a unit, remembered.
-    pub(crate) fn lines(&self, unit: u32) -> Result<Arc<Lines>> {
-        let index = self.line_unit(unit);
+    fn lines(&self, index: u32) -> Result<Arc<Lines>> {
         if let Some(lines) = self.lines.lock().ok().and_then(|known| known.get(&index).cloned()) {
             return Ok(lines);
         }
@@ -83,13 +73,6 @@ impl DebugInfo {
 
 fn read(unit: &Unit<'_>) -> gimli::Result<Lines> {
     let Some(program) = unit.unit.line_program.clone() else { return Ok(Lines::default()) };
-    let header = program.header().clone();
-    // Numbers of files begin with 1 before DWARF 5, with 0 from it on.
-    let count = header.file_names().len() as u64 + u64::from(header.version() < 5);
-    let mut files = Vec::new();
-    for number in 0..count {
-        files.push(header.file(number).map(|file| path(unit, &header, file)).unwrap_or_default());
-    }
     let mut sequences: Vec<Vec<Row>> = Vec::new();
     let mut sequence = Vec::new();
     let mut rows = program.rows();
@@ -104,6 +87,7 @@ fn read(unit: &Unit<'_>) -> gimli::Result<Lines> {
                 ColumnType::Column(column) => narrow(column.get()),
             },
             end: row.end_sequence(),
+            statement: row.is_stmt(),
         });
         if row.end_sequence() {
             let mut done = std::mem::take(&mut sequence);
@@ -117,25 +101,25 @@ fn read(unit: &Unit<'_>) -> gimli::Result<Lines> {
     sequences.sort_by_key(|rows| rows.first().map(|row| row.address));
     let mut rows: Vec<Row> = Vec::new();
     for row in sequences.into_iter().flatten() {
-        // Where one sequence ends, the next may begin: the beginning counts. Of several rows of one address the last does.
+        // Where one sequence ends, the next may begin: the beginning counts. Of several rows of one address the last
+        // statement does.
         match rows.last_mut() {
+            Some(last) if last.address == row.address && last.statement && !last.end && !row.statement => {}
             Some(last) if last.address == row.address => *last = row,
             _ => rows.push(row),
         }
     }
-    Ok(Lines { files, rows })
+    Ok(Lines { rows })
 }
 
-fn path(
-    unit: &Unit<'_>,
-    header: &gimli::LineProgramHeader<super::Slice<'_>>,
-    file: &gimli::FileEntry<super::Slice<'_>>,
-) -> String {
+/// The name of a file by its number in the unit's line program: from 1 before DWARF 5, from 0 on since.
+pub(super) fn file_name(unit: &Unit<'_>, number: u64) -> String {
     let string = |value| unit.dwarf.attr_string(&unit.unit, value).map(text).unwrap_or_default();
-    let name = string(file.path_name());
+    let Some(header) = unit.unit.line_program.as_ref().map(|program| program.header()) else { return String::new() };
+    let Some(file) = header.file(number) else { return String::new() };
     let folder = unit.unit.comp_dir.map(text).unwrap_or_default();
     let include = file.directory(header).map(string).unwrap_or_default();
     // Absolute parts take the place of what is before them.
-    let path = Path::new(&folder).join(include).join(name);
+    let path = Path::new(&folder).join(include).join(string(file.path_name()));
     path.to_string_lossy().into_owned()
 }

@@ -39,6 +39,17 @@ pub(crate) struct Caller<'c> {
     pub(crate) return_address: u64,
 }
 
+/// Something that a call passes.
+#[derive(Clone, Copy)]
+enum Passed {
+    Register(gimli::Register),
+    Parameter(Die),
+}
+
+fn not_told() -> Error {
+    Error::unavailable("its value at the function's entry", "is not told by the caller")
+}
+
 /// Where a value was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Found {
@@ -50,6 +61,15 @@ pub(crate) enum Found {
 impl DebugInfo {
     /// Where the variable of an entry is; `size` is its type's, in bytes.
     pub(crate) fn locate(&self, die: Die, name: &str, size: u64, context: &Context<'_>) -> Result<Found> {
+        self.find(die, name, size, context).map_err(|error| match error {
+            Error::Unavailable { what, why } if what != name => {
+                Error::unavailable(name, format!("is not known here: {what} {why}"))
+            }
+            error => error,
+        })
+    }
+
+    fn find(&self, die: Die, name: &str, size: u64, context: &Context<'_>) -> Result<Found> {
         let unit = self.unit(die.unit)?;
         let entry = self.entry(&unit, die.offset)?;
         if let Some(value) = entry.attr_value(gimli::DW_AT_const_value) {
@@ -126,6 +146,11 @@ impl DebugInfo {
         size: u64,
         context: &Context<'_>,
     ) -> Result<Found> {
+        // Of a static variable that the linker left out, the address is 0.
+        let first = expression.operations(unit.unit.encoding()).next();
+        if matches!(first, Ok(Some(gimli::Operation::Address { address: 0 }))) {
+            return Err(Error::unavailable(name, "is optimized out"));
+        }
         let pieces = self.evaluate(unit, expression, name, context, 0)?;
         if let [gimli::Piece { size_in_bits: None, location: Location::Address { address }, .. }] = pieces.as_slice() {
             return Ok(Found::Memory(*address));
@@ -263,8 +288,11 @@ impl DebugInfo {
                 EvaluationResult::RequiresTls(_) => {
                     return Err(Error::unavailable(name, "belongs to a thread of a program, which is not supported"));
                 }
-                EvaluationResult::RequiresParameterRef(_) => {
-                    return Err(Error::unavailable(name, "depends on a parameter of the caller that is not known"));
+                EvaluationResult::RequiresParameterRef(offset) => {
+                    let parameter = Passed::Parameter(Die { unit: unit.index, offset: offset.0 });
+                    let caller = context.caller.ok_or_else(not_told)?;
+                    let number = self.passed(parameter, caller, depth)?.ok_or_else(not_told)?;
+                    evaluation.resume_with_parameter_ref(number)
                 }
                 EvaluationResult::RequiresAtLocation(_) => {
                     return Err(Error::unavailable(name, "has a location of a kind that is not supported"));
@@ -308,31 +336,35 @@ impl DebugInfo {
         context: &Context<'_>,
         depth: u32,
     ) -> Result<u64> {
-        let unknown = || Error::unavailable("a value at the function's entry", "is not told by its caller");
-        let caller = context.caller.ok_or_else(unknown)?;
+        let caller = context.caller.ok_or_else(not_told)?;
         let mut operations = inner.operations(unit.unit.encoding());
         let register = match operations.next() {
             Ok(Some(gimli::Operation::Register { register })) => register,
             Ok(Some(gimli::Operation::RegisterOffset { register, offset: 0, .. })) => register,
-            _ => return Err(unknown()),
+            _ => return Err(not_told()),
         };
         // A register that functions give back is the same in the caller.
         let preserved = caller.context.registers.filter(|registers| registers.architecture().is_preserved(register.0));
         if let Some(value) = preserved.and_then(|registers| registers.dwarf(register)) {
             return Ok(value);
         }
-        let function = caller.info.function_at(caller.context.address)?.ok_or_else(unknown)?;
-        caller.info.call_site_value(function, register, caller, depth)?.ok_or_else(unknown)
+        self.passed(Passed::Register(register), caller, depth)?.ok_or_else(not_told)
     }
 
-    /// What the call that returns to the caller's address passed in a register.
-    fn call_site_value(
-        &self,
-        function: Die,
-        register: gimli::Register,
-        caller: &Caller<'_>,
-        depth: u32,
-    ) -> Result<Option<u64>> {
+    /// What the caller passed.
+    fn passed(&self, what: Passed, caller: &Caller<'_>, depth: u32) -> Result<Option<u64>> {
+        // Numbers of units are an image's own.
+        if matches!(what, Passed::Parameter(_)) && !std::ptr::eq(self, caller.info) {
+            return Ok(None);
+        }
+        match caller.info.function_at(caller.context.address)? {
+            Some(function) => caller.info.call_site_value(function, what, caller, depth),
+            None => Ok(None),
+        }
+    }
+
+    /// What the call that returns to the caller's address passed.
+    fn call_site_value(&self, function: Die, what: Passed, caller: &Caller<'_>, depth: u32) -> Result<Option<u64>> {
         let unit = self.unit(function.unit)?;
         let mut pending = vec![(function, 0)];
         let mut site = None;
@@ -366,9 +398,20 @@ impl DebugInfo {
             if !matches!(child.tag(), gimli::DW_TAG_call_site_parameter | gimli::DW_TAG_GNU_call_site_parameter) {
                 return Ok(());
             }
-            let place = self.expression(&unit, child, gimli::DW_AT_location, 0)?;
-            let place = place.and_then(|place| place.operations(unit.unit.encoding()).next().ok().flatten());
-            if matches!(place, Some(gimli::Operation::Register { register: found }) if found == register) {
+            let meant = match what {
+                Passed::Register(register) => {
+                    let place = self.expression(&unit, child, gimli::DW_AT_location, 0)?;
+                    let place = place.and_then(|place| place.operations(unit.unit.encoding()).next().ok().flatten());
+                    matches!(place, Some(gimli::Operation::Register { register: found }) if found == register)
+                }
+                Passed::Parameter(die) => {
+                    let names = [gimli::DW_AT_call_parameter, gimli::DW_AT_abstract_origin];
+                    names
+                        .into_iter()
+                        .any(|name| matches!(self.reference(&unit, child, name), Ok(Some(found)) if found == die))
+                }
+            };
+            if meant {
                 for name in [gimli::DW_AT_call_value, gimli::DW_AT_GNU_call_site_value] {
                     if let Some(expression) = self.expression(&unit, child, name, 0)? {
                         value = Some(self.value(&unit, expression, &caller.context, depth + 1)?);

@@ -15,7 +15,7 @@ mod split;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock};
 
-use gimli::{Abbreviations, DebugInfoOffset, EndianSlice, RunTimeEndian, UnitOffset};
+use gimli::{Abbreviations, DebugInfoOffset, EndianSlice, Reader, RunTimeEndian, Section, UnitOffset};
 
 use crate::error::{Error, Result};
 use crate::ranges::Ranges;
@@ -197,17 +197,11 @@ impl DebugInfo {
         let dwarf = self.dwarf_of(place.file, place.skeleton)?;
         let fault = |error| self.fault(&format!("unit {index}"), error);
         let header = if place.types {
-            let rest = dwarf.debug_types.clone();
-            let mut units = rest.units();
-            loop {
-                match units.next().map_err(fault)? {
-                    Some(header) if header.debug_types_offset().is_some_and(|offset| offset.0 == place.offset) => {
-                        break header;
-                    }
-                    Some(_) => {}
-                    None => return Err(self.damage("type units", "a unit that is not there")),
-                }
-            }
+            // There is no way to a header by its offset but to begin there.
+            let mut rest = *dwarf.debug_types.reader();
+            rest.skip(place.offset).map_err(fault)?;
+            let header = gimli::DebugTypes::from(rest).units().next().map_err(fault)?;
+            header.ok_or_else(|| self.damage("type units", "a unit that is not there"))?
         } else {
             dwarf.debug_info.header_from_offset(DebugInfoOffset(place.offset)).map_err(fault)?
         };

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use gimli::{AttributeValue, DwTag};
+use gimli::AttributeValue;
 
 use super::attributes::{flag, signed, unsigned};
 use super::{DebugInfo, Die, Entry, Kind, Unit};
@@ -237,17 +237,18 @@ impl DebugInfo {
             let start = match (width, unsigned(child, gimli::DW_AT_data_bit_offset)) {
                 (_, Some(start)) => Some(start),
                 (None, None) => None,
-                // DWARF 2 and 3: bits from the most significant end of a storage unit of `DW_AT_byte_size` bytes.
+                // DWARF 2 and 3: bits from the most significant end of a storage unit of `DW_AT_byte_size` bytes, less
+                // than 0 where a packed field goes beyond the unit.
                 (Some(width), None) => {
-                    let from_top = unsigned(child, gimli::DW_AT_bit_offset).unwrap_or(0);
-                    let start = place.saturating_mul(8);
-                    if big || !child.has_attr(gimli::DW_AT_bit_offset) {
-                        Some(start.saturating_add(from_top))
-                    } else {
-                        let unit_size = unsigned(child, gimli::DW_AT_byte_size);
-                        let unit_size = unit_size.or_else(|| self.size_of(&ty, 0)).unwrap_or(0).saturating_mul(8);
-                        Some(start.saturating_add(unit_size).saturating_sub(from_top).saturating_sub(width))
-                    }
+                    let from_top = signed(child, gimli::DW_AT_bit_offset).map(|bits| i128::from(bits as i64));
+                    let unit_size =
+                        unsigned(child, gimli::DW_AT_byte_size).or_else(|| self.size_of(&ty, 0)).unwrap_or(0);
+                    let start = i128::from(place) * 8;
+                    let start = match from_top {
+                        Some(from_top) if !big => start + i128::from(unit_size) * 8 - from_top - i128::from(width),
+                        from_top => start + from_top.unwrap_or(0),
+                    };
+                    u64::try_from(start).ok()
                 }
             };
             let bits = start.zip(width).map(|(start, size)| Bits { start, size });
@@ -361,17 +362,4 @@ fn encoding(entry: &Entry<'_>) -> Encoding {
         },
         _ => Encoding::Other,
     }
-}
-
-/// Whether an entry of this tag is a type.
-pub(crate) fn is_type(tag: DwTag) -> bool {
-    matches!(
-        tag,
-        gimli::DW_TAG_base_type
-            | gimli::DW_TAG_structure_type
-            | gimli::DW_TAG_class_type
-            | gimli::DW_TAG_union_type
-            | gimli::DW_TAG_enumeration_type
-            | gimli::DW_TAG_typedef
-    )
 }

@@ -72,8 +72,7 @@ impl Parser<'_> {
     fn specifiers(&mut self) -> Result<Type> {
         let mut words: Vec<String> = Vec::new();
         let mut named: Option<Type> = None;
-        loop {
-            let Kind::Name(name) = self.peek().clone() else { break };
+        while let Kind::Name(name) = self.peek().clone() {
             match name.as_str() {
                 "const" | "volatile" | "restrict" => self.next += 1,
                 "struct" | "union" | "enum" if words.is_empty() && named.is_none() => {
