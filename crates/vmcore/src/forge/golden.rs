@@ -52,7 +52,7 @@ pub fn golden(kind: Kind) -> Golden {
     }
     // Memory that is no memory: a device.
     let absent = base + 0x20 * page;
-    forge.map(absent, ram + 0xb_0000 & !(page - 1), kind.page_shift());
+    forge.map(absent, (ram + 0xb_0000) & !(page - 1), kind.page_shift());
     // Left out on purpose.
     let left_out = base + 0x21 * page;
     forge.map(left_out, ram + 0x30_0000, kind.page_shift());
