@@ -4,3 +4,4 @@
 pub mod client;
 pub mod message;
 pub mod receiver;
+pub mod udp;
