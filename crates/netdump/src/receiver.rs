@@ -18,8 +18,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use vmcore::ranges::Ranges;
-
 use crate::message::{Kind, Malformed, Message};
 
 mod dump;
@@ -266,13 +264,13 @@ impl Receiver {
     ///
     /// # Errors
     /// If the client has begun another, or there are as many dumps as are allowed.
-    pub fn resume(&mut self, now: Moment, peer: SocketAddr, ranges: Ranges) -> Result<DumpId, Ignored> {
+    pub fn resume(&mut self, now: Moment, peer: SocketAddr, gathered: Gathered) -> Result<DumpId, Ignored> {
         if self.by_peer.contains_key(&peer) {
             return Err(Ignored::Unknown);
         }
         let id = self.begin(now, peer, None, &mut Vec::new())?;
         if let Some(dump) = self.dumps.get_mut(&id) {
-            dump.resumed(ranges);
+            dump.resumed(now, gathered);
         }
         Ok(id)
     }

@@ -134,8 +134,8 @@ impl Dump {
         }
     }
 
-    pub(super) fn resumed(&mut self, ranges: Ranges) {
-        self.gathered.ranges = ranges;
+    pub(super) fn resumed(&mut self, now: Moment, gathered: Gathered) {
+        self.gathered = Gathered { began: now, counters: Counters::default(), ..gathered };
         self.highest = None;
     }
 

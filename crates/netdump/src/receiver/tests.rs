@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use vmcore::header::{Compression, Header, Magic};
+use vmcore::ranges::Ranges;
 
 use super::*;
 use crate::client::{Client, Manner, Plan, Step};
@@ -402,7 +403,7 @@ fn the_key_may_come_before_or_after_the_data_and_belongs_to_a_whole_dump() {
 #[test]
 fn a_dump_goes_on_with_another_receiver() {
     let mut server = Server::new(Limits::default());
-    let id = server.receiver.resume(server.now, peer(1), Ranges::from_iter([0..2000])).unwrap();
+    let id = server.receiver.resume(server.now, peer(1), came(Ranges::from_iter([0..2000]))).unwrap();
     server.files.insert(id, vec![1; 2000]);
     // The last packets were acknowledged, and the client did not hear it.
     server.goes_on(1, 1000..3000, 1);
@@ -411,21 +412,25 @@ fn a_dump_goes_on_with_another_receiver() {
     assert_eq!(server.ended[0].2.counters, Counters { packets: 4, repeated: 1, ..Counters::default() });
     assert_eq!(server.files[&id], [1; 3000]);
     // A herald can only be that of another dump.
-    server.receiver.resume(server.now, peer(2), Ranges::from_iter([0..2000])).unwrap();
+    server.receiver.resume(server.now, peer(2), came(Ranges::from_iter([0..2000]))).unwrap();
     server.packet(2, &packet(Kind::Herald, 1, 0, b"")).unwrap();
     assert_eq!(server.endings()[1], Ending::StartedOver);
-    assert!(server.receiver.resume(server.now, peer(2), Ranges::new()).is_err());
+    assert!(server.receiver.resume(server.now, peer(2), came(Ranges::new())).is_err());
 }
 
 #[test]
 fn sequence_numbers_wrap_around() {
     let mut server = Server::new(Limits::default());
-    server.receiver.resume(server.now, peer(1), Ranges::from_iter([0..1000])).unwrap();
+    server.receiver.resume(server.now, peer(1), came(Ranges::from_iter([0..1000]))).unwrap();
     for (number, at) in [(u32::MAX - 1, 1000u64), (u32::MAX, 2000), (0, 3000), (1, 4000)] {
         server.packet(1, &packet(Kind::Vmcore, number, at, &[1; 1000])).unwrap();
     }
     let counters = server.receiver.open().next().unwrap().2.counters;
     assert_eq!(counters, Counters { packets: 4, ..Counters::default() });
+}
+
+fn came(ranges: Ranges) -> Gathered {
+    Gathered { ranges, ..Gathered::default() }
 }
 
 /// What the network does to a packet.

@@ -78,7 +78,8 @@ impl Journal {
     /// Writes the journal anew.
     pub(super) fn rewrite(&mut self, gathered: &Gathered) -> io::Result<()> {
         (self.header, self.key, self.lines) = (false, 0, gathered.ranges.len());
-        let text = format!("{}{}{}", self.addresses, gathered.ranges, self.more(gathered));
+        let more = self.more(gathered);
+        let text = format!("{}{}{more}", self.addresses, gathered.ranges);
         self.file = write_new(&self.path, &text)?;
         Ok(())
     }
