@@ -52,7 +52,8 @@ impl Source {
     /// Looks for dumps.
     pub(super) fn open(&self, bar: &Bar) -> Result<Disk, Failure> {
         let path = &self.device;
-        let failed = |error: &dyn std::fmt::Display| Failure::work(format_args!("cannot read {}", path.display()), error);
+        let failed =
+            |error: &dyn std::fmt::Display| Failure::work(format_args!("cannot read {}", path.display()), error);
         let image = image::open(path).map_err(|error| failed(&error))?;
         let raw = Blocks(image.disk.clone());
         let whole: Arc<dyn ReadAt> = if image.format == Format::Raw { Arc::new(raw) } else { image.disk };

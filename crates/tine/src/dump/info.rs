@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::{Value as Json, json};
+use vmcore::Dump;
 use vmcore::contents::{self, Contents, Layer};
 use vmcore::files::Files;
 use vmcore::header::Magic;
@@ -105,8 +106,8 @@ impl Info {
             known.notes.push("the dump is compressed; --pages unpacks it to count its pages".to_owned());
             return Ok(known);
         }
-        match Memory::open(contents.data.clone()) {
-            Ok(memory) => known.count(&memory, self.pages),
+        match Dump::of(contents, &self.file) {
+            Ok(dump) => known.count(&dump.memory, self.pages),
             Err(error) => known.files.problems.push(error.to_string()),
         }
         Ok(known)
@@ -146,8 +147,8 @@ impl Known {
     }
 
     fn kind(&self) -> String {
-        let is_text = self.members.is_some()
-            || self.files.header.as_ref().is_some_and(|header| header.magic == Magic::Text);
+        let is_text =
+            self.members.is_some() || self.files.header.as_ref().is_some_and(|header| header.magic == Magic::Text);
         match &self.memory {
             _ if is_text => "text dump".to_owned(),
             Some(memory) => match memory.form {
@@ -217,7 +218,9 @@ impl Known {
             lines.push("header", "none");
             lines.push("stored", describe::size(files.data.size()));
         }
-        if let Some(size) = self.size.filter(|&size| files.header.as_ref().is_none_or(|header| header.dump_length != size)) {
+        if let Some(size) =
+            self.size.filter(|&size| files.header.as_ref().is_none_or(|header| header.dump_length != size))
+        {
             lines.push("unpacked", describe::size(size));
         }
         lines.push("compression", self.compression().unwrap_or_else(|| "unknown".to_owned()));
@@ -241,7 +244,8 @@ impl Known {
         for problem in &files.problems {
             lines.push("wrong", printable(problem.as_bytes()));
         }
-        let architecture = self.architecture().map(|name| format!(" of {}", printable(name.as_bytes()))).unwrap_or_default();
+        let architecture =
+            self.architecture().map(|name| format!(" of {}", printable(name.as_bytes()))).unwrap_or_default();
         format!("{}: {}{architecture}\n{}", files.path.display(), self.kind(), lines.text())
     }
 }

@@ -21,7 +21,9 @@ impl Bar {
     /// `what` is done from now on, to `total` bytes if that is known.
     pub(super) fn start(&self, what: &str, total: Option<u64>) {
         let template = match total {
-            Some(_) => "{wide_bar} {percent}% {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} {eta} left, {msg}",
+            Some(_) => {
+                "{wide_bar} {percent}% {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} {eta} left, {msg}"
+            }
             None => "{spinner} {msg} {binary_bytes} {elapsed}",
         };
         // The default shows something, too.

@@ -37,8 +37,8 @@ pub(crate) struct Reading {
 impl Reading {
     /// The dump in the file `path`, and those beside it.
     pub(crate) fn files(&self, path: &Path) -> Result<Files, Failure> {
-        let mut files = Files::find(path)
-            .map_err(|error| Failure::work(format_args!("cannot read {}", path.display()), error))?;
+        let mut files =
+            Files::find(path).map_err(|error| Failure::work(format_args!("cannot read {}", path.display()), error))?;
         if let Some(key) = &self.dump_key {
             if !key.is_file() {
                 return Err(Failure::work(format_args!("cannot read {}", key.display()), "there is no such file"));

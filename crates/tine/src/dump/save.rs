@@ -114,7 +114,8 @@ impl Save {
             Some(partition) => format!("{} {partition}", disk.path.display()),
             None => disk.path.display().to_string(),
         };
-        let failed = |error: &dyn std::fmt::Display| Failure::work(format_args!("cannot save the dump of {place}"), error);
+        let failed =
+            |error: &dyn std::fmt::Display| Failure::work(format_args!("cannot save the dump of {place}"), error);
         let data = found.data(&dump.device);
         self.check_space(data.size())?;
         let key = found.key(&*dump.device).map_err(|error| failed(&error))?;
@@ -124,7 +125,8 @@ impl Save {
             (None, false) => Kind::Core,
         };
         let host = self.host.as_deref().unwrap_or(&header.hostname);
-        let names = Names::reserve(&self.dir, Some(host).filter(|host| !host.is_empty())).map_err(|error| failed(&error))?;
+        let names =
+            Names::reserve(&self.dir, Some(host).filter(|host| !host.is_empty())).map_err(|error| failed(&error))?;
         let plain = kind == Kind::Core && header.compression == Compression::None;
         let options = Options { compress: (self.compress && plain).then_some(LEVEL), ..Options::default() };
         let mut writer = Writer::create(names, options).map_err(|error| failed(&error))?;
