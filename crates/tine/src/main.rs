@@ -4,6 +4,7 @@
 mod boot;
 mod cli;
 mod destination;
+mod dump;
 mod failure;
 mod image;
 mod job;

@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use disk::{Part, ReadAt};
 
-use crate::header::{self, Header};
+use crate::device::Backwards;
+use crate::header::{self, Header, Magic};
 use crate::info::{Info, Status};
 use crate::key::{self, DumpKey};
 use crate::names::Names;
@@ -140,7 +141,8 @@ impl Files {
             let there = format!("{} of {} bytes of the dump are there", rest, header.dump_length);
             self.problems.push(format!("{}: {there}", self.path.display()));
         }
-        self.data = Arc::new(Part::new(self.data.clone(), start, header.dump_length));
+        let part = Part::new(self.data.clone(), start, header.dump_length);
+        self.data = if header.magic == Magic::Text { Arc::new(Backwards(part)) } else { Arc::new(part) };
         self.header = Some(header);
         Ok(())
     }

@@ -19,13 +19,15 @@
 
 mod arch;
 mod bytes;
+pub mod check;
 pub mod contents;
 pub mod convert;
+pub mod device;
 mod dump;
 pub mod files;
 #[cfg(any(test, feature = "forge"))]
 pub mod forge;
-mod frames;
+pub mod frames;
 pub mod header;
 pub mod info;
 pub mod key;
@@ -34,6 +36,7 @@ pub mod names;
 pub mod private_key;
 pub mod ranges;
 pub mod store;
+pub mod textdump;
 pub mod time;
 
 pub use arch::{Architecture, ByteOrder};

@@ -12,6 +12,7 @@ mod zstd;
 
 use std::fmt;
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -80,6 +81,9 @@ pub struct Contents {
     pub there: Option<Ranges>,
     /// What was undone.
     pub layers: Vec<Layer>,
+    /// What is compressed, where that is what was undone last.
+    packed: Option<(Layer, Arc<dyn ReadAt>)>,
+    in_place: bool,
 }
 
 /// Why a dump cannot be opened.
@@ -160,11 +164,52 @@ impl Contents {
             data = Arc::new(encrypted::Decrypted::new(data, key, secret));
             layers.push(Layer::Encrypted);
         }
+        let (mut packed, mut in_place) = (None, true);
         if let Some((layer, inner)) = unpacked(&data, options).map_err(io)? {
+            in_place = inner.in_place;
             layers.push(layer);
-            data = inner;
+            packed = Some((layer, data));
+            data = inner.data;
         }
-        Ok(Contents { header: files.header.clone(), data, there: files.there.clone(), layers })
+        let (header, there) = (files.header.clone(), files.there.clone());
+        Ok(Contents { header, data, there, layers, packed, in_place })
+    }
+
+    /// Whether any place of the data can be read without unpacking what is before it.
+    pub fn is_in_place(&self) -> bool {
+        self.in_place
+    }
+
+    /// The bytes from `at` on that cannot be read, as far as they are known to be missing: only where
+    /// [everything else can be read](Contents::is_in_place).
+    pub fn gap(&self, at: u64) -> Range<u64> {
+        // A block of AES needs the one before it.
+        let (block, before) = if self.layers.contains(&Layer::Encrypted) { (16, 16) } else { (1, 0) };
+        let from = at.saturating_sub(before);
+        let gap = self.there.as_ref().and_then(|there| there.missing(from..self.data.size()).next());
+        let end = gap.map_or(at, |gap| gap.end.next_multiple_of(block).saturating_add(before));
+        at..end.clamp(at, self.data.size().max(at))
+    }
+
+    /// [The same](Contents::stream) from `at` on, where everything can be read in place.
+    pub fn stream_from(&self, at: u64) -> Box<dyn io::Read + Send> {
+        Box::new(Sequential { data: self.data.clone(), at })
+    }
+
+    /// The same data from the beginning to the end, for whom wants all of them: faster, without temporary space, and
+    /// with a check of what the compression has for a checksum.
+    ///
+    /// # Errors
+    /// If there is not enough memory for a decompressor.
+    pub fn stream(&self) -> io::Result<Box<dyn io::Read + Send>> {
+        Ok(match &self.packed {
+            None => Box::new(Sequential::new(self.data.clone())),
+            Some((Layer::Gzip, packed)) => {
+                let packed = io::BufReader::with_capacity(STREAM, Sequential::new(packed.clone()));
+                Box::new(flate2::bufread::MultiGzDecoder::new(packed))
+            }
+            Some((_, packed)) => Box::new(zstd::decoder(packed.clone())?),
+        })
     }
 }
 
@@ -177,8 +222,15 @@ fn ours(data: &Arc<dyn ReadAt>) -> io::Result<Option<(Layer, Arc<dyn ReadAt>)>> 
     }))
 }
 
+/// What is in compressed data.
+struct Inner {
+    data: Arc<dyn ReadAt>,
+    /// Whether any place of it can be read without unpacking what is before.
+    in_place: bool,
+}
+
 /// What was compressed.
-fn unpacked(data: &Arc<dyn ReadAt>, options: &Options) -> io::Result<Option<(Layer, Arc<dyn ReadAt>)>> {
+fn unpacked(data: &Arc<dyn ReadAt>, options: &Options) -> io::Result<Option<(Layer, Inner)>> {
     let mut magic = [0; 4];
     match data.read_exact_at(&mut magic, 0) {
         Ok(()) => {}
@@ -186,7 +238,8 @@ fn unpacked(data: &Arc<dyn ReadAt>, options: &Options) -> io::Result<Option<(Lay
         Err(error) => return Err(error),
     }
     if magic.starts_with(&gzip::MAGIC) {
-        return Ok(Some((Layer::Gzip, Arc::new(gzip::Gzip::new(data.clone())))));
+        let data = Arc::new(gzip::Gzip::new(data.clone()));
+        return Ok(Some((Layer::Gzip, Inner { data, in_place: false })));
     }
     if magic != zstd::MAGIC {
         return Ok(None);
@@ -194,9 +247,17 @@ fn unpacked(data: &Arc<dyn ReadAt>, options: &Options) -> io::Result<Option<(Lay
     // A table that is missing is as good as none.
     match ours(data) {
         Err(error) if missing(&error).is_none() => Err(error),
-        Ok(Some(inner)) => Ok(Some(inner)),
-        _ => Ok(Some((Layer::Zstd, Arc::new(zstd::Unpacked::new(data.clone(), options)?)))),
+        Ok(Some((layer, data))) => Ok(Some((layer, Inner { data, in_place: true }))),
+        _ => {
+            let data = Arc::new(zstd::Unpacked::new(data.clone(), options)?);
+            Ok(Some((Layer::Zstd, Inner { data, in_place: false })))
+        }
     }
+}
+
+/// Whether data that begin so are compressed.
+pub(crate) fn is_packed(magic: [u8; 4]) -> bool {
+    magic.starts_with(&gzip::MAGIC) || magic == zstd::MAGIC
 }
 
 /// What is missing, if that is why something could not be read.
@@ -240,8 +301,37 @@ fn read_some(data: &dyn ReadAt, buf: &mut [u8], offset: u64) -> io::Result<usize
     let Err(error) = data.read_exact_at(part, offset) else { return Ok(count) };
     let before = missing(&error).and_then(|missing| usize::try_from(missing.offset.checked_sub(offset)?).ok());
     let before = before.filter(|before| (1..count).contains(before)).ok_or(error)?;
-    data.read_exact_at(part.get_mut(..before).unwrap_or_default(), offset)?;
-    Ok(before)
+    if data.read_exact_at(part.get_mut(..before).unwrap_or_default(), offset).is_ok() {
+        return Ok(before);
+    }
+    // A block of AES is there as a whole or not at all.
+    let end = (offset + before as u64) / 16 * 16;
+    let whole = end.checked_sub(offset).map_or(0, |whole| whole as usize);
+    data.read_exact_at(part.get_mut(..whole.max(1)).unwrap_or_default(), offset)?;
+    Ok(whole.max(1))
+}
+
+/// What is read of a stream at a time.
+const STREAM: usize = 256 << 10;
+
+/// Bytes in order.
+struct Sequential {
+    data: Arc<dyn ReadAt>,
+    at: u64,
+}
+
+impl Sequential {
+    fn new(data: Arc<dyn ReadAt>) -> Sequential {
+        Sequential { data, at: 0 }
+    }
+}
+
+impl io::Read for Sequential {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let count = read_some(&*self.data, buf, self.at)?;
+        self.at += count as u64;
+        Ok(count)
+    }
 }
 
 /// Data of which some are missing.

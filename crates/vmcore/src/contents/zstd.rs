@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use disk::ReadAt;
 
 use super::cache::Cache;
-use super::{Failure, Options, read_some};
+use super::{Failure, Options, STREAM, Sequential};
 use crate::frames::Frame;
 use crate::store::{is_zero, write_sparse};
 
@@ -83,8 +83,10 @@ pub(super) struct Unpacked {
     scratch: u64,
 }
 
+type Decoder = zstd::stream::read::Decoder<'static, BufReader<Sequential>>;
+
 struct State {
-    decoder: Option<zstd::stream::read::Decoder<'static, BufReader<Sequential>>>,
+    decoder: Option<Decoder>,
     /// So much is in the file.
     done: u64,
     /// So much was written.
@@ -99,7 +101,7 @@ impl Unpacked {
             Some(directory) => tempfile::tempfile_in(directory)?,
             None => tempfile::tempfile()?,
         };
-        let decoder = zstd::stream::read::Decoder::new(Sequential { data, at: 0 })?;
+        let decoder = decoder(data)?;
         let state = State { decoder: Some(decoder), done: 0, written: 0, failure: None };
         Ok(Unpacked { state: Mutex::new(state), file, scratch: options.scratch })
     }
@@ -141,6 +143,11 @@ impl Unpacked {
     }
 }
 
+/// What unpacks all of `data` in order.
+pub(super) fn decoder(data: Arc<dyn ReadAt>) -> io::Result<Decoder> {
+    zstd::stream::read::Decoder::with_buffer(BufReader::with_capacity(STREAM, Sequential::new(data)))
+}
+
 /// Fills `buf` as far as there is anything: how much that was, and if there is no more, why, or nothing at the end.
 fn fill(from: &mut impl Read, buf: &mut [u8]) -> (usize, Option<Option<io::Error>>) {
     let mut count = 0;
@@ -179,19 +186,5 @@ impl ReadAt for Unpacked {
         let mut state = self.state();
         self.advance(&mut state, u64::MAX);
         state.done
-    }
-}
-
-/// Bytes in order.
-struct Sequential {
-    data: Arc<dyn ReadAt>,
-    at: u64,
-}
-
-impl Read for Sequential {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let count = read_some(&*self.data, buf, self.at)?;
-        self.at += count as u64;
-        Ok(count)
     }
 }
