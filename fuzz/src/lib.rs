@@ -1,6 +1,7 @@
 //! What the fuzz targets share: seeds, a limit to memory, trees and pools to start from.
 
 mod allocator;
+pub mod dumps;
 pub mod pool;
 pub mod program;
 pub mod trees;

@@ -4,6 +4,7 @@ use std::io::{self, Read};
 
 use crate::contents::{self, Contents, Layer, Options};
 use crate::device;
+use crate::dump::Dump;
 use crate::files::Files;
 use crate::header::{Compression, Header, Magic};
 use crate::info::{Missing, Status};
@@ -228,8 +229,8 @@ fn check_kind(checks: &mut Checks<'_>, files: &Files, contents: &Contents, whole
             Err(error) => checks.wrong("text dump", error.to_string()),
         };
     }
-    let memory = match Memory::open(contents.data.clone()) {
-        Ok(memory) => memory,
+    let memory = match Dump::of(contents.clone(), &files.path) {
+        Ok(dump) => dump.memory,
         Err(error) => return checks.wrong("memory", error.to_string()),
     };
     let form = match memory.form() {
@@ -247,11 +248,11 @@ fn check_kind(checks: &mut Checks<'_>, files: &Files, contents: &Contents, whole
         Err(error) if whole => checks.wrong("page tables", error.to_string()),
         Err(error) => checks.skipped("page tables", error.to_string()),
     }
-    check_end(checks, &memory, contents.data.size());
+    check_page_map(checks, &memory, contents.data.size());
 }
 
 /// The pages that the map has are all in the file.
-fn check_end(checks: &mut Checks<'_>, memory: &Memory, size: u64) {
+fn check_page_map(checks: &mut Checks<'_>, memory: &Memory, size: u64) {
     let mut pages = 0;
     for range in memory.physical_ranges() {
         pages += range.length / memory.page_size();

@@ -56,7 +56,14 @@ impl Dump {
     /// # Errors
     /// If the file cannot be read, or is no dump of memory.
     pub fn open(path: &Path, options: &contents::Options) -> Result<Self, Error> {
-        let contents = Contents::open(path, options)?;
+        Self::of(Contents::open(path, options)?, path)
+    }
+
+    /// Opens the dump with these data, which errors say to be of the file `path`.
+    ///
+    /// # Errors
+    /// If they are no dump of memory.
+    pub fn of(contents: Contents, path: &Path) -> Result<Self, Error> {
         let source = |source| Error::Memory { path: path.to_owned(), source };
         let mut memory = Self::memory_of(&contents).map_err(source)?;
         if contents.there.is_some() && is_packed(&contents) {

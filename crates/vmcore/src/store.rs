@@ -3,7 +3,7 @@
 //! The data are written as `vmcore.N.partial`, so that what a host that dies leaves behind says what it is; they get
 //! their real name when all is on the disk. Pages of zeros take no space.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -22,6 +22,9 @@ const BUFFER: usize = 256 << 10;
 
 /// What is looked at for zeros: a page, and a block of most file systems.
 const PAGE: usize = 4096;
+
+/// How much can be behind the end of a dump: less than a block of any device.
+const MOST_CUT: u64 = 1 << 20;
 
 /// How to store a dump.
 #[derive(Clone, Debug)]
@@ -112,6 +115,27 @@ impl Writer {
             temporary,
             data,
             there: Ranges::new(),
+            buffer: Vec::new(),
+            buffer_at: 0,
+            hash: Sha256::new(),
+            hashed: 0,
+        })
+    }
+
+    /// Goes on with a dump of which the bytes of `there` were stored, and that was left as it was. One that is
+    /// compressed cannot go on: `options` must not ask for that.
+    ///
+    /// # Errors
+    /// If its file cannot be opened.
+    pub fn resume(names: Names, options: Options, there: Ranges) -> io::Result<Writer> {
+        let temporary = names.data(Kind::Core, "", State::Partial);
+        let file = OpenOptions::new().read(true).write(true).open(&temporary)?;
+        Ok(Writer {
+            names,
+            options: Options { compress: None, ..options },
+            temporary,
+            data: Data::Plain(file),
+            there,
             buffer: Vec::new(),
             buffer_at: 0,
             hash: Sha256::new(),
@@ -228,7 +252,7 @@ impl Writer {
     pub fn finish(mut self, outcome: Outcome) -> io::Result<Stored> {
         self.flush()?;
         let Outcome { source, header, status, key, kind, finished } = outcome;
-        let length = header.as_ref().map_or(self.there.end(), |header| header.dump_length);
+        let length = header.as_ref().map_or(self.there.end(), |header| length(header, self.there.end()));
         self.there.truncate(length);
         let missing = Missing::of(&self.there, length);
         let state = match () {
@@ -302,6 +326,13 @@ impl Writer {
         }
         Ok(Stored { names: self.names, data, state, info, sha256, size })
     }
+}
+
+/// Where a dump ends of which `end` bytes came. What the kernel writes behind the length of the header is less than a
+/// block; a header that says otherwise, or has the wrong parity, takes nothing away.
+fn length(header: &Header, end: u64) -> u64 {
+    let told = header.dump_length;
+    if !header.parity_ok || end.saturating_sub(told) > MOST_CUT { end } else { told }
 }
 
 /// Writes `bytes` at `offset` of a file in which there is nothing yet, without pages that are all zeros.

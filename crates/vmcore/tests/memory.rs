@@ -150,12 +150,13 @@ fn full_dumps_are_read_through_a_root_that_is_given() {
 }
 
 #[test]
-fn the_root_of_amd64_is_found_in_a_full_dump() {
-    for kind in full().filter(|kind| kind.architecture == Architecture::Amd64) {
+fn the_root_is_found_in_a_full_dump_of_amd64_and_arm64() {
+    for kind in full().filter(|kind| kind.architecture != Architecture::I386) {
         let mut golden = golden(kind);
-        // A page that looks like a root, in front of the real one.
+        // Pages that look like a root, in front of the real one.
         let decoy = kind.ram_base() + 0x11_0000;
         golden.forge.write_entry(decoy, 256, decoy | 0x63);
+        golden.forge.write_entry(decoy, 0, decoy + 0x2_0000 | 3);
         let memory = open(golden.forge.full());
         assert_eq!(memory.kernel_root(), Some((kind.paging, golden.forge.root())), "{kind:?}");
         reads_texts(&memory, &golden, &kind);
@@ -287,10 +288,13 @@ fn tables_that_refer_to_each_other_without_end_are_called_absurd() {
 fn a_dump_that_ends_early_has_lost_what_was_behind() {
     let golden = golden(Kind::AMD64);
     let mut bytes = golden.forge.minidump();
-    bytes.truncate(bytes.len() - 2 * 4096 - 100);
-    let memory = open(bytes);
-    let last = memory.physical_ranges().last().unwrap();
+    let last = open(bytes.clone()).physical_ranges().last().unwrap();
     let physical = last.address + last.length - 4096;
+    bytes.truncate(bytes.len() - 100);
+    let memory = open(bytes);
+    assert!(!memory.is_present(physical));
+    memory.read_physical(physical, &mut [0; 8]).unwrap();
+    let physical = physical + 4090;
     let fault = memory.read_physical(physical, &mut [0; 8]).unwrap_err();
     assert!(matches!(fault, Fault::Lost { address: None, .. }), "{fault:?}");
     let address = golden.forge.direct(physical).unwrap();
@@ -298,6 +302,35 @@ fn a_dump_that_ends_early_has_lost_what_was_behind() {
         Err(Fault::Lost { address: Some(found), .. }) => assert_eq!(found, address),
         other => panic!("{other:?}"),
     }
+}
+
+#[test]
+fn a_page_map_that_never_arrived_is_said_to_be_missing() {
+    struct Gap(Vec<u8>, std::ops::Range<u64>);
+    impl disk::ReadAt for Gap {
+        fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> std::io::Result<()> {
+            if offset < self.1.end && self.1.start < offset + buf.len() as u64 {
+                return Err(std::io::Error::other(vmcore::Missing { offset: self.1.start }));
+            }
+            self.0.read_exact_at(buf, offset)
+        }
+        fn size(&self) -> u64 {
+            self.0.size()
+        }
+    }
+    let golden = golden(Kind::ARM64);
+    let bytes = golden.forge.minidump();
+    let (pages, total) = (open(bytes.clone()).statistics().unwrap().present, bytes.len() as u64);
+    let page_map_end = total - pages * 4096;
+    let memory = Memory::open(Arc::new(Gap(bytes, page_map_end - 4096..page_map_end))).unwrap();
+    // The last page of the map is for the large page.
+    let (address, _) = golden.texts.iter().find(|(_, text)| text == "large page").unwrap();
+    match memory.read_u8(*address) {
+        Err(Fault::LostPart { address: Some(found), .. }) => assert_eq!(found, *address),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(memory.read_cstr(golden.texts[0].0, 100).unwrap(), golden.texts[0].1.as_bytes());
+    assert!(memory.statistics().unwrap().missing_tables > 0);
 }
 
 #[test]

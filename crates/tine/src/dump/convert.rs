@@ -5,8 +5,9 @@ use std::io::{self, Read, Write};
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use disk::ReadAt;
+use vmcore::Dump;
 use vmcore::contents::{self, Contents};
+use vmcore::convert::{self, CoreOptions, Flavour, SparseFile, Thread};
 use vmcore::frames;
 use vmcore::store::write_sparse;
 
@@ -21,9 +22,10 @@ const CHUNK: usize = 1 << 20;
 /// The level of Zstandard that is fast, and that kernels use.
 const LEVEL: i32 = 3;
 
-/// Convert a kernel dump: decrypt it, decompress it, compress it
+/// Convert a kernel dump: to an ELF core for debuggers, to raw memory, or decrypted, decompressed or compressed
 ///
-/// The result is sparse: pages of zeros take no space.
+/// The result is sparse: pages of zeros take no space. An ELF core has no memory that the dump does not have; of an amd64
+/// kernel it has the registers of the processors, as far as they are found in the dump without symbols.
 #[derive(Debug, Args)]
 pub(crate) struct Convert {
     /// The form
@@ -35,9 +37,12 @@ pub(crate) struct Convert {
     /// The file to be written
     #[arg(value_name = "OUT")]
     output: PathBuf,
-    /// Compress the result
+    /// Compress the result; only with --to vmcore
     #[arg(short = 'z', long, value_name = "HOW")]
     compress: Option<Compress>,
+    /// The debugger that an ELF core is for
+    #[arg(long = "for", value_name = "DEBUGGER", default_value = "gdb")]
+    debugger: Debugger,
     /// Replace OUT if it exists, and write zeros for bytes of the dump that never arrived
     #[arg(short, long)]
     force: bool,
@@ -49,8 +54,20 @@ pub(crate) struct Convert {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Form {
+    /// An ELF core of the kernel's virtual and physical memory, for gdb, lldb and readelf
+    Elf,
+    /// Physical memory, each byte at its own address
+    Raw,
     /// The dump as the kernel writes it, neither encrypted nor compressed
     Vmcore,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Debugger {
+    /// Any gdb: the notes are those of Linux
+    Gdb,
+    /// lldb, or a gdb that knows FreeBSD: the notes are those of FreeBSD
+    Lldb,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -63,6 +80,9 @@ enum Compress {
 
 impl Convert {
     pub(super) fn run(&self) -> Result<(), Failure> {
+        if self.compress.is_some() && self.to != Form::Vmcore {
+            return Err(Failure::Usage("only a vmcore is compressed: --compress goes with --to vmcore".to_owned()));
+        }
         let destination = Destination::new(&self.output, self.force)?;
         let files = self.reading.files(&self.input)?;
         let contents = self.reading.contents(&files)?;
@@ -71,6 +91,7 @@ impl Convert {
         let file = unfinished.file().map_err(|error| self.failed(&error))?;
         match self.to {
             Form::Vmcore => self.vmcore(&contents, file, &bar)?,
+            Form::Elf | Form::Raw => self.memory(contents, file, &bar)?,
         }
         bar.clear();
         unfinished.finish()
@@ -78,6 +99,35 @@ impl Convert {
 
     fn failed(&self, error: &dyn std::fmt::Display) -> Failure {
         Failure::work(format_args!("cannot convert {}", self.input.display()), error)
+    }
+
+    fn memory(&self, contents: Contents, file: File, bar: &Bar) -> Result<(), Failure> {
+        bar.start("converting", None);
+        let memory = Dump::of(contents, &self.input).map_err(|error| Failure::Work(error.to_string()))?.memory;
+        let mut out = SparseFile::new(file);
+        let mut warnings = Vec::new();
+        if self.to == Form::Raw {
+            let had = convert::raw(&memory, &mut out).map_err(|error| self.failed(&error))?;
+            let said = memory.physical_ranges().map(|range| range.length).sum::<u64>();
+            if had < said {
+                warnings.push(format!("{} bytes never arrived, and are zeros", said - had));
+            }
+        } else {
+            let flavour = match self.debugger {
+                Debugger::Gdb => Flavour::Linux,
+                Debugger::Lldb => Flavour::FreeBsd,
+            };
+            let registers = convert::find_registers(&memory).into_iter().zip(1..);
+            let threads = registers.map(|(registers, id)| Thread { id, registers }).collect();
+            let options = CoreOptions { flavour, threads };
+            let summary = convert::core(&memory, &options, &mut out).map_err(|error| self.failed(&error))?;
+            if summary.missing_tables > 0 {
+                let text = "page tables are missing, and what they mapped is not in the core";
+                warnings.push(format!("{} {text}", summary.missing_tables));
+            }
+        }
+        output::warnings("tine", &warnings, self.verbosity);
+        out.finish().map(drop).map_err(|error| self.failed(&error))
     }
 
     fn vmcore(&self, contents: &Contents, file: File, bar: &Bar) -> Result<(), Failure> {

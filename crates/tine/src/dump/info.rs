@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::{Value as Json, json};
+use vmcore::Dump;
 use vmcore::contents::{self, Contents, Layer};
 use vmcore::files::Files;
 use vmcore::header::Magic;
@@ -105,8 +106,8 @@ impl Info {
             known.notes.push("the dump is compressed; --pages unpacks it to count its pages".to_owned());
             return Ok(known);
         }
-        match Memory::open(contents.data.clone()) {
-            Ok(memory) => known.count(&memory, self.pages),
+        match Dump::of(contents, &self.file) {
+            Ok(dump) => known.count(&dump.memory, self.pages),
             Err(error) => known.files.problems.push(error.to_string()),
         }
         Ok(known)

@@ -12,7 +12,7 @@ use super::notes::Flavour;
 use super::plan::{Plan, Segment};
 use super::{Error, Output, Registers, write_sparsely};
 use crate::arch::{Architecture, ByteOrder};
-use crate::memory::{Memory, VirtualMemory};
+use crate::memory::{Fault, Memory};
 
 /// Above this number of program headers the first section header has it: `PN_XNUM`.
 const PN_XNUM: usize = 0xffff;
@@ -63,10 +63,10 @@ pub fn core(memory: &Memory, options: &CoreOptions, out: &mut dyn Output) -> Res
     let plan = Plan::of(memory)?;
     if plan.segments.is_empty() {
         // Why that is so is what reading says.
-        return Err(memory.read_u8(u64::MAX & !0xfff).err().map_or(Error::Empty, |fault| match fault {
-            fault @ crate::memory::Fault::NoTables { .. } => Error::Fault(fault),
+        return Err(match memory.translate(u64::MAX) {
+            Err(fault @ Fault::NoTables { .. }) => Error::Fault(fault),
             _ => Error::Empty,
-        }));
+        });
     }
     let notes = options.flavour.notes(memory.architecture(), memory.byte_order(), &options.threads);
     let writer = Writer { architecture: memory.architecture(), order: memory.byte_order(), bytes: Vec::new() };

@@ -6,16 +6,13 @@
 use super::core::Thread;
 use crate::arch::{Architecture, ByteOrder};
 
-/// Whose cores a core is to look like.
-///
-/// A debugger has its own idea of the notes of each system. gdb as Debian builds it knows none of FreeBSD's; lldb knows
-/// both, and takes FreeBSD's for kernels.
+/// Whose cores a core is to look like: debuggers have an idea of their own of each system's notes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Flavour {
-    /// Linux, for any gdb.
+    /// Linux: for gdb as Linux distributions build it, which knows no notes of FreeBSD, and for lldb, which knows both.
     #[default]
     Linux,
-    /// FreeBSD, for lldb, and gdb where it was built with FreeBSD's support.
+    /// FreeBSD: for lldb, and for gdb where it was built with FreeBSD's support.
     FreeBsd,
 }
 
@@ -39,17 +36,22 @@ impl Flavour {
     /// The notes of these threads.
     pub(super) fn notes(self, architecture: Architecture, order: ByteOrder, threads: &[Thread]) -> Vec<u8> {
         let mut writer = Writer { order, bytes: Vec::new() };
-        if let (Self::FreeBsd, Some(first)) = (self, threads.first()) {
-            let process = process(architecture, order, first);
-            writer.note("FreeBSD", NT_PRPSINFO, &process);
-        }
-        for thread in threads {
-            let name = if self == Self::Linux { "CORE" } else { "FreeBSD" };
-            let status = match self {
-                Self::Linux => linux(architecture, order, thread),
-                Self::FreeBsd => freebsd(architecture, order, thread),
-            };
-            writer.note(name, NT_PRSTATUS, &status);
+        match self {
+            Self::Linux => {
+                // A note of this owner, of whatever type, is what tells lldb the system.
+                writer.note("LINUX", 0, &[]);
+                for thread in threads {
+                    writer.note("CORE", NT_PRSTATUS, &linux(architecture, order, thread));
+                }
+            }
+            Self::FreeBsd => {
+                if let Some(first) = threads.first() {
+                    writer.note("FreeBSD", NT_PRPSINFO, &process(architecture, order, first));
+                }
+                for thread in threads {
+                    writer.note("FreeBSD", NT_PRSTATUS, &freebsd(architecture, order, thread));
+                }
+            }
         }
         writer.bytes
     }

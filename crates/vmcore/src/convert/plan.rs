@@ -39,7 +39,7 @@ impl Plan {
                     offset: 0,
                 }),
                 Ok(_) => {}
-                Err(Fault::NoTable { .. } | Fault::Lost { .. }) => plan.missing_tables += 1,
+                Err(Fault::NoTable { .. } | Fault::Lost { .. } | Fault::LostPart { .. }) => plan.missing_tables += 1,
                 Err(fault) => return Err(fault),
             }
         }

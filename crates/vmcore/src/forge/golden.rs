@@ -31,8 +31,8 @@ pub fn golden(kind: Kind) -> Golden {
     let page = kind.page_size();
     let mut texts = Vec::new();
 
-    // Small pages, in an order other than that of physical memory.
-    for (at, physical) in [0x14_0000, 0x12_0000, 0x13_0000, 0x1_0000].into_iter().enumerate() {
+    // Small pages, the first two as in physical memory, then in another order.
+    for (at, physical) in [0x14_0000, 0x14_0000 + page, 0x12_0000, 0x1_0000].into_iter().enumerate() {
         let address = base + at as u64 * page;
         forge.map(address, ram + physical, kind.page_shift());
         texts.push((address + 16, format!("small page {at}")));
@@ -52,16 +52,18 @@ pub fn golden(kind: Kind) -> Golden {
     }
     // Memory that is no memory: a device.
     let absent = base + 0x20 * page;
-    forge.map(absent, ram + 0xb_0000 & !(page - 1), kind.page_shift());
+    forge.map(absent, (ram + 0xb_0000) & !(page - 1), kind.page_shift());
     // Left out on purpose.
     let left_out = base + 0x21 * page;
     forge.map(left_out, ram + 0x30_0000, kind.page_shift());
     forge.leave_out(ram + 0x30_0000);
-    // The kernel, where amd64 has it.
+    // The kernel: on arm64 it begins where its virtual memory does.
     if let Some(kernel) = kind.kernel_image() {
-        forge.map(kernel, ram + 0x200_0000, 21);
+        if forge.translate(kernel).is_none() {
+            forge.map(kernel, ram + 0x200_0000, 21);
+            texts.push((kernel + 0x1000, "FreeBSD forged kernel".to_string()));
+        }
         forge.write(kernel, b"\x7fELF");
-        texts.push((kernel + 0x1000, "FreeBSD forged kernel".to_string()));
     }
     for (address, text) in &texts {
         forge.write(*address, text.as_bytes());

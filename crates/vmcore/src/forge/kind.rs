@@ -116,7 +116,11 @@ impl Kind {
 
     /// Where the kernel is loaded, where that is the same always.
     pub(super) fn kernel_image(&self) -> Option<u64> {
-        (self.architecture == Architecture::Amd64).then_some(0xffff_ffff_8020_0000)
+        match self.architecture {
+            Architecture::Amd64 => Some(0xffff_ffff_8020_0000),
+            Architecture::Arm64 => Some(0xffff_0000_0000_0000),
+            _ => None,
+        }
     }
 
     /// A number as the machine has it in memory.

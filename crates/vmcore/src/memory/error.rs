@@ -84,6 +84,14 @@ pub enum Fault {
         /// Where in the dump its bytes should be.
         offset: u64,
     },
+    /// A part of the dump in front of the pages never arrived: its page map or message buffer.
+    #[error("{}byte {offset} of the dump, in front of its pages, never arrived", via(.address))]
+    LostPart {
+        /// The virtual address that led there, if it was one.
+        address: Option<u64>,
+        /// Where in the dump its bytes should be.
+        offset: u64,
+    },
     /// A page of page tables that is needed is not in the dump.
     #[error(
         "virtual address {address:#x} cannot be translated: the page table at physical address {table:#x} is not in the dump"
@@ -149,6 +157,7 @@ impl Fault {
         match self {
             Self::NotPresent { physical, .. } => Self::NotPresent { address, physical },
             Self::Lost { physical, offset, .. } => Self::Lost { address, physical, offset },
+            Self::LostPart { offset, .. } => Self::LostPart { address, offset },
             Self::Io { physical, source, .. } => Self::Io { address, physical, source },
             other => other,
         }

@@ -57,7 +57,7 @@ pub struct Options {
     /// How many bytes of memory the cache may take, besides an eighth of that for page tables. It takes them as it
     /// fills.
     pub cache: u64,
-    /// Which bytes of the data are there, if some never arrived.
+    /// Which bytes of the data are there, if some never arrived. Reading the others has to fail by itself.
     pub there: Option<Ranges>,
 }
 
@@ -185,7 +185,8 @@ impl Memory {
     }
 
     /// The kernel's page tables: which kind, and the physical address of their root where they have one; in a full
-    /// dump of amd64 they are looked for. A minidump has a part of them only.
+    /// dump of amd64 or arm64 they are looked for: what maps the kernel's own ELF header where kernels are loaded. A
+    /// minidump has a part of them only.
     pub fn kernel_root(&self) -> Option<(Paging, u64)> {
         let tables = self.kernel_tables()?;
         match tables.first {

@@ -123,6 +123,11 @@ impl Paging {
         }
     }
 
+    /// The size of the smallest pages, in bytes.
+    pub(crate) fn page_size(self) -> u64 {
+        self.levels().last().map_or(0, |level| 1 << level.shift)
+    }
+
     /// How many bits of an address are translated.
     pub(crate) fn address_bits(self) -> u32 {
         self.levels().first().map_or(0, |level| level.shift + level.bits)

@@ -252,7 +252,10 @@ impl Physical {
 
     /// Fills `buf` from byte `offset` of the dump on, where its own structures are.
     pub(crate) fn read_file(&self, offset: u64, buf: &mut [u8]) -> Result<(), Fault> {
-        self.tables.read_exact_at(buf, offset).map_err(|source| fault(source, offset, offset))
+        self.tables.read_exact_at(buf, offset).map_err(|source| match fault(source, offset, offset) {
+            Fault::Lost { address, offset, .. } => Fault::LostPart { address, offset },
+            other => other,
+        })
     }
 
     fn read_through(&self, cache: &Cache, mut pa: u64, mut buf: &mut [u8]) -> Result<(), Fault> {

@@ -46,7 +46,7 @@ pub struct VirtualRanges<'a> {
 }
 
 enum Source<'a> {
-    Tables(Leaves<'a>),
+    Tables(Box<Leaves<'a>>),
     Segments(std::slice::Iter<'a, super::VirtualSegment>),
     Nothing,
 }
@@ -73,7 +73,9 @@ impl Memory {
     pub fn virtual_ranges(&self) -> VirtualRanges<'_> {
         let source = match &self.kernel {
             Kernel::Segments(segments) => Source::Segments(segments.iter()),
-            _ => self.kernel_tables().map_or(Source::Nothing, |tables| Source::Tables(tables.leaves(&self.physical))),
+            _ => self
+                .kernel_tables()
+                .map_or(Source::Nothing, |tables| Source::Tables(Box::new(tables.leaves(&self.physical)))),
         };
         VirtualRanges::new(&self.physical, source, self.direct)
     }
@@ -83,7 +85,7 @@ impl<'a> AddressSpace<'a> {
     /// All that is mapped.
     pub fn virtual_ranges(&self) -> VirtualRanges<'a> {
         let physical = &self.memory.physical;
-        VirtualRanges::new(physical, Source::Tables(self.tables.leaves(physical)), None)
+        VirtualRanges::new(physical, Source::Tables(Box::new(self.tables.leaves(physical))), None)
     }
 }
 

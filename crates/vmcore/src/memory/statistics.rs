@@ -50,7 +50,7 @@ impl Memory {
                         }
                     }
                 }
-                Err(Fault::NoTable { .. } | Fault::Lost { .. }) => found.missing_tables += 1,
+                Err(Fault::NoTable { .. } | Fault::Lost { .. } | Fault::LostPart { .. }) => found.missing_tables += 1,
                 Err(fault) => return Err(fault),
             }
         }

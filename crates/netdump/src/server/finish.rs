@@ -1,0 +1,146 @@
+//! The end of a dump: a thread flushes, hashes and names it.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::unix::net::UnixStream;
+use std::thread;
+
+use vmcore::header::{Header, Magic};
+use vmcore::info::Status;
+use vmcore::names::{Kind, State};
+use vmcore::store::{self, Stored, Writer};
+
+use super::{Client, Ended, Event, Outcome, PATIENCE, Server};
+use crate::receiver::{DumpId, Ending, Gathered, Moment};
+
+/// What the thread has done.
+pub(super) enum Done {
+    /// All that came is on the disk.
+    Safe(DumpId),
+    /// It has its name, or has none.
+    Finished(Box<Finished>),
+}
+
+pub(super) struct Finished {
+    dump: DumpId,
+    how: Ending,
+    gathered: Gathered,
+    result: io::Result<Option<Stored>>,
+}
+
+impl Server {
+    pub(super) fn end(&mut self, now: Moment, dump: DumpId, how: Ending, gathered: Gathered) {
+        let Some(live) = self.lives.get_mut(&dump) else { return };
+        // What was written last may not have been possible; then it is not there.
+        let flushed = live.flush(Some(&gathered));
+        let Some(writer) = live.take_writer() else { return };
+        live.finishing = Some(now);
+        let how = match flushed {
+            Err(error) if how == Ending::Finished => Ending::Storage(error.to_string()),
+            _ => how,
+        };
+        if how == Ending::Finished {
+            self.totals.acknowledgements += live.send();
+        }
+        let source = source(&live.client);
+        let (worker, wake) = (self.worker.clone(), self.wake.try_clone());
+        let data = writer.names().data(Kind::Core, "", State::Partial);
+        thread::spawn(move || {
+            let told = |done| {
+                // Both fail when the server is no more.
+                let _ = worker.send(done);
+                let _ = wake.as_ref().map(|mut wake: &UnixStream| wake.write(&[0]));
+            };
+            if File::open(data).and_then(|file| file.sync_data()).is_ok() {
+                told(Done::Safe(dump));
+            }
+            let result = finish(writer, &how, &gathered, source);
+            told(Done::Finished(Box::new(Finished { dump, how, gathered, result })));
+        });
+    }
+
+    pub(super) fn finished(&mut self, now: Moment, done: Done) {
+        let finished = match done {
+            Done::Finished(finished) => *finished,
+            Done::Safe(dump) => {
+                if let Some(live) = self.lives.get_mut(&dump) {
+                    live.safe = true;
+                }
+                return;
+            }
+        };
+        let Finished { dump, how, gathered, result } = finished;
+        let Some(live) = self.lives.get_mut(&dump) else { return };
+        live.finishing = None;
+        let client = live.client.clone();
+        let outcome = match result {
+            Ok(Some(stored)) => Outcome::Stored(Box::new(stored)),
+            Ok(None) => Outcome::Nothing,
+            Err(error) => Outcome::Failed(error.to_string()),
+        };
+        match &outcome {
+            Outcome::Stored(stored) => match stored.state {
+                State::Whole => self.totals.whole += 1,
+                State::Incomplete => self.totals.incomplete += 1,
+                State::Partial => self.totals.partial += 1,
+            },
+            Outcome::Nothing => {}
+            Outcome::Failed(_) => self.totals.failed += 1,
+        }
+        if how == Ending::Finished && !matches!(outcome, Outcome::Failed(_)) {
+            let mut actions = Vec::new();
+            self.receiver.stored(now, dump, &mut actions);
+            self.act(now, actions, None);
+        } else {
+            self.receiver.forget(dump);
+        }
+        let (bytes, elapsed) = (gathered.ranges.covered(), now.saturating_sub(gathered.began));
+        let counters = gathered.counters;
+        self.events.push(Event::Ended(Box::new(Ended { dump, client, how, bytes, elapsed, counters, outcome })));
+    }
+
+    /// Tells clients that all is there, where that is so and finishing takes long.
+    pub(super) fn reassure(&mut self, now: Moment) {
+        let late = |since: Moment| now.saturating_sub(since) >= PATIENCE;
+        let waiting = self.lives.iter().filter(|(_, live)| live.safe && live.finishing.is_some_and(late));
+        let waiting: Vec<DumpId> = waiting.map(|(&dump, _)| dump).collect();
+        let mut actions = Vec::new();
+        waiting.into_iter().for_each(|dump| self.receiver.stored(now, dump, &mut actions));
+        self.act(now, actions, None);
+    }
+}
+
+/// Where a dump came from, as netdumpd(8) says it.
+pub(super) fn source(client: &Client) -> String {
+    format!("{} [{}]", client.host, client.address.ip().to_canonical())
+}
+
+/// Stores the rest of a dump. One of which nothing came leaves nothing.
+pub(super) fn finish(
+    writer: Writer,
+    how: &Ending,
+    gathered: &Gathered,
+    source: String,
+) -> io::Result<Option<Stored>> {
+    if gathered.ranges.is_empty() && gathered.header.is_none() && gathered.key.is_empty() {
+        return writer.discard().map(|()| None);
+    }
+    let header = gathered.header.as_deref().and_then(|bytes| Header::parse(bytes).ok());
+    let key_is_whole = header.as_ref().is_none_or(|header| {
+        !header.is_encrypted() || gathered.key_ranges.contains(0..u64::from(header.key_size))
+    });
+    let sound = header.as_ref().is_some_and(|header| header.parity_ok) && key_is_whole;
+    let kind = match &header {
+        Some(header) if header.magic == Magic::Text => Kind::Text,
+        _ => Kind::Core,
+    };
+    let outcome = store::Outcome {
+        source,
+        header,
+        status: if sound { Status::Good } else { Status::Bad },
+        key: (!gathered.key.is_empty()).then(|| gathered.key.clone()),
+        kind,
+        finished: *how == Ending::Finished,
+    };
+    writer.finish(outcome).map(Some)
+}
