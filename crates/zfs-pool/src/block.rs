@@ -462,12 +462,11 @@ fn impossible(pointer: &BlockPointer, field: &'static str, value: u64, expected:
 }
 
 fn compare(pointer: &BlockPointer, function: Checksum, found: Digest, expected: Digest) -> Result<(), String> {
-    // Where half of the checksum has made room for a MAC, hashes are cut and the
-    // other sums folded. The root of an object set has its MACs inside.
+    // Half of the checksum has made room for a MAC. The root of an object set has its
+    // MACs inside.
     let (found, expected) = if pointer.uses_crypt() && pointer.object_type() != ObjectType::OBJSET {
-        let is_hash = function.is_strong_enough_for_metadata() && function != Checksum::Fletcher4;
-        let halves = if is_hash { [found[0], found[1]] } else { [found[0] ^ found[2], found[1] ^ found[3]] };
-        ([halves[0], halves[1], 0, 0], [expected[0], expected[1], 0, 0])
+        let [first, second] = function.beside_mac(found);
+        ([first, second, 0, 0], [expected[0], expected[1], 0, 0])
     } else {
         (found, expected)
     };
@@ -497,4 +496,26 @@ fn decompress_into(pointer: &BlockPointer, stored: &[u8], block: &mut [u8]) -> R
     DECOMPRESSOR
         .with_borrow_mut(|decompressor| decompressor.decompress(function, stored, block))
         .map_err(|source| Error::Decompress { pointer: Box::new(*pointer), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn half_a_checksum_beside_a_mac_is_cut_if_it_is_strong_and_folded_otherwise() {
+        // The bit that says that the block has a MAC.
+        let mut words = [0u8; blkptr::SIZE];
+        words[6 * 8 + 7] = 1 << 5;
+        let pointer = BlockPointer::read(&View::new(&words, ByteOrder::Little), 0).unwrap();
+        let (found, cut, folded) = ([1, 2, 4, 8], [1, 2, 77, 88], [1 ^ 4, 2 ^ 8, 77, 88]);
+        let fits = |function, expected| compare(&pointer, function, found, expected).is_ok();
+        for function in [Checksum::Sha256, Checksum::Sha512, Checksum::Skein, Checksum::Blake3] {
+            assert!(fits(function, cut) && !fits(function, folded), "{function}");
+        }
+        // Edon-R is not trusted for deduplication.
+        for function in [Checksum::Edonr, Checksum::Fletcher4, Checksum::Fletcher2] {
+            assert!(fits(function, folded) && !fits(function, cut), "{function}");
+        }
+    }
 }
