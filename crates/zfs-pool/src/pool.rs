@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use zfs_ondisk::checksum::Salt;
+use zfs_ondisk::feature::Feature;
 use zfs_ondisk::nvlist::NvList;
 use zfs_ondisk::object::ObjectId;
 use zfs_ondisk::uberblock::{self, Uberblock};
@@ -25,34 +26,6 @@ pub(crate) const MOS: &str = "MOS";
 
 /// The largest configuration in bytes that is read.
 const MAX_CONFIG: u64 = 16 << 20;
-
-/// Features that a reader must know, and this one does.
-const SUPPORTED_FEATURES: &[&str] = &[
-    "com.datto:bookmark_v2",
-    "com.datto:encryption",
-    "com.delphix:bookmark_written",
-    "com.delphix:device_removal",
-    "com.delphix:embedded_data",
-    "com.delphix:extensible_dataset",
-    "com.delphix:head_errlog",
-    "com.delphix:hole_birth",
-    "com.delphix:redacted_datasets",
-    "com.delphix:redaction_bookmarks",
-    "com.delphix:redaction_list_spill",
-    "com.joyent:multi_vdev_crash_dump",
-    "com.klarasystems:vdev_zaps_v2",
-    "org.freebsd:zstd_compress",
-    "org.illumos:edonr",
-    "org.illumos:lz4_compress",
-    "org.illumos:sha512",
-    "org.illumos:skein",
-    "org.open-zfs:large_blocks",
-    "org.openzfs:blake3",
-    "org.openzfs:draid",
-    "org.openzfs:raidz_expansion",
-    "org.zfsonlinux:large_dnode",
-    "org.zfsonlinux:longname",
-];
 
 /// A pool that was opened for reading. Clones share everything.
 #[derive(Clone)]
@@ -221,6 +194,15 @@ impl Pool {
 }
 
 /// Which state of a pool is opened.
+#[cfg(test)]
+impl Pool {
+    /// The pool as if the sectors of its vdevs had another size.
+    pub(crate) fn with_ashift(mut self, ashift: u64) -> Self {
+        Arc::get_mut(&mut self.0).unwrap().vdevs.values_mut().for_each(|vdev| vdev.ashift = ashift);
+        self
+    }
+}
+
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct OpenOptions {
     /// That of this transaction group instead of the newest.
@@ -495,8 +477,8 @@ fn supported(features: impl Iterator<Item = String>) -> Result<(), Error> {
 }
 
 /// Whether this reader reads pools with a feature that readers must know.
-pub(crate) fn is_readable(feature: &str) -> bool {
-    SUPPORTED_FEATURES.contains(&feature)
+pub(crate) fn is_readable(guid: &str) -> bool {
+    Feature::by_guid(guid).is_some_and(|feature| feature != Feature::DraidFailureDomains)
 }
 
 fn read_config(mos: &ObjectSet) -> Result<NvList, Error> {

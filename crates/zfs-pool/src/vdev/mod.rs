@@ -170,6 +170,14 @@ impl Vdev {
     /// Where a metaslab begins, of which the entries of its space map are relative
     /// (`vdev_op_metaslab_init`). They are `1 << metaslab_shift` bytes apart; on
     /// draid, each begins with a whole row of sectors.
+    /// The fewest bytes of contents that something is allocated for (`vdev_get_min_alloc`).
+    pub(crate) fn least_block(&self) -> usize {
+        match &self.kind {
+            VdevKind::Draid(draid) => (draid.least_block(self.ashift)) as usize,
+            _ => 1 << self.ashift,
+        }
+    }
+
     pub fn metaslab_start(&self, index: u64) -> u64 {
         let start = index.checked_shl(self.metaslab_shift as u32).unwrap_or(u64::MAX);
         match &self.kind {
