@@ -16,6 +16,7 @@ use crate::device::Device;
 use crate::error::Error;
 use crate::label::Labels;
 use crate::object::ObjectSet;
+use crate::spacemap::SpaceMap;
 use crate::vdev::{self, Members, Vdev};
 
 /// Object of the MOS that says where everything else is
@@ -193,7 +194,6 @@ impl Pool {
     }
 }
 
-/// Which state of a pool is opened.
 #[cfg(test)]
 impl Pool {
     /// The pool as if the sectors of its vdevs had another size.
@@ -203,6 +203,7 @@ impl Pool {
     }
 }
 
+/// Which state of a pool is opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct OpenOptions {
     /// That of this transaction group instead of the newest.
@@ -297,7 +298,8 @@ impl Opening {
         }
         // A label knows the top-level vdev of its device only; the MOS knows
         // them all, and can be read with those that are known so far.
-        let members = Members { devices: &self.devices, reflow: uberblock.raidz_reflow_info };
+        let nothing = HashSet::new();
+        let members = Members { devices: &self.devices, lacking: &nothing, reflow: uberblock.raidz_reflow() };
         let inner = Inner {
             name: self.name.clone(),
             guid: self.guid,
@@ -322,7 +324,9 @@ impl Opening {
                 expected: "that of the labels",
             });
         }
-        let all = config.list("vdev_tree")?.lists("children")?;
+        let tree = config.list("vdev_tree")?;
+        let all = tree.lists("children")?;
+        let members = Members { lacking: &lacking(tree, &mos), ..members };
         let pool = Pool(Arc::new(Inner {
             name: self.name.clone(),
             guid: self.guid,
@@ -442,6 +446,19 @@ fn build_vdevs<'a>(
         // An older label may know another vdev of that number.
         vdevs.entry(id).or_insert(vdev);
     }
+/// The GUIDs of the devices that lack what was written in some transaction groups, as their logs of these say
+/// (`vdev_dtl`). A log that cannot be read says nothing.
+fn lacking(tree: &NvList, mos: &ObjectSet) -> HashSet<u64> {
+    let mut guids = HashSet::new();
+    vdev::for_each_leaf(tree, &mut |leaf| {
+        let log = leaf.u64("DTL").ok().and_then(|log| SpaceMap::open(&mos.object(ObjectId(log)).ok()?).ok());
+        if log.is_some_and(|log| log.header().allocated != 0) {
+            guids.extend(leaf.u64("guid"));
+        }
+    });
+    guids
+}
+
     Ok(vdevs)
 }
 

@@ -8,11 +8,12 @@ mod raidz;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use zfs_ondisk::blkptr;
 use zfs_ondisk::label;
 use zfs_ondisk::nvlist::{NvError, NvList, Value};
+use zfs_ondisk::uberblock::RaidzReflow;
 
 pub use self::draid::Draid;
 pub use self::indirect::Indirect;
@@ -93,8 +94,10 @@ pub enum VdevKind {
 pub(crate) struct Members<'a> {
     /// The devices that were given, by GUID.
     pub(crate) devices: &'a HashMap<u64, Device>,
-    /// How far a raidz expansion is, from the uberblock.
-    pub(crate) reflow: u64,
+    /// Those that lack what was written at some time, by GUID.
+    pub(crate) lacking: &'a HashSet<u64>,
+    /// How far a raidz expansion is.
+    pub(crate) reflow: RaidzReflow,
 }
 
 impl Vdev {
@@ -116,7 +119,7 @@ impl Vdev {
             "disk" | "file" => VdevKind::Leaf {
                 path: config.str("path").unwrap_or_default().to_owned(),
                 device: members.devices.get(&guid).cloned(),
-                is_stale: STALE.iter().any(|name| config.contains(name)),
+                is_stale: members.lacking.contains(&guid) || STALE.iter().any(|name| config.contains(name)),
             },
             "mirror" | "replacing" | "spare" if depth < MAX_DEPTH => VdevKind::Mirror(children()?),
             "raidz" if depth == 0 => VdevKind::Raidz(Raidz::build(config, children()?, members.reflow)?),
@@ -140,7 +143,7 @@ impl Vdev {
         let is_concrete = depth == 0 && !matches!(kind, VdevKind::Hole);
         let required = |name| if is_concrete { config.u64(name) } else { number(name) };
         let ashift = required("ashift")?;
-        if is_concrete && !(9..=16).contains(&ashift) {
+        if ashift > 16 || is_concrete && ashift < 9 {
             return Err(malformed("ashift of a vdev", ashift.to_string(), "9 to 16"));
         }
         Ok(Self {
