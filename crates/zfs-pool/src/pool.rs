@@ -275,10 +275,7 @@ impl Opening {
             Err(error) => error,
         };
         // What is not supported in the newest state is in older ones no news.
-        if matches!(
-            source.cause(),
-            Error::UnsupportedFeature(_) | Error::UnsupportedVdev { .. } | Error::Version(_) | Error::NvList(_)
-        ) {
+        if matches!(source.cause(), Error::UnsupportedFeature(_) | Error::UnsupportedVdev { .. } | Error::Version(_)) {
             return Err(source);
         }
         let older = self.uberblocks.iter().filter(|uberblock| uberblock.txg < newest.txg);
@@ -446,6 +443,9 @@ fn build_vdevs<'a>(
         // An older label may know another vdev of that number.
         vdevs.entry(id).or_insert(vdev);
     }
+    Ok(vdevs)
+}
+
 /// The GUIDs of the devices that lack what was written in some transaction groups, as their logs of these say
 /// (`vdev_dtl`). A log that cannot be read says nothing.
 fn lacking(tree: &NvList, mos: &ObjectSet) -> HashSet<u64> {
@@ -457,9 +457,6 @@ fn lacking(tree: &NvList, mos: &ObjectSet) -> HashSet<u64> {
         }
     });
     guids
-}
-
-    Ok(vdevs)
 }
 
 fn directory_entry(mos: &ObjectSet, name: &str) -> Result<Option<ObjectId>, Error> {
