@@ -256,10 +256,11 @@ impl Object {
     /// The contents of a data block, [`Dnode::data_block_size`] bytes long.
     ///
     /// # Errors
-    /// If it, or an indirect block that leads to it, cannot be read.
+    /// If it, or an indirect block that leads to it, cannot be read, or it was left out of a redacted send.
     pub fn read_block(&self, block: u64) -> Result<Arc<[u8]>, Error> {
         let pointer = self.block_pointer(block)?;
         let size = self.dnode.data_block_size();
+        self.refuse_redacted(&pointer)?;
         if pointer.is_hole() {
             return Ok(vec![0; size].into());
         }
@@ -278,9 +279,12 @@ impl Object {
     /// # Errors
     /// If it cannot be read, or was left out of a redacted send.
     pub(crate) fn read_uncached(&self, pointer: &BlockPointer) -> Result<Vec<u8>, Error> {
-        if pointer.kind() == blkptr::Kind::Redacted {
-            return Err(self.failed(Error::Redacted));
-        }
+        self.refuse_redacted(pointer)?;
+    /// What was left out is not there; it is no zeros.
+    fn refuse_redacted(&self, pointer: &BlockPointer) -> Result<(), Error> {
+        if pointer.kind() == blkptr::Kind::Redacted { Err(self.failed(Error::Redacted)) } else { Ok(()) }
+    }
+
         self.set.read_block(pointer).map_err(|error| self.failed(error))
     }
 
@@ -288,7 +292,7 @@ impl Object {
     /// written.
     ///
     /// # Errors
-    /// If a block cannot be read.
+    /// If a block cannot be read, or was left out of a redacted send.
     pub fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), Error> {
         let size = self.dnode.data_block_size() as u64;
         let mut done = 0;
