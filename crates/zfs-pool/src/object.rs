@@ -225,12 +225,9 @@ impl Object {
         View::new(&self.dnode.bonus, self.order)
     }
 
-    /// A 64-bit integer of the contents of an object that is an array of them, as
-    /// its first eight bytes are; 0 if there are fewer.
-    pub(crate) fn number_in(&self, bytes: &[u8]) -> u64 {
-        // All blocks of an object of the MOS have one byte order.
-        let order = self.dnode.pointers.first().filter(|pointer| !pointer.is_hole()).map_or(self.order, order_of);
-        View::new(bytes, order).u64(0).unwrap_or(0)
+    /// The 64-bit word at an index of the bonus buffer; `what` is for messages.
+    pub(crate) fn bonus_word(&self, index: usize, what: &'static str) -> Result<u64, Error> {
+        self.bonus().u64(index * 8).map_err(Error::truncated(what)).map_err(|error| self.failed(error))
     }
 
     /// The contents of the spill block, if there is one.

@@ -8,7 +8,7 @@ use zfs_ondisk::object::ObjectId;
 use super::claims::Claim;
 use super::files::{FileRecord, NameRecord};
 use super::findings::{BlockPlace, CopyPlace, Finding, Kind, Place};
-use super::tree::Totals;
+use super::totals::Totals;
 use crate::error::Error;
 
 /// Parts of an object, in the order of their findings.
@@ -21,6 +21,8 @@ pub(super) mod part {
     pub(crate) const OBJECT: u64 = 2;
     /// What is below an indirect block: see [`subtree`].
     const SUBTREE: u64 = 3;
+    /// The intent log.
+    pub(crate) const LOG: u64 = (1 << 61) - 1;
     /// The sums over the whole block tree, or the block of dnodes.
     pub(crate) const SUMS: u64 = 1 << 61;
     /// A name in a directory: this and the object that it leads to.

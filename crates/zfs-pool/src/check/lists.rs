@@ -12,7 +12,7 @@ use super::MOS_SET;
 use super::batch::{Batch, step};
 use super::claims::{Owner, claim};
 use super::findings::Kind;
-use super::tree::Space;
+use super::totals::Space;
 use crate::block::order_of;
 use crate::error::Error;
 use crate::object::ObjectSet;

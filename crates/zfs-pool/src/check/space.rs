@@ -272,7 +272,7 @@ impl Checker<'_> {
     fn unknown_references(&self, mos: &ObjectSet) -> Result<Option<String>, Error> {
         if let Some(id) = self.pool.directory_entry("bptree_obj")? {
             let object = mos.object(id)?;
-            let word = |index| super::tree::bonus_word(&object, index, "tree of blocks");
+            let word = |index| object.bonus_word(index, "tree of blocks");
             if word(0)? != word(1)? {
                 return Ok(Some("datasets are being destroyed".into()));
             }
