@@ -185,9 +185,10 @@ pub struct Report {
     pub kinds: BTreeMap<Kind, u64>,
     /// Findings beyond those listed.
     pub omitted: u64,
-    /// Blocks that were read and verified, each counted once.
+    /// References to blocks that were followed, and the blocks verified: one that is deduplicated or cloned counts for
+    /// each of them.
     pub blocks: u64,
-    /// Bytes allocated by them, with all copies.
+    /// Bytes allocated by the blocks that were verified, with all copies: each counted once, if space was compared.
     pub bytes: u64,
     /// Objects that were examined.
     pub objects: u64,

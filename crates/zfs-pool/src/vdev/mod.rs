@@ -31,7 +31,7 @@ const MAX_DEPTH: usize = 8;
 /// The most children of a raidz or draid vdev.
 const MAX_CHILDREN: u64 = 255;
 /// How often a block can have been moved, each time because its vdev was removed.
-const MAX_REMOVALS: usize = 64;
+pub(crate) const MAX_REMOVALS: usize = 64;
 
 /// What the configuration of a leaf has if it lacks something.
 const STALE: [&str; 6] = ["offline", "faulted", "removed", "not_present", "resilver_txg", "rebuild_txg"];
