@@ -257,10 +257,10 @@ impl Object {
     pub fn read_block(&self, block: u64) -> Result<Arc<[u8]>, Error> {
         let pointer = self.block_pointer(block)?;
         let size = self.dnode.data_block_size();
-        self.refuse_redacted(&pointer)?;
         if pointer.is_hole() {
             return Ok(vec![0; size].into());
         }
+        self.refuse_redacted(&pointer)?;
         let contents = self.set.block(&pointer).map_err(|error| self.failed(error))?;
         if contents.len() == size {
             return Ok(contents);
@@ -277,12 +277,12 @@ impl Object {
     /// If it cannot be read, or was left out of a redacted send.
     pub(crate) fn read_uncached(&self, pointer: &BlockPointer) -> Result<Vec<u8>, Error> {
         self.refuse_redacted(pointer)?;
+        self.set.read_block(pointer).map_err(|error| self.failed(error))
+    }
+
     /// What was left out is not there; it is no zeros.
     fn refuse_redacted(&self, pointer: &BlockPointer) -> Result<(), Error> {
         if pointer.kind() == blkptr::Kind::Redacted { Err(self.failed(Error::Redacted)) } else { Ok(()) }
-    }
-
-        self.set.read_block(pointer).map_err(|error| self.failed(error))
     }
 
     /// Fills `buf` with the contents from `offset` on; zeros where nothing was

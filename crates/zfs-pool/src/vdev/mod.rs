@@ -170,9 +170,6 @@ impl Vdev {
         }
     }
 
-    /// Where a metaslab begins, of which the entries of its space map are relative
-    /// (`vdev_op_metaslab_init`). They are `1 << metaslab_shift` bytes apart; on
-    /// draid, each begins with a whole row of sectors.
     /// The fewest bytes of contents that something is allocated for (`vdev_get_min_alloc`).
     pub(crate) fn least_block(&self) -> usize {
         match &self.kind {
@@ -181,22 +178,44 @@ impl Vdev {
         }
     }
 
+    /// Where a metaslab begins, of which the entries of its space map are relative
+    /// (`vdev_op_metaslab_init`). They are `1 << metaslab_shift` bytes apart; on
+    /// draid, each begins with a whole row of sectors.
     pub fn metaslab_start(&self, index: u64) -> u64 {
         let start = index.checked_shl(self.metaslab_shift as u32).unwrap_or(u64::MAX);
+        start.checked_next_multiple_of(self.metaslab_alignment()).unwrap_or(u64::MAX)
+    }
+
+    /// Metaslabs begin and end at multiples of this many bytes: of draid, a whole row of
+    /// sectors; 1 for others.
+    pub(crate) fn metaslab_alignment(&self) -> u64 {
         match &self.kind {
-            VdevKind::Draid(draid) => start.checked_next_multiple_of(draid.stripe(self.ashift)).unwrap_or(u64::MAX),
-            _ => start,
+            VdevKind::Draid(draid) => draid.stripe(self.ashift),
+            _ => 1,
         }
     }
 
-    /// Bytes by which the space used counts `asize` bytes that are allocated: parity
-    /// and padding do not count, as far as blocks of 128 KiB have them
-    /// (`vdev_deflate_ratio`).
-    pub fn deflated_size(&self, asize: u64) -> u64 {
+    /// How many metaslabs it has.
+    pub(crate) fn metaslab_count(&self) -> u64 {
+        match self.metaslab_shift {
+            shift @ 0..=63 => self.asize >> shift,
+            _ => u64::MAX,
+        }
+    }
+
+    /// Of 512 bytes that are allocated, how many are not parity and padding, as far as
+    /// blocks of 128 KiB have them (`vdev_deflate_ratio`).
+    pub(crate) fn deflate_ratio(&self) -> u64 {
         const USUAL_BLOCK: u64 = 128 << 10;
         // Of raidz, as it was at first.
         let sectors = self.allocated_size(USUAL_BLOCK, 0) >> blkptr::SECTOR_SHIFT;
-        (asize >> blkptr::SECTOR_SHIFT).saturating_mul(USUAL_BLOCK / sectors.max(1))
+        USUAL_BLOCK / sectors.max(1)
+    }
+
+    /// Bytes by which the space used counts `asize` bytes that are allocated: parity
+    /// and padding do not count.
+    pub fn deflated_size(&self, asize: u64) -> u64 {
+        (asize >> blkptr::SECTOR_SHIFT).saturating_mul(self.deflate_ratio())
     }
 
     /// Bytes that each device must have for all that can be allocated, its labels
