@@ -140,10 +140,11 @@ impl Checker<'_> {
         features: &mut Recorded,
         batch: &mut Batch,
     ) {
+        let before_previous = family.previous(dataset).map_or(0, |previous| previous.dataset.prev_snapshot_txg);
         let deadlist = match dataset.dataset.deadlist {
             0 => Some(Deadlist::default()),
             id => self
-                .deadlist(mos, ObjectId(id), false, batch)
+                .deadlist(mos, ObjectId(id), before_previous, batch)
                 .map_err(|error| batch.failed(Some(ObjectId(id)), &error))
                 .ok(),
         };
@@ -288,7 +289,7 @@ impl Checker<'_> {
             return Ok(());
         }
         if let Some(id) = object.zap()?.number(LIVELIST)? {
-            self.deadlist(mos, ObjectId(id), true, batch)?;
+            self.lists_by_birth(mos, ObjectId(id), true, batch)?;
         }
         Ok(())
     }
