@@ -177,6 +177,18 @@ mod tests {
 
     use super::*;
 
+    #[test]
+    fn a_checkpoint_says_nothing_of_what_counts_for_the_newest_state() {
+        let owner = Owner { set: 1, object: ObjectId(1) };
+        let said = |source| Said { vdev: 1, offset: 512, size: 512, source, owner }.pack().unwrap();
+        let mut claims: Vec<Claim> =
+            [Source::Pointer, Source::Copy, Source::Moved, Source::Between].into_iter().map(said).collect();
+        of_checkpoint(&mut claims);
+        let sources: Vec<Source> = claims.iter().map(|claim| Said::unpack(claim).source).collect();
+        assert_eq!(sources, [Source::Checkpoint, Source::Checkpoint, Source::Moved]);
+        assert!(!Source::Checkpoint.is_reference() && Source::Checkpoint.is_visit());
+    }
+
     proptest! {
         #[test]
         fn what_is_said_is_kept(

@@ -217,3 +217,27 @@ pub(super) fn claim_moved(pool: &Pool, vdev: u32, offset: u64, size: u64, owner:
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(source: u64, asize: u64) -> Entry {
+        Entry { source, target: Dva { vdev: 1, offset: 0, asize, gang: false } }
+    }
+
+    #[test]
+    fn a_range_is_spread_over_the_entries_that_it_is_in() {
+        let entries = [entry(0, 1000), entry(1000, 500), entry(3000, 500)];
+        let parts = |offset, size| {
+            let mut parts = Vec::new();
+            spread(&entries, offset, size, |index, bytes| parts.push((index, bytes)));
+            parts
+        };
+        assert_eq!(parts(900, 200), [(0, 100), (1, 100)]);
+        assert_eq!(parts(1000, 500), [(1, 500)]);
+        assert_eq!(parts(0, 10_000), [(0, 1000), (1, 500), (2, 500)]);
+        assert_eq!(parts(1500, 1500), []);
+        assert_eq!(parts(3400, u64::MAX), [(2, 100)]);
+    }
+}
