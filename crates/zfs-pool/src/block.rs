@@ -228,8 +228,8 @@ impl Pool {
     }
 
     /// Bytes by which the space used counts all copies of a block
-    /// (`bp_get_dsize_sync`); see [`Vdev::deflated_size`](crate::Vdev::deflated_size).
-    pub fn used_size(&self, pointer: &BlockPointer) -> u64 {
+    /// (`bp_get_dsize_sync`); see [`Vdev::deflated_size`].
+    pub(crate) fn used_size(&self, pointer: &BlockPointer) -> u64 {
         let used = |dva: Dva| self.vdev(dva.vdev).map_or(dva.asize, |vdev| vdev.deflated_size(dva.asize));
         pointer.dvas().map(used).fold(0, u64::wrapping_add)
     }

@@ -214,13 +214,13 @@ impl Vdev {
 
     /// Bytes by which the space used counts `asize` bytes that are allocated: parity
     /// and padding do not count.
-    pub fn deflated_size(&self, asize: u64) -> u64 {
+    pub(crate) fn deflated_size(&self, asize: u64) -> u64 {
         (asize >> blkptr::SECTOR_SHIFT).saturating_mul(self.deflate_ratio())
     }
 
     /// Bytes that each device must have for all that can be allocated, its labels
     /// included.
-    pub fn device_size(&self) -> u64 {
+    pub(crate) fn device_size(&self) -> u64 {
         let space = match &self.kind {
             VdevKind::Raidz(raidz) => self.asize / raidz.children().len() as u64,
             VdevKind::Draid(draid) => self.asize / draid.disks(),
