@@ -7,7 +7,7 @@ use zfs_ondisk::blkptr::BlockPointer;
 use zfs_ondisk::object::ObjectId;
 
 /// More findings than this are counted only.
-const MOST_FINDINGS: usize = 10_000;
+pub(super) const MOST_FINDINGS: usize = 10_000;
 
 /// What sort of thing is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -267,6 +267,13 @@ impl Findings {
         list.insert(place, finding);
         if list.len() > MOST_FINDINGS {
             list.pop_last();
+        }
+    }
+
+    /// Counts findings that are not kept.
+    pub(super) fn count(&mut self, kind: Kind, count: u64) {
+        if !kind.is_remark() {
+            *self.kinds.entry(kind).or_default() += count;
         }
     }
 

@@ -355,7 +355,7 @@ impl Checker<'_> {
 
     /// Adds what was found to what is known.
     fn merge(&self, batch: Batch) {
-        let Batch { findings, mut claims, blocks, bytes, objects, .. } = batch;
+        let Batch { findings, omitted, mut claims, blocks, bytes, objects, .. } = batch;
         if self.state == State::Checkpoint {
             claims::of_checkpoint(&mut claims);
         }
@@ -367,6 +367,9 @@ impl Checker<'_> {
             let mut all = lock(&self.findings);
             for (place, finding) in findings {
                 all.add(place, finding);
+            }
+            for (kind, count) in omitted {
+                all.count(kind, count);
             }
         }
         if !claims.is_empty() {
