@@ -16,4 +16,4 @@ pub mod partition;
 mod read_at;
 
 pub use error::Error;
-pub use read_at::{Part, ReadAt};
+pub use read_at::{OpenFile, Part, ReadAt};

@@ -56,14 +56,25 @@ pub(crate) fn read_up_to(from: &dyn ReadAt, offset: u64, size: usize) -> io::Res
 }
 
 /// A file, or a disk's device node.
-pub(crate) struct OpenFile {
+pub struct OpenFile {
     file: File,
     size: u64,
 }
 
 impl OpenFile {
-    pub(crate) fn open(path: &Path) -> io::Result<Self> {
-        let mut file = File::open(path)?;
+    /// Opens what is at `path`.
+    ///
+    /// # Errors
+    /// If it cannot be opened, or has no size.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        Self::new(File::open(path)?)
+    }
+
+    /// A file that is open. Its size is what it is now.
+    ///
+    /// # Errors
+    /// If it has no size, such as a pipe.
+    pub fn new(mut file: File) -> io::Result<Self> {
         // The length in the metadata of a disk's node is 0.
         let size = file.seek(SeekFrom::End(0))?;
         Ok(Self { file, size })

@@ -6,7 +6,7 @@
 //! ```text
 //! 0-5    three DVAs of two words    where the copies are
 //! 6      properties                 sizes, compression, checksum, type, level
-//! 7-8    padding
+//! 7-8    padding                    the highest bit of 7: rewritten
 //! 9      physical birth txg         0 if it is the logical one
 //! 10     logical birth txg
 //! 11     fill                       non-hole level 0 blocks below
@@ -29,6 +29,7 @@ pub const EMBEDDED_CAPACITY: usize = 14 * 8;
 pub const SECTOR_SHIFT: u32 = 9;
 
 const PROPERTIES: usize = 6;
+const MORE_PROPERTIES: usize = 7;
 const PHYSICAL_BIRTH: usize = 9;
 const LOGICAL_BIRTH: usize = 10;
 const FILL: usize = 11;
@@ -279,17 +280,30 @@ impl BlockPointer {
         self.properties(63, 1) != 0
     }
 
-    /// Transaction group in which the contents were written.
+    /// Transaction group in which the block came to its dataset: its contents were
+    /// written then, or rewritten elsewhere as they were (`BP_GET_BIRTH`). It decides
+    /// which snapshots have the block.
     pub fn birth(&self) -> u64 {
+        if self.is_rewritten() { self.physical_birth() } else { self.logical_birth() }
+    }
+
+    /// Transaction group in which the contents were written.
+    pub fn logical_birth(&self) -> u64 {
         self.0[LOGICAL_BIRTH]
     }
 
     /// Transaction group in which the block was allocated.
     pub fn physical_birth(&self) -> u64 {
         match (self.kind(), self.0[PHYSICAL_BIRTH]) {
-            (Kind::Embedded, _) | (_, 0) => self.birth(),
+            (Kind::Embedded, _) | (_, 0) => self.logical_birth(),
             (_, txg) => txg,
         }
+    }
+
+    /// Whether the block was moved by writing its contents again (feature
+    /// `physical_rewrite`).
+    pub fn is_rewritten(&self) -> bool {
+        matches!(self.kind(), Kind::Hole | Kind::Data) && self.0[MORE_PROPERTIES] >> 63 != 0
     }
 
     /// Non-hole level 0 blocks (for blocks of dnodes: used dnodes) at or below.
@@ -395,6 +409,18 @@ mod tests {
             prop_assert_eq!(pointer.allocated_size(), 0);
             prop_assert_eq!(pointer.payload(), Some(payload));
         }
+    }
+
+    #[test]
+    fn a_rewritten_block_belongs_to_the_snapshots_since_it_was_rewritten() {
+        let mut words = [0u64; 16];
+        (words[0], words[1], words[PHYSICAL_BIRTH], words[LOGICAL_BIRTH]) = (8, 16, 70, 50);
+        assert_eq!((BlockPointer(words).birth(), BlockPointer(words).physical_birth()), (50, 70));
+        words[MORE_PROPERTIES] = 1 << 63;
+        assert_eq!((BlockPointer(words).birth(), BlockPointer(words).logical_birth()), (70, 50));
+        // In what holds the block itself, that is a bit of the block.
+        words[PROPERTIES] = 1 << 39;
+        assert_eq!(BlockPointer(words).birth(), 50);
     }
 
     #[test]

@@ -5,10 +5,9 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use disk::{Part, image, partition};
-use zfs_pool::{Device, Labels, PoolState, ReadAt};
+use zfs_pool::{Device, Labels, PoolState};
 
 use crate::failure::Failure;
 
@@ -67,12 +66,12 @@ impl Discovery {
             _ => format!("{}: {error}", path.display()),
         })?;
         let name = path.display().to_string();
-        let mut candidates = vec![Device::new(&name, Storage(image.disk.clone()))];
+        let mut candidates = vec![Device::new(&name, image.disk.clone())];
         // A disk that cannot be read where a table would be may still have labels.
         if let Ok(Some(table)) = partition::read(&image.disk) {
             candidates.extend(table.partitions.into_iter().map(|found| {
                 let part = Part::new(image.disk.clone(), found.start, found.size);
-                Device::new(format!("{name} ({})", found.name), Storage(Arc::new(part)))
+                Device::new(format!("{name} ({})", found.name), part)
             }));
         }
         let mut members: Vec<Labels> = Vec::new();
@@ -160,17 +159,4 @@ fn files_of(folder: &Path) -> io::Result<Vec<PathBuf>> {
     }
     files.sort();
     Ok(files)
-}
-
-/// A disk, or a part of one, as the reader of pools sees it.
-struct Storage(Arc<dyn disk::ReadAt>);
-
-impl ReadAt for Storage {
-    fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
-        self.0.read_exact_at(buf, offset)
-    }
-
-    fn size(&self) -> u64 {
-        self.0.size()
-    }
 }

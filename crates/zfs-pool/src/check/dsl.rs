@@ -2,25 +2,21 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use zfs_ondisk::dsl::{DATASET_FLAG_INCONSISTENT, DIR_FLAG_USED_BREAKDOWN};
+use zfs_ondisk::dsl::{DATASET_FLAG_INCONSISTENT, DIR_FLAG_USED_BREAKDOWN, used_by};
 use zfs_ondisk::object::ObjectId;
 
 use super::batch::{Batch, step};
 use super::features::Recorded;
 use super::findings::Kind;
 use super::lists::Deadlist;
-use super::tree::{Shared, Space, Totals, Walk};
+use super::totals::{Shared, Space, Totals};
+use super::tree::Walk;
 use super::{Checker, FIRST_DATASET};
 use crate::dataset::{Dataset, DatasetKind, read_dir};
 use crate::error::Error;
 use crate::object::ObjectSet;
 use crate::pool::MOS;
 
-/// Indices of the parts of the space used by a directory (`dd_used_t`).
-const HEAD: usize = 0;
-const SNAPSHOTS: usize = 1;
-const CHILD: usize = 2;
-const CHILD_RESERVATIONS: usize = 3;
 /// Names in the own tables of datasets and directories.
 const BOOKMARKS: &str = "com.delphix:bookmarks";
 const LIVELIST: &str = "com.delphix:livelist";
@@ -241,7 +237,7 @@ impl Checker<'_> {
             batch.finding(Kind::Accounting, None, format!("its blocks take {found:?}, its record says {recorded:?}"));
         }
         if is_head {
-            let head = dataset.dir.used_breakdown[HEAD];
+            let head = dataset.dir.used_breakdown[used_by::HEAD];
             let pairs = [("unique", totals.born.used, record.unique_bytes), ("its directory's", totals.own, head)];
             for (what, found, recorded) in pairs {
                 if found != recorded {
@@ -397,7 +393,10 @@ fn directory(mos: &ObjectSet, dataset: &Dataset, family: &Family<'_>, batch: &mu
         Ok(children) => children,
         Err(error) => return batch.failed(None, &error),
     };
-    let pairs = [("use", children.used, CHILD), ("have reserved beyond that", reserved, CHILD_RESERVATIONS)];
+    let pairs = [
+        ("use", children.used, used_by::CHILDREN),
+        ("have reserved beyond that", reserved, used_by::CHILD_RESERVATIONS),
+    ];
     for (what, found, index) in pairs {
         let recorded = dir.used_breakdown[index];
         if found != recorded {
@@ -409,7 +408,7 @@ fn directory(mos: &ObjectSet, dataset: &Dataset, family: &Family<'_>, batch: &mu
         batch.failed(None, &error);
     }
     let Some(chain) = family.chains.get(&dataset.dir_object).filter(|chain| !chain.incomplete) else { return };
-    let own = dir.used_breakdown[HEAD].wrapping_add(dir.used_breakdown[SNAPSHOTS]);
+    let own = dir.used_breakdown[used_by::HEAD].wrapping_add(dir.used_breakdown[used_by::SNAPSHOTS]);
     if dir.flags & DIR_FLAG_USED_BREAKDOWN != 0 && own != chain.born.used {
         let message = format!("dataset and snapshots take {} bytes, the directory says {own}", chain.born.used);
         batch.finding(Kind::Accounting, None, message);

@@ -12,7 +12,7 @@ use super::MOS_SET;
 use super::batch::{Batch, step};
 use super::claims::{Owner, claim};
 use super::findings::Kind;
-use super::tree::Space;
+use super::totals::Space;
 use crate::block::order_of;
 use crate::error::Error;
 use crate::object::ObjectSet;
@@ -46,6 +46,7 @@ impl Checker<'_> {
                 let result = self.pool.directory_entry(name).and_then(|id| match id {
                     Some(id) => for_each_in_list(mos, id, &mut HashSet::new(), &mut |pointer| {
                         claim(self.pool, pointer, owner(id), &mut batch.claims);
+                        self.hand_on(batch);
                     }),
                     None => Ok(()),
                 });
@@ -152,10 +153,8 @@ pub(super) fn for_each_in_list(
 ) -> Result<(), Error> {
     // Lists in lists in lists, without end for all that a damaged pool may say.
     let mut waiting = vec![id];
+    seen.insert(id);
     while let Some(id) = waiting.pop() {
-        if !seen.insert(id) {
-            continue;
-        }
         let header = list_header(mos, id)?;
         let object = mos.object(id)?;
         let mut left = header.pointers;
@@ -191,7 +190,7 @@ pub(super) fn for_each_in_list(
                     Error::Malformed { what: "number of a list in a list", found: "0".into(), expected: "an object" };
                 return Err(sublists.failed(error));
             }
-            if !seen.contains(&ObjectId(id)) {
+            if seen.insert(ObjectId(id)) {
                 waiting.push(ObjectId(id));
             }
         }

@@ -10,6 +10,7 @@
 
 use zfs_ondisk::label;
 use zfs_ondisk::nvlist::NvList;
+use zfs_ondisk::uberblock::RaidzReflow;
 
 use super::map::{Column, Map, Row};
 use super::{MAX_CHILDREN, Vdev, malformed, parity};
@@ -18,6 +19,8 @@ use crate::error::Error;
 /// Where in the reserved space before the allocatable one the rows are that are
 /// moved first: that many bytes before their place (`VDEV_BOOT_SIZE`).
 const SCRATCH_DISTANCE: u64 = 7 << 19;
+/// The state in which the rows that were moved are still there (`RRSS_SCRATCH_VALID`).
+const SCRATCH_VALID: u16 = 1;
 /// With a single parity, it changes places with the first data column in every
 /// second MiB.
 const SWAP_BIT: u64 = 1 << 20;
@@ -31,28 +34,12 @@ pub struct Raidz {
     original_width: u64,
     /// From which transaction group on the rows had which width, in order.
     widths: Vec<(u64, u64)>,
-    /// How far an expansion is that has not come to its end.
-    reflow: Option<Reflow>,
-}
-
-/// How far an expansion is (`ub_raidz_reflow_info`, `sys/uberblock_impl.h`).
-#[derive(Clone, Copy, Debug)]
-struct Reflow {
-    /// Rows that end before this offset have been moved.
-    offset: u64,
-    /// Whether these are still in the reserved space.
-    is_scratch: bool,
-}
-
-impl Reflow {
-    fn from_word(word: u64) -> Self {
-        // `RRSS_SCRATCH_VALID` is 1.
-        Self { offset: (word & ((1 << 55) - 1)) << 9, is_scratch: word >> 55 == 1 }
-    }
+    /// How far an expansion is that has not come to its end: rows that end before its offset have been moved.
+    reflow: Option<RaidzReflow>,
 }
 
 impl Raidz {
-    pub(super) fn build(config: &NvList, children: Vec<Vdev>, reflow: u64) -> Result<Self, Error> {
+    pub(super) fn build(config: &NvList, children: Vec<Vdev>, reflow: RaidzReflow) -> Result<Self, Error> {
         let physical = children.len() as u64;
         // Before there was more than one, it was not written down.
         let parity = if config.contains("nparity") { config.u64("nparity")? } else { 1 };
@@ -60,7 +47,7 @@ impl Raidz {
             let found = format!("{parity} parities of {physical} children");
             return Err(malformed("raidz vdev", found, "1 to 3 parities, of 255 children at most"));
         }
-        let reflow = config.contains("raidz_expanding").then(|| Reflow::from_word(reflow));
+        let reflow = config.contains("raidz_expanding").then_some(reflow);
         let now = physical - u64::from(reflow.is_some());
         let txgs = if config.contains("raidz_expand_txgs") { config.u64s("raidz_expand_txgs")? } else { &[] };
         let original_width = now.checked_sub(txgs.len() as u64).filter(|&width| width > parity).ok_or_else(|| {
@@ -115,7 +102,7 @@ impl Raidz {
             let end = start.saturating_add(layout.columns());
             let (width, back) = match self.reflow {
                 Some(reflow) if end > reflow.offset >> ashift => (physical - 1, 0),
-                Some(reflow) if reflow.is_scratch => (physical, SCRATCH_DISTANCE),
+                Some(reflow) if reflow.state == SCRATCH_VALID => (physical, SCRATCH_DISTANCE),
                 _ => (physical, 0),
             };
             let column = |column: u64| {
