@@ -9,7 +9,7 @@
 //!                                                 late data ]      are acknowledged still ]
 //! ```
 //!
-//! The key comes after the data from FreeBSD 12 and 13, and before them from later ones.
+//! The key comes after the header from FreeBSD 12, and before the data from newer ones.
 //!
 //! A client is known by its address. It tracks acknowledgements in a way that can lose data (see the formats' document),
 //! so that only the set of byte ranges that came tells whether a dump is whole.

@@ -331,10 +331,7 @@ fn what_no_kernel_sends_is_ignored() {
     server.acknowledged();
     let far = 1000 + FURTHEST_AHEAD + 1;
     assert_eq!(server.packet(1, &packet(Kind::Vmcore, 9, far, b"x")), Err(Ignored::Far { offset: far }));
-    assert_eq!(
-        server.packet(1, &packet(Kind::Vmcore, 9, 0, b"")),
-        Err(Ignored::Size { kind: Kind::Vmcore, size: 0 })
-    );
+    assert_eq!(server.packet(1, &packet(Kind::Vmcore, 9, 0, b"")), Err(Ignored::Size { kind: Kind::Vmcore, size: 0 }));
     let short = server.packet(1, &packet(Kind::Header, 9, 0, &[0; 511]));
     assert_eq!(short, Err(Ignored::Size { kind: Kind::Header, size: 511 }));
     let key = server.packet(1, &packet(Kind::Key, 9, LARGEST_KEY, b"x"));

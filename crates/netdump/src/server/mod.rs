@@ -449,12 +449,13 @@ impl Server {
                 continue;
             }
             let least = self.config.free_space.max(LEAST_FREE);
-            let written = live.flush(self.receiver.gathered(dump)).and_then(|wrote| match free_space(&live.directory) {
-                Some(free) if wrote && free < least => {
-                    Err(io::Error::new(io::ErrorKind::StorageFull, format!("less than {least} bytes are free")))
-                }
-                _ => Ok(()),
-            });
+            let written =
+                live.flush(self.receiver.gathered(dump)).and_then(|wrote| match free_space(&live.directory) {
+                    Some(free) if wrote && free < least => {
+                        Err(io::Error::new(io::ErrorKind::StorageFull, format!("less than {least} bytes are free")))
+                    }
+                    _ => Ok(()),
+                });
             match written {
                 Ok(()) => self.totals.acknowledgements += live.send(),
                 Err(error) => failed.push((dump, error.to_string())),
