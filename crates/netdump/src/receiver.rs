@@ -40,6 +40,8 @@ const LATE: Duration = Duration::from_millis(300);
 /// A herald from a client that was not heard for so long is that of a new dump: no machine restarts and panics faster.
 /// Within it, a herald can also be a copy that was under way.
 const RESTART: Duration = Duration::from_secs(2);
+/// After which silence a dump has ended of which nothing came yet: clients send at once when they are answered.
+const IDLE: Duration = Duration::from_secs(30);
 /// How long messages of a dump that has ended are still acknowledged.
 const LINGER: Duration = Duration::from_secs(60);
 /// How often the acknowledgement of a packet that came before is sent: the one before may have been lost, and a client

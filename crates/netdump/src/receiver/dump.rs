@@ -8,8 +8,8 @@ use vmcore::header::{self, Header};
 use vmcore::ranges::Ranges;
 
 use super::{
-    Action, COPIES, DumpId, Ending, FURTHEST_AHEAD, Ignored, LARGEST_KEY, LATE, LINGER, Limits, MOST_HELD, Moment,
-    RESTART,
+    Action, COPIES, DumpId, Ending, FURTHEST_AHEAD, IDLE, Ignored, LARGEST_KEY, LATE, LINGER, Limits, MOST_HELD,
+    Moment, RESTART,
 };
 use crate::message::{Kind, MAX_IN_FLIGHT, Message};
 
@@ -352,17 +352,21 @@ impl Dump {
         let limit = |longest| self.gathered.began + longest;
         match self.state {
             State::Closing { until } => (now >= until).then_some(Ending::Finished),
-            State::Receiving if now >= self.heard + limits.silence => Some(Ending::Silent),
+            State::Receiving if now >= self.heard + self.silence(limits) => Some(Ending::Silent),
             State::Receiving if limits.longest.is_some_and(|longest| now >= limit(longest)) => Some(Ending::TooLong),
             _ => None,
         }
+    }
+
+    fn silence(&self, limits: &Limits) -> Duration {
+        if self.gathered.counters.packets == 0 { limits.silence.min(IDLE) } else { limits.silence }
     }
 
     pub(super) fn due(&self, limits: &Limits) -> Option<Moment> {
         let state = match self.state {
             State::Closing { until } => Some(until),
             State::Receiving => {
-                let silent = self.heard + limits.silence;
+                let silent = self.heard + self.silence(limits);
                 Some(limits.longest.map_or(silent, |longest| silent.min(self.gathered.began + longest)))
             }
             State::Storing => None,

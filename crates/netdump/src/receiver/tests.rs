@@ -281,6 +281,16 @@ fn a_silent_client_and_one_that_takes_too_long_are_given_up() {
 }
 
 #[test]
+fn a_client_that_sends_nothing_does_not_keep_its_place() {
+    let mut server = Server::new(Limits { clients: 1, ..Limits::default() });
+    server.packet(1, &packet(Kind::Herald, 1, 0, b"")).unwrap();
+    assert!(server.packet(2, &packet(Kind::Herald, 1, 0, b"")).is_err());
+    server.tick(IDLE);
+    assert_eq!(server.endings(), [Ending::Silent]);
+    server.packet(2, &packet(Kind::Herald, 1, 0, b"")).unwrap();
+}
+
+#[test]
 fn a_stop_ends_what_is_not_finished() {
     let mut server = Server::new(Limits::default());
     server.sends(1, 1000, 1);
