@@ -204,7 +204,7 @@ impl Receiver {
             return self.herald(now, peer, &message, actions);
         }
         let mut id = *self.by_peer.get(&peer).ok_or(Ignored::Unknown)?;
-        if let Some(path) = self.dumps.get_mut(&id).and_then(|dump| dump.is_another(&message)) {
+        if let Some(path) = self.dumps.get(&id).and_then(|dump| dump.is_another(now, &message)) {
             self.end(id, Ending::StartedOver, actions);
             id = self.begin(now, peer, path, actions)?;
         }
@@ -339,7 +339,7 @@ impl Receiver {
                 self.end(id, Ending::StartedOver, actions);
                 known = None;
             } else {
-                dump.heralded(path.clone());
+                dump.heralded(now, path.clone());
             }
         }
         let dump = match known {

@@ -225,6 +225,32 @@ fn a_repeated_herald_is_no_other_dump() {
 }
 
 #[test]
+fn packets_that_are_sent_again_after_a_copy_of_the_herald_are_of_the_same_dump() {
+    let mut server = Server::new(Limits::default());
+    server.packet(1, &packet(Kind::Herald, 1, 0, b"")).unwrap();
+    // The third of five is lost; the herald was sent twice, as its acknowledgement took long.
+    server.goes_on(1, 0..2000, 1);
+    server.goes_on(1, 3000..5000, 1);
+    server.packet(1, &packet(Kind::Herald, 1, 0, b"")).unwrap();
+    server.goes_on(1, 1000..3000, 1);
+    server.goes_on(1, 5000..6000, 1);
+    server.finishes(1, 8, 6000);
+    assert_eq!(server.endings(), [Ending::Finished]);
+    assert!(server.ended[0].2.is_whole());
+    assert_eq!(server.begun.len(), 1);
+}
+
+#[test]
+fn a_client_that_starts_over_with_the_same_memory_is_known_by_its_numbers() {
+    let mut server = Server::new(Limits::default());
+    server.sends(1, 80_000, 1);
+    server.sends(1, 80_000, 1);
+    assert_eq!(server.endings(), [Ending::StartedOver]);
+    server.finishes(1, 82, 80_000);
+    assert!(server.ended[1].2.is_whole());
+}
+
+#[test]
 fn a_client_that_starts_over_gets_another_dump() {
     let mut server = Server::new(Limits::default());
     server.sends(1, 5000, 1);
