@@ -86,6 +86,17 @@ impl From<zfs_pool::Error> for Failure {
     }
 }
 
+impl From<vmcore::contents::Error> for Failure {
+    fn from(error: vmcore::contents::Error) -> Failure {
+        use vmcore::contents::Error;
+        Failure::Work(match &error {
+            Error::Encrypted { .. } => format!("{error}; give it with --key PEM"),
+            Error::NoKey { .. } => format!("{error}; give it with --dump-key FILE"),
+            _ => error.to_string(),
+        })
+    }
+}
+
 /// A size as an option takes it, no smaller than `size`.
 fn round_up(size: u64) -> String {
     format!("{}m", size.div_ceil(1 << 20))

@@ -11,7 +11,7 @@ use std::os::unix::fs::FileExt;
 use crate::bytes::array;
 
 /// How many bytes are compressed together.
-pub(crate) const CHUNK: u64 = 1 << 20;
+pub const CHUNK: u64 = 1 << 20;
 
 /// How many chunks that are not full are kept in memory.
 const MOST_OPEN: usize = 8;
@@ -23,7 +23,7 @@ const FOOTER_MAGIC: u32 = 0x8f92_eab1;
 const FOOTER: usize = 9;
 
 /// Compressed chunks, written in any order.
-pub(crate) struct Writer {
+pub struct Writer {
     file: File,
     level: i32,
     /// Where the next frame goes.
@@ -42,12 +42,16 @@ struct Open {
 }
 
 impl Writer {
-    pub(crate) fn new(file: File, level: i32) -> Writer {
+    /// Begins with an empty file and this level of compression.
+    pub fn new(file: File, level: i32) -> Writer {
         Writer { file, level, end: 0, frames: BTreeMap::new(), open: BTreeMap::new(), size: 0 }
     }
 
-    /// Takes `bytes` for `offset`. Each byte comes once.
-    pub(crate) fn write_at(&mut self, mut bytes: &[u8], mut offset: u64) -> io::Result<()> {
+    /// Takes `bytes` for `offset`. Each byte comes once; those that never do are 0.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn write_at(&mut self, mut bytes: &[u8], mut offset: u64) -> io::Result<()> {
         while !bytes.is_empty() {
             let (number, within) = (offset / CHUNK, (offset % CHUNK) as usize);
             let (now, later) = bytes.split_at(bytes.len().min(CHUNK as usize - within));
@@ -92,13 +96,16 @@ impl Writer {
     }
 
     /// How many bytes the file has so far.
-    pub(crate) fn stored(&self) -> u64 {
+    pub fn stored(&self) -> u64 {
         self.end
     }
 
     /// Writes what is not written yet, up to `size` bytes in all, and the table. The frames get into order: if they
     /// are not yet, they are copied to `other`, an empty file. Returns the file that has it all.
-    pub(crate) fn finish(mut self, size: u64, other: impl FnOnce() -> io::Result<File>) -> io::Result<File> {
+    ///
+    /// # Errors
+    /// If the file cannot be written, or has more frames than the table can have.
+    pub fn finish(mut self, size: u64, other: impl FnOnce() -> io::Result<File>) -> io::Result<File> {
         let size = size.min(self.size);
         let (count, tail) = (size.div_ceil(CHUNK), (size % CHUNK) as usize);
         // The last one is cut, and so must be one that is in the file.

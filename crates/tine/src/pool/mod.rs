@@ -37,6 +37,7 @@ use clap::Subcommand;
 use crate::failure::Failure;
 
 pub(crate) use find::with_long_options;
+pub(crate) use out::printable;
 
 /// Look into ZFS pools and verify them, without a kernel that knows ZFS and without writing a byte
 #[derive(Debug, Subcommand)]

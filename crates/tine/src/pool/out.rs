@@ -66,7 +66,7 @@ pub(super) fn failed(error: io::Error) -> Failure {
 }
 
 /// A name that cannot do anything to a terminal: control characters and bytes that are no text are escaped.
-pub(super) fn printable(name: &[u8]) -> String {
+pub(crate) fn printable(name: &[u8]) -> String {
     let mut shown = String::with_capacity(name.len());
     for chunk in name.utf8_chunks() {
         for letter in chunk.valid().chars() {
