@@ -389,7 +389,7 @@ fn info_tells_what_scripts_rely_on() {
         assert_eq!(info[field], value, "{field}");
     }
     let text = place.tine(&["info", "crash/vmcore.box.0"]).succeeds().text();
-    assert!(text.starts_with("crash/vmcore.box.0: minidump, version 2 of amd64\n  host         box\n"), "{text}");
+    assert!(text.starts_with("crash/vmcore.box.0: minidump of amd64, version 2\n  host         box\n"), "{text}");
     assert!(text.contains("panic        page fault\n"), "{text}");
 
     // Without any file beside it, and under any name.

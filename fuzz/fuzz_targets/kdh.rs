@@ -32,13 +32,8 @@ fn head(bytes: &[u8]) {
     let built = header.build().expect("its version is known");
     let again = Header::parse(&built).expect("it was built");
     assert_eq!(header::parity(&built), 0);
-    assert_eq!(again, Header { parity: again.parity, parity_ok: true, ..cut(header) });
-}
-
-/// What a header can hold: text that was no UTF-8 has grown, and is cut where it does not fit.
-fn cut(header: Header) -> Header {
-    let bytes = header.build().expect("its version is known");
-    Header::parse(&bytes).expect("it was built")
+    assert!(again.parity_ok);
+    assert_eq!(again.build(), Ok(built));
 }
 
 fn key(bytes: &[u8]) {

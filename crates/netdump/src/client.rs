@@ -30,7 +30,7 @@ pub struct Plan {
     pub header: Option<Box<[u8; header::SIZE]>>,
     /// The key block.
     pub key: Vec<u8>,
-    /// Whether the key is sent before the data, as kernels from FreeBSD 14 on do. Those before send it after the header.
+    /// Whether the key is sent before the data, as newer kernels do. FreeBSD 12 sends it after the header.
     pub key_first: bool,
 }
 
@@ -275,7 +275,13 @@ mod tests {
     use super::*;
 
     fn plan(length: u64) -> Plan {
-        Plan { path: Some("lab".to_owned()), length, header: Some(Box::new([7; 512])), key: vec![9; 2000], key_first: false }
+        Plan {
+            path: Some("lab".to_owned()),
+            length,
+            header: Some(Box::new([7; 512])),
+            key: vec![9; 2000],
+            key_first: false,
+        }
     }
 
     /// All that a client sends when everything is acknowledged.

@@ -73,9 +73,7 @@ mod tests {
 
     #[test]
     fn a_network_has_the_addresses_that_begin_as_it_does() {
-        let has = |network: &str, address: &str| {
-            network.parse::<Network>().unwrap().contains(address.parse().unwrap())
-        };
+        let has = |network: &str, address: &str| network.parse::<Network>().unwrap().contains(address.parse().unwrap());
         assert!(has("192.0.2.0/24", "192.0.2.200"));
         assert!(!has("192.0.2.0/24", "192.0.3.1"));
         assert!(has("0.0.0.0/0", "203.0.113.9"));

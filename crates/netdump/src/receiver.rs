@@ -9,7 +9,7 @@
 //!                                                 late data ]      are acknowledged still ]
 //! ```
 //!
-//! The key comes after the data from FreeBSD 12 and 13, and before them from later ones.
+//! The key comes after the header from FreeBSD 12, and before the data from newer ones.
 //!
 //! A client is known by its address. It tracks acknowledgements in a way that can lose data (see the formats' document),
 //! so that only the set of byte ranges that came tells whether a dump is whole.
@@ -40,6 +40,8 @@ const LATE: Duration = Duration::from_millis(300);
 /// A herald from a client that was not heard for so long is that of a new dump: no machine restarts and panics faster.
 /// Within it, a herald can also be a copy that was under way.
 const RESTART: Duration = Duration::from_secs(2);
+/// After which silence a dump has ended of which nothing came yet: clients send at once when they are answered.
+const IDLE: Duration = Duration::from_secs(30);
 /// How long messages of a dump that has ended are still acknowledged.
 const LINGER: Duration = Duration::from_secs(60);
 /// How often the acknowledgement of a packet that came before is sent: the one before may have been lost, and a client
@@ -202,7 +204,7 @@ impl Receiver {
             return self.herald(now, peer, &message, actions);
         }
         let mut id = *self.by_peer.get(&peer).ok_or(Ignored::Unknown)?;
-        if let Some(path) = self.dumps.get_mut(&id).and_then(|dump| dump.is_another(&message)) {
+        if let Some(path) = self.dumps.get(&id).and_then(|dump| dump.is_another(now, &message)) {
             self.end(id, Ending::StartedOver, actions);
             id = self.begin(now, peer, path, actions)?;
         }
@@ -337,7 +339,7 @@ impl Receiver {
                 self.end(id, Ending::StartedOver, actions);
                 known = None;
             } else {
-                dump.heralded(path.clone());
+                dump.heralded(now, path.clone());
             }
         }
         let dump = match known {

@@ -233,12 +233,15 @@ fn check_kind(checks: &mut Checks<'_>, files: &Files, contents: &Contents, whole
         Ok(dump) => dump.memory,
         Err(error) => return checks.wrong("memory", error.to_string()),
     };
-    let form = match memory.form() {
-        Form::Minidump { version } => format!("minidump of version {version}"),
-        Form::Full => "full dump".to_owned(),
-        Form::Core => "ELF core".to_owned(),
-    };
-    checks.right("memory", format!("{form} of {}", memory.architecture()));
+    let architecture = memory.architecture();
+    checks.right(
+        "memory",
+        match memory.form() {
+            Form::Minidump { version } => format!("minidump of {architecture}, version {version}"),
+            Form::Full => format!("full dump of {architecture}"),
+            Form::Core => format!("ELF core of {architecture}"),
+        },
+    );
     checks.progress.start("page tables", None);
     match memory.statistics() {
         Ok(found) if found.missing_tables > 0 => {

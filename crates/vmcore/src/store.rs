@@ -14,6 +14,7 @@ use crate::frames;
 use crate::header::{Compression, Header};
 use crate::info::{Info, Missing, Status};
 use crate::key::DumpKey;
+use crate::memory::is_zero;
 use crate::names::{Kind, Names, State, create_new, replace};
 use crate::ranges::Ranges;
 
@@ -359,12 +360,6 @@ fn write_run(file: &File, bytes: &[u8], offset: u64, run: Option<(usize, usize)>
         Some((start, run)) => file.write_all_at(run, offset + start as u64),
         None => Ok(()),
     }
-}
-
-/// Whether all bytes are 0.
-pub fn is_zero(bytes: &[u8]) -> bool {
-    let (words, rest) = bytes.as_chunks::<64>();
-    rest.iter().all(|&byte| byte == 0) && words.iter().all(|words| words.iter().fold(0, |or, byte| or | byte) == 0)
 }
 
 /// The line of a manifest, as sha256(1) writes it.

@@ -1,6 +1,7 @@
 //! One dump while it is received.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -8,14 +9,17 @@ use vmcore::header::{self, Header};
 use vmcore::ranges::Ranges;
 
 use super::{
-    Action, COPIES, DumpId, Ending, FURTHEST_AHEAD, Ignored, LARGEST_KEY, LATE, LINGER, Limits, MOST_HELD, Moment,
-    RESTART,
+    Action, COPIES, DumpId, Ending, FURTHEST_AHEAD, IDLE, Ignored, LARGEST_KEY, LATE, LINGER, Limits, MOST_HELD,
+    Moment, RESTART,
 };
 use crate::message::{Kind, MAX_IN_FLIGHT, Message};
 
 /// How long acknowledgements are early for, before a limit of the rate holds them back: less than what a client
 /// waits before it sends again.
 const AHEAD: Duration = Duration::from_millis(100);
+
+/// The highest number of those that can be sent again before the first write is acknowledged.
+const FIRST: u32 = 1 + MAX_IN_FLIGHT as u32;
 
 /// What came of a dump.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -94,9 +98,10 @@ pub(super) enum State {
     },
 }
 
-/// A herald from a client that is sending: it begins another dump, unless the next message goes on with this one.
+/// A herald from a client that is sending: it begins another dump, or is a copy that was under way.
 #[derive(Debug)]
 struct Another {
+    heard: Moment,
     path: Option<Vec<u8>>,
 }
 
@@ -113,6 +118,8 @@ pub(super) struct Dump {
     /// The number of the last message that said it is finished.
     finished: u32,
     another: Option<Another>,
+    /// What the first messages were, by their numbers.
+    first: HashMap<u32, u64>,
     held: VecDeque<(Moment, u32, u8)>,
     /// Until when the rate that is allowed is used up.
     paid: Moment,
@@ -129,6 +136,7 @@ impl Dump {
             highest: Some(1),
             finished: 0,
             another: None,
+            first: HashMap::new(),
             held: VecDeque::new(),
             paid: now,
         }
@@ -151,17 +159,22 @@ impl Dump {
     }
 
     /// A herald came that may be that of another dump.
-    pub(super) fn heralded(&mut self, path: Option<Vec<u8>>) {
+    pub(super) fn heralded(&mut self, now: Moment, path: Option<Vec<u8>>) {
         if self.gathered.counters.packets > 0 {
-            self.another = Some(Another { path });
+            self.another = Some(Another { heard: now, path });
         }
     }
 
-    /// Whether a message is the first of another dump, and the path for that.
-    pub(super) fn is_another(&mut self, message: &Message<'_>) -> Option<Option<Vec<u8>>> {
-        let another = self.another.take()?;
-        let goes_on = self.highest.is_none_or(|highest| newer(message.sequence, highest));
-        (!goes_on).then_some(another.path)
+    /// Whether a message is one of another dump, and the path for that.
+    ///
+    /// A client waits until all packets of a write are acknowledged: a number further back than one write is not that
+    /// of a packet that is sent again. Of the first ones it is compared what they were.
+    pub(super) fn is_another(&self, now: Moment, message: &Message<'_>) -> Option<Option<Vec<u8>>> {
+        let another = self.another.as_ref().filter(|another| now.saturating_sub(another.heard) < RESTART)?;
+        let back = self.highest?.wrapping_sub(message.sequence);
+        let far = (MAX_IN_FLIGHT as u32..1 << 31).contains(&back);
+        let differs = self.first.get(&message.sequence).is_some_and(|first| *first != digest(message));
+        (far || differs).then(|| another.path.clone())
     }
 
     pub(super) fn message<'p>(
@@ -193,6 +206,9 @@ impl Dump {
             Kind::Finished | Kind::Herald => matches!(self.state, State::Receiving),
         };
         self.count(now, message.sequence, new);
+        if message.sequence <= FIRST {
+            self.first.entry(message.sequence).or_insert_with(|| digest(message));
+        }
         if message.kind == Kind::Finished {
             self.finished = message.sequence;
             if let State::Receiving = self.state {
@@ -352,17 +368,21 @@ impl Dump {
         let limit = |longest| self.gathered.began + longest;
         match self.state {
             State::Closing { until } => (now >= until).then_some(Ending::Finished),
-            State::Receiving if now >= self.heard + limits.silence => Some(Ending::Silent),
+            State::Receiving if now >= self.heard + self.silence(limits) => Some(Ending::Silent),
             State::Receiving if limits.longest.is_some_and(|longest| now >= limit(longest)) => Some(Ending::TooLong),
             _ => None,
         }
+    }
+
+    fn silence(&self, limits: &Limits) -> Duration {
+        if self.gathered.counters.packets == 0 { limits.silence.min(IDLE) } else { limits.silence }
     }
 
     pub(super) fn due(&self, limits: &Limits) -> Option<Moment> {
         let state = match self.state {
             State::Closing { until } => Some(until),
             State::Receiving => {
-                let silent = self.heard + limits.silence;
+                let silent = self.heard + self.silence(limits);
                 Some(limits.longest.map_or(silent, |longest| silent.min(self.gathered.began + longest)))
             }
             State::Storing => None,
@@ -371,6 +391,13 @@ impl Dump {
         let held = self.held.front().map(|&(due, ..)| due);
         state.into_iter().chain(held).min()
     }
+}
+
+/// A number that is another for another message, but for a rare chance.
+fn digest(message: &Message<'_>) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (message.kind, message.offset, message.data).hash(&mut hasher);
+    hasher.finish()
 }
 
 /// Whether a sequence number comes after another. They may wrap around.

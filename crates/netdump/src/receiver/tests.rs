@@ -225,6 +225,32 @@ fn a_repeated_herald_is_no_other_dump() {
 }
 
 #[test]
+fn packets_that_are_sent_again_after_a_copy_of_the_herald_are_of_the_same_dump() {
+    let mut server = Server::new(Limits::default());
+    server.packet(1, &packet(Kind::Herald, 1, 0, b"")).unwrap();
+    // The third of five is lost; the herald was sent twice, as its acknowledgement took long.
+    server.goes_on(1, 0..2000, 1);
+    server.goes_on(1, 3000..5000, 1);
+    server.packet(1, &packet(Kind::Herald, 1, 0, b"")).unwrap();
+    server.goes_on(1, 1000..3000, 1);
+    server.goes_on(1, 5000..6000, 1);
+    server.finishes(1, 8, 6000);
+    assert_eq!(server.endings(), [Ending::Finished]);
+    assert!(server.ended[0].2.is_whole());
+    assert_eq!(server.begun.len(), 1);
+}
+
+#[test]
+fn a_client_that_starts_over_with_the_same_memory_is_known_by_its_numbers() {
+    let mut server = Server::new(Limits::default());
+    server.sends(1, 80_000, 1);
+    server.sends(1, 80_000, 1);
+    assert_eq!(server.endings(), [Ending::StartedOver]);
+    server.finishes(1, 82, 80_000);
+    assert!(server.ended[1].2.is_whole());
+}
+
+#[test]
 fn a_client_that_starts_over_gets_another_dump() {
     let mut server = Server::new(Limits::default());
     server.sends(1, 5000, 1);
@@ -281,6 +307,16 @@ fn a_silent_client_and_one_that_takes_too_long_are_given_up() {
 }
 
 #[test]
+fn a_client_that_sends_nothing_does_not_keep_its_place() {
+    let mut server = Server::new(Limits { clients: 1, ..Limits::default() });
+    server.packet(1, &packet(Kind::Herald, 1, 0, b"")).unwrap();
+    assert!(server.packet(2, &packet(Kind::Herald, 1, 0, b"")).is_err());
+    server.tick(IDLE);
+    assert_eq!(server.endings(), [Ending::Silent]);
+    server.packet(2, &packet(Kind::Herald, 1, 0, b"")).unwrap();
+}
+
+#[test]
 fn a_stop_ends_what_is_not_finished() {
     let mut server = Server::new(Limits::default());
     server.sends(1, 1000, 1);
@@ -331,10 +367,7 @@ fn what_no_kernel_sends_is_ignored() {
     server.acknowledged();
     let far = 1000 + FURTHEST_AHEAD + 1;
     assert_eq!(server.packet(1, &packet(Kind::Vmcore, 9, far, b"x")), Err(Ignored::Far { offset: far }));
-    assert_eq!(
-        server.packet(1, &packet(Kind::Vmcore, 9, 0, b"")),
-        Err(Ignored::Size { kind: Kind::Vmcore, size: 0 })
-    );
+    assert_eq!(server.packet(1, &packet(Kind::Vmcore, 9, 0, b"")), Err(Ignored::Size { kind: Kind::Vmcore, size: 0 }));
     let short = server.packet(1, &packet(Kind::Header, 9, 0, &[0; 511]));
     assert_eq!(short, Err(Ignored::Size { kind: Kind::Header, size: 511 }));
     let key = server.packet(1, &packet(Kind::Key, 9, LARGEST_KEY, b"x"));

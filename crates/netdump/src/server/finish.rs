@@ -116,19 +116,14 @@ pub(super) fn source(client: &Client) -> String {
 }
 
 /// Stores the rest of a dump. One of which nothing came leaves nothing.
-pub(super) fn finish(
-    writer: Writer,
-    how: &Ending,
-    gathered: &Gathered,
-    source: String,
-) -> io::Result<Option<Stored>> {
+pub(super) fn finish(writer: Writer, how: &Ending, gathered: &Gathered, source: String) -> io::Result<Option<Stored>> {
     if gathered.ranges.is_empty() && gathered.header.is_none() && gathered.key.is_empty() {
         return writer.discard().map(|()| None);
     }
     let header = gathered.header.as_deref().and_then(|bytes| Header::parse(bytes).ok());
-    let key_is_whole = header.as_ref().is_none_or(|header| {
-        !header.is_encrypted() || gathered.key_ranges.contains(0..u64::from(header.key_size))
-    });
+    let key_is_whole = header
+        .as_ref()
+        .is_none_or(|header| !header.is_encrypted() || gathered.key_ranges.contains(0..u64::from(header.key_size)));
     let sound = header.as_ref().is_some_and(|header| header.parity_ok) && key_is_whole;
     let kind = match &header {
         Some(header) if header.magic == Magic::Text => Kind::Text,

@@ -176,7 +176,9 @@ mod tests {
     fn any_other_file_is_no_journal() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("ranges.box.0");
-        for text in ["", "0 5\n", "# netdump\n", "# netdump a b\n0 5\n", "# netdump 1.2.3.4:5 1.2.3.4:6\n5 0\n", "\u{fffd}"] {
+        for text in
+            ["", "0 5\n", "# netdump\n", "# netdump a b\n0 5\n", "# netdump 1.2.3.4:5 1.2.3.4:6\n5 0\n", "\u{fffd}"]
+        {
             fs::write(&path, text).unwrap();
             assert!(read(&path).is_none(), "{text}");
         }

@@ -26,7 +26,7 @@ use vmcore::store::{self, Stored};
 
 use crate::message::ACK_PORT;
 use crate::network::{Network, known_as};
-use crate::receiver::{Action, Counters, DumpId, Ending, Gathered, Limits, Moment, Receiver};
+use crate::receiver::{Action, Counters, DumpId, Ending, Gathered, Ignored, Limits, Moment, Receiver};
 use crate::udp::{BUFFER_SIZE, Received, Socket};
 
 mod finish;
@@ -45,6 +45,10 @@ const LEAST_FREE: u64 = 1 << 20;
 /// How long a client waits for the end before it is told that all is there, though it is not named yet. It gives up
 /// after some twelve seconds.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How often the same client is told to be refused, and how many clients are.
+const REMIND: Duration = Duration::from_secs(60);
+const MOST_REFUSED: usize = 1024;
 
 /// How a server works.
 pub struct Config {
@@ -249,6 +253,8 @@ pub struct Server {
     wake: UnixStream,
     woken: UnixStream,
     events: Vec<Event>,
+    /// Who was refused, and when that was told.
+    refused: BTreeMap<IpAddr, Moment>,
     totals: Totals,
 }
 
@@ -288,6 +294,7 @@ impl Server {
             wake,
             woken,
             events: Vec::new(),
+            refused: BTreeMap::new(),
             totals: Totals::default(),
         })
     }
@@ -406,12 +413,17 @@ impl Server {
         for packet in packets.chunks(received.each) {
             self.totals.packets += 1;
             self.totals.bytes += packet.len() as u64;
-            if !allowed || self.receiver.receive(now, peer, packet, &mut actions).is_err() {
+            if !allowed {
                 self.totals.ignored += 1;
+            } else if let Err(ignored) = self.receiver.receive(now, peer, packet, &mut actions) {
+                self.totals.ignored += 1;
+                if let Ignored::TooMany { .. } = ignored {
+                    self.refuse(now, peer.ip(), ignored.to_string());
+                }
             }
         }
         if !allowed {
-            self.refuse(peer.ip(), "it is in no network that is allowed".to_owned());
+            self.refuse(now, peer.ip(), "it is in no network that is allowed".to_owned());
         }
         self.act(now, actions, local);
     }
@@ -422,7 +434,7 @@ impl Server {
                 Action::Begin { dump, peer, path } => {
                     if let Err(why) = self.begin(dump, peer, path.as_deref(), local) {
                         self.receiver.forget(dump);
-                        self.refuse(peer.ip(), why);
+                        self.refuse(now, peer.ip(), why);
                     }
                 }
                 Action::Write { dump, offset, data } => {
@@ -449,12 +461,13 @@ impl Server {
                 continue;
             }
             let least = self.config.free_space.max(LEAST_FREE);
-            let written = live.flush(self.receiver.gathered(dump)).and_then(|wrote| match free_space(&live.directory) {
-                Some(free) if wrote && free < least => {
-                    Err(io::Error::new(io::ErrorKind::StorageFull, format!("less than {least} bytes are free")))
-                }
-                _ => Ok(()),
-            });
+            let written =
+                live.flush(self.receiver.gathered(dump)).and_then(|wrote| match free_space(&live.directory) {
+                    Some(free) if wrote && free < least => {
+                        Err(io::Error::new(io::ErrorKind::StorageFull, format!("less than {least} bytes are free")))
+                    }
+                    _ => Ok(()),
+                });
             match written {
                 Ok(()) => self.totals.acknowledgements += live.send(),
                 Err(error) => failed.push((dump, error.to_string())),
@@ -475,11 +488,12 @@ impl Server {
         self.act(now, actions, None);
     }
 
-    fn refuse(&mut self, address: IpAddr, why: String) {
+    fn refuse(&mut self, now: Moment, address: IpAddr, why: String) {
         self.totals.refused += 1;
         // A client tries again each second: once is enough to know.
-        let same = |event: &Event| matches!(event, Event::Refused { address: other, .. } if *other == address);
-        if !self.events.iter().any(same) {
+        self.refused.retain(|_, told| now.saturating_sub(*told) < REMIND);
+        if self.refused.len() < MOST_REFUSED && !self.refused.contains_key(&address) {
+            self.refused.insert(address, now);
             self.events.push(Event::Refused { address, why });
         }
     }

@@ -146,17 +146,24 @@ impl Known {
         describe::encryption(self.files.is_encrypted(), self.files.key.as_ref().map(|key| key.cipher))
     }
 
-    fn kind(&self) -> String {
+    fn kind(&self) -> &'static str {
         let is_text =
             self.members.is_some() || self.files.header.as_ref().is_some_and(|header| header.magic == Magic::Text);
         match &self.memory {
-            _ if is_text => "text dump".to_owned(),
+            _ if is_text => "text dump",
             Some(memory) => match memory.form {
-                Form::Minidump { version } => format!("minidump, version {version}"),
-                Form::Full => "full dump".to_owned(),
-                Form::Core => "ELF core".to_owned(),
+                Form::Minidump { .. } => "minidump",
+                Form::Full => "full dump",
+                Form::Core => "ELF core",
             },
-            None => "kernel dump".to_owned(),
+            None => "kernel dump",
+        }
+    }
+
+    fn minidump_version(&self) -> Option<u32> {
+        match self.memory.as_ref()?.form {
+            Form::Minidump { version } => Some(version),
+            Form::Full | Form::Core => None,
         }
     }
 
@@ -187,6 +194,7 @@ impl Known {
         let more = [
             ("file", json!(files.path.display().to_string())),
             ("kind", json!(self.kind())),
+            ("minidump_version", json!(self.minidump_version())),
             ("architecture", json!(self.architecture())),
             ("compression", json!(self.compression())),
             ("encryption", json!(self.encryption())),
@@ -244,9 +252,14 @@ impl Known {
         for problem in &files.problems {
             lines.push("wrong", printable(problem.as_bytes()));
         }
-        let architecture =
-            self.architecture().map(|name| format!(" of {}", printable(name.as_bytes()))).unwrap_or_default();
-        format!("{}: {}{architecture}\n{}", files.path.display(), self.kind(), lines.text())
+        let mut heading = format!("{}: {}", files.path.display(), self.kind());
+        if let Some(architecture) = self.architecture() {
+            heading.push_str(&format!(" of {}", printable(architecture.as_bytes())));
+        }
+        if let Some(version) = self.minidump_version() {
+            heading.push_str(&format!(", version {version}"));
+        }
+        format!("{heading}\n{}", lines.text())
     }
 }
 

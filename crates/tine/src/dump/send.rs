@@ -49,7 +49,7 @@ pub(crate) struct Send {
     /// The key of an encrypted dump [default: the key file beside FILE]
     #[arg(long, value_name = "FILE", help_heading = "Dump")]
     key: Option<PathBuf>,
-    /// Send the key before the data, as kernels from FreeBSD 14 on do, and not after them
+    /// Send the key before the data, as newer kernels do, and not after the header
     #[arg(long, help_heading = "Dump")]
     key_first: bool,
     /// The directory on the server that is asked for
@@ -187,14 +187,22 @@ impl Send {
         let header = match &self.header {
             Some(path) => Some(read_header(path)?),
             // One that cannot be read was not asked for.
-            None => beside.map(|names| names.info()).filter(|path| path.exists()).and_then(|path| read_header(&path).ok()),
+            None => {
+                beside.map(|names| names.info()).filter(|path| path.exists()).and_then(|path| read_header(&path).ok())
+            }
         };
         let header = match header {
             Some(Given::Bytes(bytes)) => bytes,
             Some(Given::Told(told)) => made_header(*told, contents, key.len())?,
             None => made_header(self.invented(contents), contents, key.len())?,
         };
-        Ok(Plan { path: self.path.clone(), length: contents.size, header: Some(header), key, key_first: self.key_first })
+        Ok(Plan {
+            path: self.path.clone(),
+            length: contents.size,
+            header: Some(header),
+            key,
+            key_first: self.key_first,
+        })
     }
 
     /// A header for a dump that has none.
@@ -281,7 +289,11 @@ impl Send {
                     drill::Error::Silence { .. } => "; does it listen there, and answer to this --ack-port?",
                     _ => "",
                 };
-                let of = if fared.len() > 1 { format!("{} of {} clients: ", failed.len(), fared.len()) } else { String::new() };
+                let of = if fared.len() > 1 {
+                    format!("{} of {} clients: ", failed.len(), fared.len())
+                } else {
+                    String::new()
+                };
                 Err(Failure::Work(format!("{of}{error}{hint}")))
             }
         }
@@ -295,7 +307,8 @@ enum Given {
 }
 
 fn read_header(path: &Path) -> Result<Given, Failure> {
-    let failed = |error: &dyn std::fmt::Display| Failure::work(format_args!("cannot use {} as a header", path.display()), error);
+    let failed =
+        |error: &dyn std::fmt::Display| Failure::work(format_args!("cannot use {} as a header", path.display()), error);
     let bytes = fs::read(path).map_err(|error| failed(&error))?;
     if let Some(header) = bytes.first_chunk()
         && Header::parse(header).is_ok()

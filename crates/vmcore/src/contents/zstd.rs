@@ -14,7 +14,8 @@ use disk::ReadAt;
 use super::cache::Cache;
 use super::{Failure, Options, STREAM, Sequential};
 use crate::frames::Frame;
-use crate::store::{is_zero, write_sparse};
+use crate::memory::is_zero;
+use crate::store::write_sparse;
 
 /// Where a frame begins.
 pub(super) const MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];

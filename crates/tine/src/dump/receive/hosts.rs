@@ -35,7 +35,8 @@ mod tests {
 
     #[test]
     fn a_client_is_called_by_the_first_name_of_its_address_without_the_domain() {
-        let hosts = "# comment\n127.0.0.1 localhost\n\n192.0.2.7\tbox.example.org box # the box\n2001:db8::1 six\nbad line\n";
+        let hosts =
+            "# comment\n127.0.0.1 localhost\n\n192.0.2.7\tbox.example.org box # the box\n2001:db8::1 six\nbad line\n";
         let name = |address: &str| find(hosts, address.parse().expect("it is an address"));
         assert_eq!(name("192.0.2.7").as_deref(), Some("box"));
         assert_eq!(name("2001:db8::1").as_deref(), Some("six"));
