@@ -14,6 +14,8 @@ mod error;
 pub mod image;
 pub mod partition;
 mod read_at;
+mod write_at;
 
 pub use error::Error;
-pub use read_at::{Part, ReadAt};
+pub use read_at::{OpenFile, Part, ReadAt};
+pub use write_at::WriteAt;
