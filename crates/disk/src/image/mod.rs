@@ -152,7 +152,16 @@ fn open_nested(file: Arc<dyn ReadAt>, path: &Path, format: Option<Format>, depth
         None => detect(&file).map_err(|source| Error::Io { name: name.clone(), source })?,
     };
     let disk = match format {
-        Format::Raw => file,
+        Format::Raw => {
+            let first = read_up_to(&file, 0, vmdk::DESCRIPTOR.len());
+            if first.map_err(|source| Error::Io { name: name.clone(), source })? == vmdk::DESCRIPTOR {
+                return Err(Error::Unsupported {
+                    what: "a VMDK image in several files, of which this one describes the others".to_owned(),
+                    way_out: "of a flat one, give the file called '-flat'; otherwise 'qemu-img convert' makes one file",
+                });
+            }
+            file
+        }
         Format::Qcow2 => Arc::new(qcow2::Qcow2::open(file, path, depth)?),
         Format::Vmdk => Arc::new(vmdk::Vmdk::open(file, &name)?),
         Format::Vhd => vhd::open(file, &name)?,
@@ -261,3 +270,6 @@ fn next_data(
     }
     Ok(start.map(|start| start..size))
 }
+
+#[cfg(test)]
+mod tests;

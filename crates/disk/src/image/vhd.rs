@@ -305,6 +305,3 @@ fn checksum(bytes: &[u8], at: usize) -> u32 {
 fn bitmap_size(block: u64) -> u64 {
     (block / SECTOR).div_ceil(8).next_multiple_of(SECTOR)
 }
-
-#[cfg(test)]
-mod tests;

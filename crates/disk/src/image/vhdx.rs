@@ -217,6 +217,3 @@ fn checksum(bytes: &[u8]) -> u32 {
         (0..8).fold(sum ^ u32::from(*byte), |sum, _| sum >> 1 ^ if sum & 1 == 0 { 0 } else { 0x82f6_3b78 })
     })
 }
-
-#[cfg(test)]
-mod tests;

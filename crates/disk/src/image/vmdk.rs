@@ -248,6 +248,3 @@ fn check_no_parent(file: &dyn ReadAt, header: &[u8], name: &str) -> Result<(), E
         _ => Ok(()),
     }
 }
-
-#[cfg(test)]
-mod tests;

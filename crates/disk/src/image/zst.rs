@@ -89,11 +89,17 @@ pub(super) fn write(disk: &dyn ReadAt, work: &Work<'_>, out: &dyn WriteAt) -> Re
     let mut stream = Stream::new(out, 0);
     let mut table = Vec::new();
     let encode = |block: &[u8]| compress(block).map_err(Error::write);
-    blocks::every(disk, FRAME, work, encode, |frame, length| {
+    blocks::every(disk, FRAME, work, &encode, |frame, length| {
         table.extend_from_slice(&(frame.len() as u32).to_le_bytes());
         table.extend_from_slice(&(length as u32).to_le_bytes());
         stream.write_all(frame).map_err(Error::write)
     })?;
+    if table.is_empty() {
+        // A table alone would not be known for what it is.
+        let frame = encode(&[])?;
+        table.extend([(frame.len() as u32).to_le_bytes(), [0; 4]].concat());
+        stream.write_all(&frame).map_err(Error::write)?;
+    }
     let size = table.len() as u64 + FOOTER_SIZE;
     let Some(size) = u32::try_from(size).ok().filter(|_| table.len() as u64 / 8 <= MAX_FRAMES) else {
         return Err(Error::Impossible(format!("a disk of {} bytes has too many zstd frames", disk.size())));

@@ -22,10 +22,9 @@ impl Guid {
         let hash = Sha256::new_with_prefix((seed.len() as u64).to_le_bytes()).chain_update(seed);
         let digest: [u8; 32] = hash.chain_update(purpose).finalize().into();
         let mut bytes: [u8; 16] = array(&digest, 0);
-        if let [.., _, version, variant, _, _, _, _, _, _, _] = &mut bytes {
-            *version = *version & 0x0f | 0x40;
-            *variant = *variant & 0x3f | 0x80;
-        }
+        let [_, _, _, _, _, _, _, version, variant, ..] = &mut bytes;
+        *version = *version & 0x0f | 0x40;
+        *variant = *variant & 0x3f | 0x80;
         Self(bytes)
     }
 
