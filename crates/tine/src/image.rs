@@ -1,4 +1,8 @@
-//! `tine image`: pool images from file trees.
+//! `tine image`: images of pools and disks: made from file trees, converted, looked into.
+
+mod contents;
+mod convert;
+mod info;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -20,10 +24,12 @@ use crate::values;
 /// Memory that a build may take unless said otherwise, as an option has it.
 pub(crate) const DEFAULT_MEMORY: &str = "256m";
 
-/// Make images of ZFS pools
+/// Make images of pools and disks, convert them, and look into them
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Build(Box<Build>),
+    Convert(convert::Convert),
+    Info(info::Info),
 }
 
 /// Build a pool image from directories, mtree manifests and tar archives
@@ -200,8 +206,11 @@ struct Files {
 
 /// Runs a command.
 pub(crate) fn run(command: Command) -> Result<(), Failure> {
-    let Command::Build(build) = command;
-    build.run()
+    match command {
+        Command::Build(build) => build.run(),
+        Command::Convert(convert) => convert.run(),
+        Command::Info(info) => info.run(),
+    }
 }
 
 impl Build {

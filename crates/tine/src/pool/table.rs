@@ -7,38 +7,38 @@ use zfs_pool::props::Value;
 const LARGEST_NUMBER: u64 = 1 << 53;
 
 /// Rows under headings.
-pub(super) struct Table {
+pub(crate) struct Table {
     columns: Vec<Column>,
     rows: Vec<Vec<String>>,
 }
 
 /// A column: its heading, and whether its text is aligned to the right.
-pub(super) struct Column {
+pub(crate) struct Column {
     heading: String,
     right: bool,
 }
 
 impl Column {
-    pub(super) fn left(heading: impl Into<String>) -> Self {
+    pub(crate) fn left(heading: impl Into<String>) -> Self {
         Self { heading: heading.into(), right: false }
     }
 
-    pub(super) fn right(heading: impl Into<String>) -> Self {
+    pub(crate) fn right(heading: impl Into<String>) -> Self {
         Self { heading: heading.into(), right: true }
     }
 }
 
 impl Table {
-    pub(super) fn new(columns: Vec<Column>) -> Self {
+    pub(crate) fn new(columns: Vec<Column>) -> Self {
         Self { columns, rows: Vec::new() }
     }
 
-    pub(super) fn push(&mut self, row: Vec<String>) {
+    pub(crate) fn push(&mut self, row: Vec<String>) {
         self.rows.push(row);
     }
 
     /// For people, with headings; each line begins with `indent`.
-    pub(super) fn text(&self, indent: &str) -> String {
+    pub(crate) fn text(&self, indent: &str) -> String {
         let width = |(index, column): (usize, &Column)| {
             let cells = self.rows.iter().filter_map(|row| row.get(index)).map(|cell| cell.chars().count());
             cells.chain([column.heading.chars().count()]).max().unwrap_or(0)
@@ -57,18 +57,18 @@ impl Table {
     }
 
     /// For scripts: fields between tabs, no headings.
-    pub(super) fn fields(&self) -> String {
+    pub(crate) fn fields(&self) -> String {
         self.rows.iter().map(|row| row.join("\t") + "\n").collect()
     }
 }
 
 /// A value as text: for people, or with all its digits.
-pub(super) fn text_of(value: &Value, exact: bool) -> String {
+pub(crate) fn text_of(value: &Value, exact: bool) -> String {
     if exact { value.exact() } else { value.readable() }
 }
 
 /// A value as JSON: sizes in bytes, times in seconds since 1970, ratios as fractions, GUIDs as text.
-pub(super) fn json_of(property: &str, value: &Value) -> Json {
+pub(crate) fn json_of(property: &str, value: &Value) -> Json {
     match value {
         Value::Absent | Value::CountOrNone(u64::MAX) => Json::Null,
         Value::Ratio(hundredths) => json!(*hundredths as f64 / 100.0),
