@@ -2,7 +2,10 @@
 
 mod contents;
 mod convert;
+pub(crate) mod disk;
 mod info;
+mod preset;
+pub(crate) mod settings;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -32,7 +35,7 @@ pub(crate) enum Command {
     Info(info::Info),
 }
 
-/// Build a pool image from directories, mtree manifests and tar archives
+/// Build a pool image from directories, mtree manifests and tar archives, or a disk that boots from it
 ///
 /// The sources are merged in order: a later one replaces what an earlier one has at the same path. Each file goes to
 /// the dataset whose mountpoint covers its path. The same sources and options always give the same bytes.
@@ -69,6 +72,10 @@ pub(crate) struct Build {
     memory: u64,
 
     #[command(flatten)]
+    disk: disk::DiskOptions,
+    #[command(flatten)]
+    system: settings::System,
+    #[command(flatten)]
     pool: Pool,
     #[command(flatten)]
     datasets: Datasets,
@@ -82,7 +89,7 @@ struct Pool {
     /// Name of the pool
     #[arg(long = "pool", value_name = "NAME", default_value = "zroot")]
     name: String,
-    /// Size of the image, such as 10g [default: room for the files and some more]
+    /// Size of the image, with --disk that of the disk, such as 10g [default: room for the files and some more]
     #[arg(short, long, value_name = "SIZE", value_parser = values::size)]
     size: Option<u64>,
     /// Features of the pool: those that all of these compatibility sets (zpool-features(7)) and files have. A file has
@@ -239,8 +246,11 @@ impl Build {
             return Err(Failure::Usage("standard input can be only one source".to_owned()));
         }
         let creation_time = self.files.clamp_mtime.map(|time| u64::try_from(time.seconds).unwrap_or(0));
-        let (spec, warnings) = spec(self.pool, self.datasets)?;
+        let (mut spec, warnings) = spec(self.pool, self.datasets)?;
+        let disk = self.disk.plan(&self.output, &mut spec)?;
         let job = Job {
+            disk,
+            system: self.system,
             sources,
             options: self.files.options()?,
             spec,

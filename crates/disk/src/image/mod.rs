@@ -112,11 +112,23 @@ pub fn open(path: &Path) -> Result<Image, Error> {
 /// # Errors
 /// As [`open`].
 pub fn open_with(path: &Path, unpacking: Unpacking) -> Result<Image, Error> {
-    let name = path.display().to_string();
-    let failed = |source| Error::Io { name: name.clone(), source };
-    let file: Arc<dyn ReadAt> = Arc::new(OpenFile::open(path).map_err(failed)?);
+    let failed = |source| Error::Io { name: path.display().to_string(), source };
+    open_packed(Arc::new(OpenFile::open(path).map_err(failed)?), path, unpacking, 0)
+}
+
+/// Opens an image by its bytes, which errors call `name`. It may not be based on
+/// another one.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_bytes(bytes: Arc<dyn ReadAt>, name: &str) -> Result<Image, Error> {
+    open_packed(bytes, Path::new(name), Unpacking::Temporary, qcow2::MAX_DEPTH)
+}
+
+fn open_packed(file: Arc<dyn ReadAt>, path: &Path, unpacking: Unpacking, depth: usize) -> Result<Image, Error> {
+    let failed = |source| Error::Io { name: path.display().to_string(), source };
     let packing = detect_packing(&file).map_err(failed)?;
-    let Some(packing) = packing else { return open_nested(file, path, None, 0) };
+    let Some(packing) = packing else { return open_nested(file, path, None, depth) };
     let in_pieces = match packing {
         Packing::Xz => xz::open(file.clone()),
         Packing::Zstd => zst::open(file.clone()),
@@ -131,16 +143,7 @@ pub fn open_with(path: &Path, unpacking: Unpacking) -> Result<Image, Error> {
             });
         }
     };
-    Ok(Image { packing: Some(packing), ..open_nested(disk, path, None, 0)? })
-}
-
-/// Opens an image by its bytes, which errors call `name`. It may not be based on
-/// another one, nor be compressed as a whole.
-///
-/// # Errors
-/// As [`open`].
-pub fn open_bytes(bytes: Arc<dyn ReadAt>, name: &str) -> Result<Image, Error> {
-    open_nested(bytes, Path::new(name), None, qcow2::MAX_DEPTH)
+    Ok(Image { packing: Some(packing), ..open_nested(disk, path, None, depth)? })
 }
 
 /// Opens an image of a known format, or of one to be found out, that `depth`
