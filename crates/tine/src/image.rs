@@ -2,10 +2,14 @@
 
 mod contents;
 mod convert;
+mod diff;
 pub(crate) mod disk;
 mod info;
+mod manifest;
+mod parts;
 mod preset;
 pub(crate) mod settings;
+mod sqlite;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -31,8 +35,11 @@ pub(crate) const DEFAULT_MEMORY: &str = "256m";
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Build(Box<Build>),
+    Disk(parts::Disk),
     Convert(convert::Convert),
     Info(info::Info),
+    Diff(diff::Diff),
+    Manifest(manifest::Manifest),
 }
 
 /// Build a pool image from directories, mtree manifests and tar archives, or a disk that boots from it
@@ -215,8 +222,11 @@ struct Files {
 pub(crate) fn run(command: Command) -> Result<(), Failure> {
     match command {
         Command::Build(build) => build.run(),
+        Command::Disk(disk) => disk.run(),
         Command::Convert(convert) => convert.run(),
         Command::Info(info) => info.run(),
+        Command::Diff(diff) => diff.run(),
+        Command::Manifest(manifest) => manifest.run(),
     }
 }
 

@@ -217,6 +217,15 @@ fn raw(disk: &dyn ReadAt, work: &Work<'_>, out: &dyn WriteAt) -> Result<(), Erro
     out.set_size(disk.size()).map_err(Error::write)
 }
 
+/// A number that tells a disk from others, made from its size and its beginning, where a partition
+/// table or a file system says which one it is: what identifiers can follow from.
+///
+/// # Errors
+/// If the disk cannot be read.
+pub fn identity(disk: &dyn ReadAt) -> Result<[u8; 32], Error> {
+    Identity::of(disk).map(|identity| identity.0)
+}
+
 /// Makes identifiers for images of a disk, different for different disks.
 pub(super) struct Identity([u8; 32]);
 

@@ -28,7 +28,7 @@ const SWAP_LABEL: &str = "swapfs";
 /// The label of the file system in the EFI system partition.
 const FAT_LABEL: &str = "EFISYS";
 /// The smallest EFI system partition that is FAT32 (`tools/boot/install-boot.sh`), in whole MiB.
-const ESP_SIZE: u64 = 33 << 20;
+pub(super) const ESP_SIZE: u64 = 33 << 20;
 /// The partition with gptzfsboot: pmbr loads no more than 545 KiB.
 const BOOT_SIZE: u64 = 512 << 10;
 const MAX_BOOT_FILE: u64 = 64 << 20;

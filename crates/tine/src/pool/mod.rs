@@ -3,7 +3,7 @@
 mod acl_text;
 mod cat;
 pub(crate) mod describe;
-mod diff;
+pub(crate) mod diff;
 pub(crate) mod discover;
 mod du;
 mod extract;
