@@ -58,7 +58,9 @@ impl ReadAt for Assembly {
         }
         while !buf.is_empty() {
             let (from, length) = match self.piece(offset) {
-                Some((start, piece)) if *start <= offset => (Some((piece, offset - start)), start + piece.size() - offset),
+                Some((start, piece)) if *start <= offset => {
+                    (Some((piece, offset - start)), start + piece.size() - offset)
+                }
                 Some((start, _)) => (None, start - offset),
                 None => (None, self.size - offset),
             };

@@ -276,7 +276,9 @@ fn efi_files() -> Vec<fat::File> {
 #[test]
 fn fsck_and_mtools_find_the_files_of_a_fat() {
     let test = "fsck_and_mtools_find_the_files_of_a_fat";
-    let (Some(fsck), Some(mcopy)) = (peer::Peer::find(test, "fsck.fat"), peer::Peer::find(test, "mcopy")) else { return };
+    let (Some(fsck), Some(mcopy)) = (peer::Peer::find(test, "fsck.fat"), peer::Peer::find(test, "mcopy")) else {
+        return;
+    };
     let folder = tempfile::tempdir().unwrap();
     for size in [2, 16, 33, 260, 1100] {
         let options = fat::Options { size: size << 20, label: "EFISYS".into(), id: 0xcafe, time: 1_700_000_000 };
@@ -297,7 +299,9 @@ fn fsck_and_mtools_find_the_files_of_a_fat() {
 #[test]
 fn a_fat_of_mkfs_and_mtools_is_read() {
     let test = "a_fat_of_mkfs_and_mtools_is_read";
-    let (Some(mkfs), Some(mcopy)) = (peer::Peer::find(test, "mkfs.fat"), peer::Peer::find(test, "mcopy")) else { return };
+    let (Some(mkfs), Some(mcopy)) = (peer::Peer::find(test, "mkfs.fat"), peer::Peer::find(test, "mcopy")) else {
+        return;
+    };
     let folder = tempfile::tempdir().unwrap();
     let text = folder.path().join("A file with a name.text");
     fs::write(&text, vec![b'x'; 100_000]).unwrap();
@@ -319,9 +323,11 @@ fn sgdisk_finds_nothing_wrong_with_a_table() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("disk.raw");
     let mut layout = Layout::new(Scheme::Gpt, b"a seed");
-    for (kind, label, size) in
-        [(Type::FREEBSD_BOOT, "bootfs", 512 << 10), (Type::EFI, "efiesp", 33 << 20), (Type::FREEBSD_ZFS, "rootfs", 64 << 20)]
-    {
+    for (kind, label, size) in [
+        (Type::FREEBSD_BOOT, "bootfs", 512 << 10),
+        (Type::EFI, "efiesp", 33 << 20),
+        (Type::FREEBSD_ZFS, "rootfs", 64 << 20),
+    ] {
         layout.slots.push(Slot { kind, label: label.into(), size, attributes: 0, contents: None });
     }
     let disk = layout.disk().unwrap();

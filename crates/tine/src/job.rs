@@ -67,7 +67,8 @@ impl Job {
     /// Builds the image.
     pub(crate) fn run(self) -> Result<Built, Failure> {
         let began = Instant::now();
-        let Job { disk, system, sources, options, mut spec, creation_time, resources, destination, verify, quiet } = self;
+        let Job { disk, system, sources, options, mut spec, creation_time, resources, destination, verify, quiet } =
+            self;
         let image = destination.begin()?;
         let path = image.given_path().to_owned();
         let file = || image.file().map_err(|error| Failure::work(path.display(), error));

@@ -157,8 +157,13 @@ pub fn build(options: &Options, files: &[File]) -> Result<Assembly, Error> {
         return Err(Error::Impossible(format!("{} bytes cannot be the size of a FAT file system", options.size)));
     };
     let directories = directories(files)?;
-    let mut volume =
-        Builder { geometry, options, fat: Vec::new(), out: Assembly::new(options.size), clusters: vec![0; directories.len()] };
+    let mut volume = Builder {
+        geometry,
+        options,
+        fat: Vec::new(),
+        out: Assembly::new(options.size),
+        clusters: vec![0; directories.len()],
+    };
     volume.fat = vec![volume.geometry.width.end(), volume.geometry.width.end() | 7];
     volume.write(&directories)?;
     Ok(volume.out)
@@ -330,7 +335,11 @@ impl Builder<'_> {
     fn label(&self) -> Result<&str, Error> {
         let label = &self.options.label;
         let possible = label.len() <= 11 && label.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic());
-        if possible { Ok(label) } else { Err(Error::Impossible(format!("'{label}' cannot be a label: 11 letters at most"))) }
+        if possible {
+            Ok(label)
+        } else {
+            Err(Error::Impossible(format!("'{label}' cannot be a label: 11 letters at most")))
+        }
     }
 
     fn encoded_fat(&self) -> Vec<u8> {
@@ -343,7 +352,12 @@ impl Builder<'_> {
                     let entry = |index: usize| pair.get(index).copied().unwrap_or(0);
                     entry(0) & 0xfff | (entry(1) & 0xfff) << 12
                 });
-                pairs.flat_map(|both| { let [a, b, c, _] = both.to_le_bytes(); [a, b, c] }).collect()
+                pairs
+                    .flat_map(|both| {
+                        let [a, b, c, _] = both.to_le_bytes();
+                        [a, b, c]
+                    })
+                    .collect()
             }
         }
     }

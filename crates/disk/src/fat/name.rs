@@ -45,7 +45,8 @@ impl Name {
 fn exact(name: &str) -> Option<[u8; 11]> {
     let (base, extension) = name.split_once('.').unwrap_or((name, ""));
     let fits = |part: &str, size: usize| {
-        part.len() <= size && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"$%'-_@~`!(){}^#&".contains(&byte))
+        part.len() <= size
+            && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"$%'-_@~`!(){}^#&".contains(&byte))
     };
     if base.is_empty() || !fits(base, 8) || !fits(extension, 3) || name.ends_with('.') {
         return None;
@@ -109,7 +110,8 @@ pub(super) fn short_text(short: &[u8], case: u8) -> String {
     let part = |at: usize, size: usize, small: bool| {
         let bytes = slice(short, at, size);
         // The first byte of a deleted entry's mark stands for itself by another one.
-        let text: String = bytes.iter().map(|&byte| if byte == 0x05 && at == 0 { '\u{e5}' } else { char::from(byte) }).collect();
+        let text: String =
+            bytes.iter().map(|&byte| if byte == 0x05 && at == 0 { '\u{e5}' } else { char::from(byte) }).collect();
         let text = text.trim_end_matches(' ').to_owned();
         if small { text.to_ascii_lowercase() } else { text }
     };
@@ -123,7 +125,8 @@ mod tests {
 
     #[test]
     fn short_names_are_made_of_long_ones() {
-        let name = |text: &str, taken: &[[u8; 11]]| Name::new(text, taken).map(|name| (name.short, name.long.len() / 32));
+        let name =
+            |text: &str, taken: &[[u8; 11]]| Name::new(text, taken).map(|name| (name.short, name.long.len() / 32));
         assert_eq!(name("LOADER.EFI", &[]), Some((*b"LOADER  EFI", 0)));
         assert_eq!(name("loader.efi", &[]), Some((*b"LOADER  EFI", 1)));
         assert_eq!(name("BOOTRISCV64.EFI", &[]), Some((*b"BOOTRI~1EFI", 2)));

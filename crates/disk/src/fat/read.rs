@@ -269,12 +269,7 @@ fn parse(directory: &[u8]) -> Vec<Entry> {
         };
         let first = u32::from(le16(entry, 20)) << 16 | u32::from(le16(entry, 26));
         let size: [u8; 4] = array(entry, 28);
-        entries.push(Entry {
-            path,
-            is_directory: attributes & DIRECTORY != 0,
-            size: u32::from_le_bytes(size),
-            first,
-        });
+        entries.push(Entry { path, is_directory: attributes & DIRECTORY != 0, size: u32::from_le_bytes(size), first });
     }
     entries
 }

@@ -28,7 +28,9 @@ fn contents(volume: &Volume, entry: &Entry) -> Vec<u8> {
 
 #[test]
 fn the_width_follows_from_the_size() {
-    for (size, width) in [(1, Width::Fat12), (3, Width::Fat16), (32, Width::Fat16), (33, Width::Fat32), (600, Width::Fat32)] {
+    for (size, width) in
+        [(1, Width::Fat12), (3, Width::Fat16), (32, Width::Fat16), (33, Width::Fat32), (600, Width::Fat32)]
+    {
         let built = build(&options(size << 20), &[file("A/B.TXT", b"text".to_vec())]).unwrap();
         let volume = Volume::open(Arc::new(built)).unwrap();
         assert_eq!(volume.width(), width, "{size}");
@@ -45,7 +47,8 @@ fn every_size_has_a_geometry_that_is_read_back() {
     // Around the borders, where one width would have one cluster too many.
     let sizes = (64..200).chain(4080..4200).chain(65_400..66_800).chain([(1 << 20) + 1, 1 << 22, 1 << 24]);
     for sectors in sizes {
-        let built = build(&options(sectors * 512), &[file("X", vec![7; 600])]).unwrap_or_else(|error| panic!("{sectors}: {error}"));
+        let built = build(&options(sectors * 512), &[file("X", vec![7; 600])])
+            .unwrap_or_else(|error| panic!("{sectors}: {error}"));
         let volume = Volume::open(Arc::new(built)).unwrap();
         assert_eq!(contents(&volume, &volume.files().unwrap()[0]), vec![7; 600], "{sectors}");
     }

@@ -255,11 +255,7 @@ impl Read for Sequential {
 
 /// The first run of data at or after `offset` of a disk of `size` bytes. `look` says
 /// whether there are data at an offset, and how many bytes from there on are alike.
-fn next_data(
-    size: u64,
-    offset: u64,
-    look: impl Fn(u64) -> io::Result<(bool, u64)>,
-) -> io::Result<Option<Range<u64>>> {
+fn next_data(size: u64, offset: u64, look: impl Fn(u64) -> io::Result<(bool, u64)>) -> io::Result<Option<Range<u64>>> {
     let mut start = None;
     let mut at = offset;
     while at < size {

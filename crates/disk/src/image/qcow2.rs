@@ -313,10 +313,12 @@ impl ReadAt for Qcow2 {
         if self.backing.is_some() {
             return Ok((offset < self.size).then_some(offset..self.size));
         }
-        super::next_data(self.size, offset, |at| Ok(match self.hole(at)? {
-            Some(length) => (false, length),
-            None => (true, self.cluster_size() - at % self.cluster_size()),
-        }))
+        super::next_data(self.size, offset, |at| {
+            Ok(match self.hole(at)? {
+                Some(length) => (false, length),
+                None => (true, self.cluster_size() - at % self.cluster_size()),
+            })
+        })
     }
 }
 

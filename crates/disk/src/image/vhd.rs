@@ -222,15 +222,21 @@ pub(super) fn write_dynamic(disk: &dyn ReadAt, work: &Work<'_>, out: &dyn WriteA
     let mut table = vec![0xff; (blocks as usize * 4).next_multiple_of(SECTOR as usize)];
     let mut end = table_at + table.len() as u64;
     let bitmap = vec![0xff; bitmap_size(BLOCK) as usize];
-    blocks::each(disk, BLOCK, work, |block| Ok(block.to_vec()), |number, block| {
-        // The largest disk's last block begins before 2^32 sectors.
-        put(&mut table, number as usize * 4, &((end / SECTOR) as u32).to_be_bytes());
-        out.write_all_at(&bitmap, end).map_err(Error::write)?;
-        end += bitmap.len() as u64;
-        out.write_all_at(&block, end).map_err(Error::write)?;
-        end += BLOCK;
-        Ok(())
-    })?;
+    blocks::each(
+        disk,
+        BLOCK,
+        work,
+        |block| Ok(block.to_vec()),
+        |number, block| {
+            // The largest disk's last block begins before 2^32 sectors.
+            put(&mut table, number as usize * 4, &((end / SECTOR) as u32).to_be_bytes());
+            out.write_all_at(&bitmap, end).map_err(Error::write)?;
+            end += bitmap.len() as u64;
+            out.write_all_at(&block, end).map_err(Error::write)?;
+            end += BLOCK;
+            Ok(())
+        },
+    )?;
     let footer = make_footer(disk, size, DYNAMIC)?;
     let mut head = vec![0; HEADER_SIZE];
     put(&mut head, 0, &HEADER_MAGIC);
@@ -248,7 +254,9 @@ pub(super) fn write_dynamic(disk: &dyn ReadAt, work: &Work<'_>, out: &dyn WriteA
 fn vhd_size(disk: &dyn ReadAt) -> Result<u64, Error> {
     let size = disk.size();
     if size > MAX_SIZE {
-        return Err(Error::Impossible(format!("a disk of {size} bytes is too large for a VHD image: 2040 GiB at most")));
+        return Err(Error::Impossible(format!(
+            "a disk of {size} bytes is too large for a VHD image: 2040 GiB at most"
+        )));
     }
     Ok(size)
 }

@@ -75,7 +75,11 @@ impl Vhdx {
         let headers = HEADERS.iter().map(|&at| Ok(header(&read(at, HEADER_SIZE as u64)?)));
         let headers = headers.collect::<Result<Vec<_>, Error>>()?;
         let Some((_, log)) = headers.into_iter().flatten().max_by_key(|(sequence, _)| *sequence) else {
-            return Err(Error::malformed("header of a VHDX image", "damaged, and its copy, too", "one with its checksum"));
+            return Err(Error::malformed(
+                "header of a VHDX image",
+                "damaged, and its copy, too",
+                "one with its checksum",
+            ));
         };
         if !log.is_zero() {
             return Err(Error::Unsupported {

@@ -131,7 +131,11 @@ impl Vmdk {
         let tables = capacity.div_ceil(grain_sectors * u64::from(entries));
         let size = capacity.checked_mul(SECTOR).filter(|_| tables * 4 <= MAX_DIRECTORY);
         let Some(size) = size else {
-            return Err(Error::malformed("capacity of a VMDK image", capacity, "one whose directory is not above 64 MiB"));
+            return Err(Error::malformed(
+                "capacity of a VMDK image",
+                capacity,
+                "one whose directory is not above 64 MiB",
+            ));
         };
         let start = le64(&header, at::DIRECTORY);
         let found = start.checked_mul(SECTOR).map(|start| read_up_to(&file, start, tables as usize * 4));

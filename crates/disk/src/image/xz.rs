@@ -88,7 +88,8 @@ fn read_stream(file: &dyn ReadAt, mut end: u64) -> io::Result<Option<(u64, Strea
         end -= 4;
     };
     let index_size = (u64::from(le32(&footer, 4)) + 1) * 4;
-    if slice(&footer, 10, 2) != FOOTER_MAGIC || crc(slice(&footer, 4, 6)) != le32(&footer, 0) || index_size > MAX_INDEX {
+    if slice(&footer, 10, 2) != FOOTER_MAGIC || crc(slice(&footer, 4, 6)) != le32(&footer, 0) || index_size > MAX_INDEX
+    {
         return Ok(None);
     }
     let Some(index_at) = (end - HEADER_SIZE as u64).checked_sub(index_size) else { return Ok(None) };
@@ -98,9 +99,8 @@ fn read_stream(file: &dyn ReadAt, mut end: u64) -> io::Result<Option<(u64, Strea
         return Ok(None);
     }
     let Some(records) = parse_index(body) else { return Ok(None) };
-    let stored: Option<u64> = records.iter().try_fold(0u64, |sum, &(unpadded, _)| {
-        sum.checked_add(unpadded.checked_next_multiple_of(4)?)
-    });
+    let stored: Option<u64> =
+        records.iter().try_fold(0u64, |sum, &(unpadded, _)| sum.checked_add(unpadded.checked_next_multiple_of(4)?));
     let blocks_at = stored.and_then(|stored| index_at.checked_sub(stored));
     let Some((mut offset, start)) = blocks_at.and_then(|at| Some((at, at.checked_sub(HEADER_SIZE as u64)?))) else {
         return Ok(None);

@@ -235,7 +235,15 @@ proptest! {
 fn a_partition_whose_end_has_no_number_is_left_out_or_cut() {
     let whole = |start, size| {
         let mut table = Table::new(Scheme::Gpt, 512);
-        let partition = Partition { name: "p1".to_owned(), start, size, kind: Kind::Mbr(0), label: String::new(), id: Guid::default(), attributes: 0 };
+        let partition = Partition {
+            name: "p1".to_owned(),
+            start,
+            size,
+            kind: Kind::Mbr(0),
+            label: String::new(),
+            id: Guid::default(),
+            attributes: 0,
+        };
         table.push(1 << 20, partition);
         (table.partitions.first().map(|partition| (partition.start, partition.size)), table.warnings.len())
     };

@@ -132,7 +132,9 @@ impl Layout {
             let Some(contents) = &slot.contents else { continue };
             if contents.size() > place.size {
                 let (name, size, has) = (self.name(slot), contents.size(), place.size);
-                return Err(Error::Impossible(format!("the partition {name} has {has} bytes, {size} are to go into it")));
+                return Err(Error::Impossible(format!(
+                    "the partition {name} has {has} bytes, {size} are to go into it"
+                )));
             }
             disk.put(place.start, contents.clone())?;
         }

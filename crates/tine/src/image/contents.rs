@@ -71,7 +71,9 @@ impl Area {
         let contents = match labels {
             Some(labels) => Contents::Pool(Box::new(labels)),
             None => match fat::Volume::may_be_on(&bytes) {
-                Ok(true) => fat::Volume::open(bytes.clone()).map_or(Contents::Other, |fat| Contents::Fat(Box::new(fat))),
+                Ok(true) => {
+                    fat::Volume::open(bytes.clone()).map_or(Contents::Other, |fat| Contents::Fat(Box::new(fat)))
+                }
                 _ if is_empty(&bytes) => Contents::Nothing,
                 _ => Contents::Other,
             },
@@ -85,10 +87,21 @@ impl Area {
     }
 }
 
-/// Whether nothing is there, as far as can be told by a look at the beginning and by what the
-/// format says.
+/// Bytes that are read to find out whether a partition is empty, where the format of the image does not say it.
+const MOST_LOOKED_AT: u64 = 256 << 20;
+
+/// Whether there are zeros only. Where that would take long to find out, something is taken to be there.
 fn is_empty(bytes: &dyn ReadAt) -> bool {
-    let mut first = vec![0; bytes.size().min(1 << 20) as usize];
-    let zeros = bytes.read_exact_at(&mut first, 0).is_ok() && first.iter().all(|&byte| byte == 0);
-    zeros && matches!(bytes.next_data(first.len() as u64), Ok(None))
+    let mut piece = vec![0; 1 << 20];
+    let (mut at, mut left) = (0, MOST_LOOKED_AT);
+    while let Ok(Some(run)) = bytes.next_data(at) {
+        let length = (run.end - run.start).min(piece.len() as u64);
+        let part = &mut piece[..length as usize];
+        if left < length || bytes.read_exact_at(part, run.start).is_err() || part.iter().any(|&byte| byte != 0) {
+            return false;
+        }
+        left -= length;
+        at = run.start + length;
+    }
+    matches!(bytes.next_data(at), Ok(None))
 }

@@ -48,6 +48,9 @@ struct Difference {
     old: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     new: Option<String>,
+    /// The first byte that differs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    offset: Option<u64>,
     #[serde(flatten)]
     file: Option<Item>,
     #[serde(skip)]
@@ -66,7 +69,7 @@ impl Differences {
     }
 
     fn both(&mut self, place: &str, what: &'static str, old: Option<String>, new: Option<String>) {
-        self.0.push(Difference { place: place.to_owned(), what, old, new, file: None, change: None });
+        self.0.push(Difference { place: place.to_owned(), what, old, new, offset: None, file: None, change: None });
     }
 }
 
@@ -96,6 +99,9 @@ impl Difference {
             return change.print(out);
         }
         let Self { what, old, new, .. } = self;
+        if let Some(offset) = self.offset {
+            return out.text(&format!("{what} differs from byte {offset} on\n"));
+        }
         out.text(&match (old, new) {
             (Some(old), Some(new)) => format!("{what} {old} -> {new}\n"),
             (Some(old), None) => format!("- {what} {old}\n"),
@@ -150,11 +156,11 @@ fn compare_areas(a: &Area, b: &Area, found: &mut Differences) -> Result<(), Fail
         (Contents::Pool(a), Contents::Pool(b)) => compare_pools(name, a, b, found),
         (Contents::Fat(a), Contents::Fat(b)) => compare_volumes(name, a, b, found),
         (Contents::Nothing, Contents::Nothing) => Ok(()),
-        (one, other) if one.word() != other.word() => {
+        (Contents::Nothing | Contents::Other, Contents::Nothing | Contents::Other) => compare_bytes(name, a, b, found),
+        (one, other) => {
             found.value(name, "contents", one.word(), other.word());
             Ok(())
         }
-        _ => compare_bytes(name, a, b, found),
     }
 }
 
@@ -169,7 +175,10 @@ fn compare_bytes(name: &str, a: &Area, b: &Area, found: &mut Differences) -> Res
         a.bytes.read_exact_at(one, offset).map_err(failed)?;
         b.bytes.read_exact_at(other, offset).map_err(failed)?;
         if let Some(at) = one.iter().zip(other.iter()).position(|(one, other)| one != other) {
-            found.both(name, "data", None, Some(format!("from byte {} on", offset + at as u64)));
+            found.both(name, "data", None, None);
+            if let Some(last) = found.0.last_mut() {
+                last.offset = Some(offset + at as u64);
+            }
             return Ok(());
         }
         offset += length as u64;
@@ -234,8 +243,15 @@ fn compare_pools(name: &str, a: &Labels, b: &Labels, found: &mut Differences) ->
         sort(&mut changes);
         for change in changes {
             let file = Some(Item::new(&change));
-            let difference =
-                Difference { place: place.clone(), what: "file", old: None, new: None, file, change: Some(change) };
+            let difference = Difference {
+                place: place.clone(),
+                what: "file",
+                old: None,
+                new: None,
+                offset: None,
+                file,
+                change: Some(change),
+            };
             found.0.push(difference);
         }
     }

@@ -13,9 +13,9 @@ use serde::Serialize;
 use tree::Tree;
 use zfs_image::{Device, PoolSpec, Summary};
 
+use super::convert;
 use super::preset::Preset;
 use super::settings::{Facts, Settings};
-use super::convert;
 use crate::failure::Failure;
 use crate::values;
 
@@ -183,7 +183,9 @@ impl Plan {
     ) -> Result<(Summary, Built, Vec<String>), Failure> {
         let mut warnings = Vec::new();
         if spec.bootfs.is_none() {
-            warnings.push("no dataset is to be booted from: --layout bsdinstall makes one, or --bootfs names one".to_owned());
+            warnings.push(
+                "no dataset is to be booted from: --layout bsdinstall makes one, or --bootfs names one".to_owned(),
+            );
         }
         warnings.extend(self.preset.and_then(|preset| preset.missing(tree)));
         let mut layout = self.layout(tree, spec, &mut warnings)?;
@@ -192,7 +194,8 @@ impl Plan {
             None => None,
             Some(size) => {
                 let rest = (size - size % self.unit()).checked_sub(start + MIB).filter(|rest| *rest > 0);
-                let too_small = || Failure::Usage(format!("a disk of {size} bytes has no room for a pool: --size is its size"));
+                let too_small =
+                    || Failure::Usage(format!("a disk of {size} bytes has no room for a pool: --size is its size"));
                 Some(rest.ok_or_else(too_small)?)
             }
         };
@@ -265,7 +268,8 @@ impl Plan {
     fn layout(&self, tree: &Tree, spec: &PoolSpec, warnings: &mut Vec<String>) -> Result<Layout, Failure> {
         let scheme = if self.scheme == SchemeValue::Gpt { Scheme::Gpt } else { Scheme::Mbr };
         let mut layout = Layout::new(scheme, b"");
-        let slot = |kind, label: &str, size, contents| Slot { kind, label: label.to_owned(), size, attributes: 0, contents };
+        let slot =
+            |kind, label: &str, size, contents| Slot { kind, label: label.to_owned(), size, attributes: 0, contents };
         let (bios, efi) = (self.boots_by_bios(tree), self.boots_by_efi(tree));
         if !bios && !efi {
             let (first, second) = self.boot_files();
@@ -339,9 +343,9 @@ fn has(tree: &Tree, path: &str) -> bool {
 
 /// The contents of a file that booting needs.
 fn read(tree: &Tree, path: &str) -> Result<Vec<u8>, Failure> {
-    let node = tree.lookup(path.as_bytes()).ok_or_else(|| {
-        Failure::Work(format!("the tree has no /{path}, which the disk is to boot with"))
-    })?;
+    let node = tree
+        .lookup(path.as_bytes())
+        .ok_or_else(|| Failure::Work(format!("the tree has no /{path}, which the disk is to boot with")))?;
     let content = tree.open(node)?;
     if content.size() > MAX_BOOT_FILE {
         return Err(Failure::Work(format!("/{path} of the tree has {} bytes: it is no boot code", content.size())));

@@ -271,7 +271,8 @@ impl PoolReport {
     fn look_into(&mut self, pool: &Pool) -> Result<(), zfs_pool::Error> {
         let settings = zfs_pool::props::pool_properties(pool)?;
         let bootfs = settings.into_iter().find(|(name, _)| name == "bootfs").map(|(_, setting)| setting.value);
-        self.bootfs = bootfs.filter(|value| *value != Value::Absent).map(|value| value.exact()).filter(|name| name != "-");
+        self.bootfs =
+            bootfs.filter(|value| *value != Value::Absent).map(|value| value.exact()).filter(|name| name != "-");
         let properties = Properties::of(pool)?;
         for dataset in pool.datasets()? {
             if dataset.kind == DatasetKind::Snapshot {

@@ -30,9 +30,7 @@ const FAT_LABEL: &str = "EFISYS";
 pub(crate) struct Disk {
     /// A partition: its type (a name, a GUID, or ! and a number), perhaps a label, and what is in it: the disk in an
     /// image file of any format, a FAT file system of what is in a directory, or nothing
-    #[arg(
-        short, long = "partition", required = true, value_name = "TYPE[/LABEL]:=FILE|:=DIRECTORY|::SIZE"
-    )]
+    #[arg(short, long = "partition", required = true, value_name = "TYPE[/LABEL]:=FILE|:=DIRECTORY|::SIZE")]
     partitions: Vec<Part>,
     /// Code for the first sector, such as /boot/pmbr
     #[arg(short, long, value_name = "FILE")]
@@ -177,7 +175,8 @@ impl Disk {
         if let Some(number) = self.active {
             let count = self.partitions.len();
             let slot = number.checked_sub(1).and_then(|index| layout.slots.get_mut(index));
-            let slot = slot.ok_or_else(|| Failure::Usage(format!("--active {number}: there are {count} partitions")))?;
+            let slot =
+                slot.ok_or_else(|| Failure::Usage(format!("--active {number}: there are {count} partitions")))?;
             // The attribute that gptboot(8) looks for ("bootme"), or the status of an MBR's.
             slot.attributes = if scheme == Scheme::Gpt { 1 << 59 } else { 0x80 };
         }
@@ -197,7 +196,8 @@ impl Disk {
         }
         let mut files = Vec::new();
         add_files(path, "", 0, &mut files)?;
-        let size = fat::room_for(&files, super::disk::ESP_SIZE).map_err(|error| Failure::work(path.display(), error))?;
+        let size =
+            fat::room_for(&files, super::disk::ESP_SIZE).map_err(|error| Failure::work(path.display(), error))?;
         let time = self.time.map_or(0, |time| u64::try_from(time.seconds).unwrap_or(0));
         let options = fat::Options { size, label: FAT_LABEL.to_owned(), id: 0x7469_6e65, time };
         Ok(Arc::new(fat::build(&options, &files).map_err(|error| Failure::work(path.display(), error))?))
@@ -249,7 +249,10 @@ mod tests {
     #[test]
     fn partitions_are_written_as_mkimg_takes_them() {
         let part: Part = "freebsd-swap/swapfs::1g".parse().expect("mkimg takes it");
-        assert_eq!((part.kind, &part.label[..], part.contents), (Type::FREEBSD_SWAP, "swapfs", Contents::Empty(1 << 30)));
+        assert_eq!(
+            (part.kind, &part.label[..], part.contents),
+            (Type::FREEBSD_SWAP, "swapfs", Contents::Empty(1 << 30))
+        );
         let part: Part = "efi:=a:b".parse().expect("a name may have a colon");
         assert_eq!((part.kind, part.contents), (Type::EFI, Contents::File("a:b".into())));
         for bad in ["efi", "efi:", "efi:=", "efi::x", "unknown::1m", ":=x"] {

@@ -91,7 +91,12 @@ impl Preset {
                 settings.console(Console::Both);
                 (
                     &["ifconfig_DEFAULT=\"SYNCDHCP mtu 1460\"", "sshd_enable=\"YES\"", "ntpd_sync_on_start=\"YES\""],
-                    &["autoboot_delay=\"-1\"", "beastie_disable=\"YES\"", "hw.vtnet.mq_disable=\"1\"", "nvme_load=\"YES\""],
+                    &[
+                        "autoboot_delay=\"-1\"",
+                        "beastie_disable=\"YES\"",
+                        "hw.vtnet.mq_disable=\"1\"",
+                        "nvme_load=\"YES\"",
+                    ],
                 )
             }
         };
@@ -102,11 +107,14 @@ impl Preset {
 
     /// What the place wants and the tree has not.
     pub(crate) fn missing(self, tree: &Tree) -> Option<String> {
-        let (path, what) = match self {
-            Preset::Azure => ("usr/local/sbin/waagent", "its agent, the package azure-agent"),
-            Preset::Ec2 => ("usr/local/etc/rc.d/ec2_fetchkey", "its scripts, the package ec2-scripts"),
+        let (path, package) = match self {
+            Preset::Azure => ("usr/local/sbin/waagent", "azure-agent"),
+            Preset::Ec2 => ("usr/local/etc/rc.d/ec2_fetchkey", "ec2-scripts"),
             _ => return None,
         };
-        tree.lookup(path.as_bytes()).is_none().then(|| format!("the tree has not {what}: keys and user data are not fetched"))
+        let missing = tree.lookup(path.as_bytes()).is_none();
+        missing.then(|| {
+            format!("the tree lacks the package {package}, which fetches keys and user data at the first boot")
+        })
     }
 }

@@ -163,7 +163,8 @@ impl Settings {
     }
 
     fn ssh_keys(&mut self, path: &Path, keys: &str) -> Result<(), Failure> {
-        let keys: Vec<&str> = keys.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
+        let keys: Vec<&str> =
+            keys.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
         if keys.is_empty() || keys.iter().any(|key| key.starts_with("-----")) {
             return Err(Failure::Work(format!("{}: no public SSH key is in it", path.display())));
         }
@@ -194,15 +195,16 @@ impl Settings {
         files.sort_unstable();
         files.dedup();
         for directory in ["etc", "etc/ssh", "boot", "root", "root/.ssh"].iter().chain(&self.directories) {
-            let needed = files.iter().any(|file| Path::new(file).starts_with(directory)) || self.directories.contains(directory);
+            let needed =
+                files.iter().any(|file| Path::new(file).starts_with(directory)) || self.directories.contains(directory);
             if needed && !builder.has(directory.as_bytes()) {
                 archive.entry(directory, if *directory == "root/.ssh" { 0o700 } else { 0o755 }, b'5', &[]);
             }
         }
         for file in files {
-            let before = builder.contents(file.as_bytes(), MAX_FILE).map_err(|error| {
-                Failure::work(format_args!("cannot add settings to /{file} of the image"), error)
-            })?;
+            let before = builder
+                .contents(file.as_bytes(), MAX_FILE)
+                .map_err(|error| Failure::work(format_args!("cannot add settings to /{file} of the image"), error))?;
             let mode = if file == AUTHORIZED_KEYS { 0o600 } else { 0o644 };
             archive.entry(file, mode, b'0', &self.merged(file, before.unwrap_or_default()));
         }
@@ -243,7 +245,11 @@ impl Archive {
         let mut header = [0; 512];
         let mut put = |at: usize, bytes: &[u8]| header[at..at + bytes.len()].copy_from_slice(bytes);
         put(0, path.as_bytes());
-        put(100, format!("{mode:07o}\0{0:07o}\0{0:07o}\0{1:011o}\0{2:011o}\0        ", 0, contents.len(), self.time).as_bytes());
+        put(
+            100,
+            format!("{mode:07o}\0{0:07o}\0{0:07o}\0{1:011o}\0{2:011o}\0        ", 0, contents.len(), self.time)
+                .as_bytes(),
+        );
         put(156, &[kind]);
         put(257, b"ustar\x0000root\0");
         put(297, b"wheel\0");

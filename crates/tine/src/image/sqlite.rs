@@ -20,7 +20,9 @@ pub(super) fn rows(file: &[u8], table: &str, columns: &[&str]) -> Result<Vec<Vec
     let database = Database::new(file).ok_or("it is no SQLite database")?;
     let schema = database.table(1).ok_or("its schema is damaged")?;
     // Type, name, name of the table, first page, statement.
-    let found = schema.iter().find(|row| row.first().map(String::as_str) == Some("table") && row.get(1).is_some_and(|name| name == table));
+    let found = schema
+        .iter()
+        .find(|row| row.first().map(String::as_str) == Some("table") && row.get(1).is_some_and(|name| name == table));
     let found = found.ok_or_else(|| format!("there is no table {table}"))?;
     let root: usize = found.get(3).and_then(|page| page.parse().ok()).ok_or("its schema is damaged")?;
     let names = column_names(found.get(4).map_or("", String::as_str));
@@ -235,7 +237,8 @@ mod tests {
             file[at + 4] = 1;
             file[at + 8..at + 10].copy_from_slice(&((512 - cell.len()) as u16).to_be_bytes());
         };
-        let sql = "CREATE TABLE packages (id INTEGER PRIMARY KEY, \"name\" TEXT, n NUMERIC(1,2), comment TEXT, UNIQUE(name))";
+        let sql =
+            "CREATE TABLE packages (id INTEGER PRIMARY KEY, \"name\" TEXT, n NUMERIC(1,2), comment TEXT, UNIQUE(name))";
         let schema = record(&["table", "packages", "packages", "2", sql]);
         put_leaf(0, 100, &[&long_varint(schema.len() as u64)[..], &[1], &schema].concat());
         let comment = "c".repeat(700);

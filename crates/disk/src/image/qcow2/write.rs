@@ -52,9 +52,13 @@ pub(in crate::image) fn write(
         return Err(Error::Impossible(format!("a disk of {size} bytes is too large for a qcow2 image")));
     }
     let mut image = Image { out, end: CLUSTER, packed: 0, counts: vec![1], l1: vec![0; areas as usize], l2: None };
-    blocks::each(disk, CLUSTER, work, |cluster| encode(cluster, compression), |number, cluster| {
-        image.add(number, &cluster)
-    })?;
+    blocks::each(
+        disk,
+        CLUSTER,
+        work,
+        |cluster| encode(cluster, compression),
+        |number, cluster| image.add(number, &cluster),
+    )?;
     image.finish(size, compression)
 }
 

@@ -41,13 +41,19 @@ pub(in crate::image) fn write(disk: &dyn ReadAt, work: &Work<'_>, out: &dyn Writ
     let mut table = vec![0; entries as usize * 8];
     let table_size = (table.len() as u64).next_multiple_of(MIB).max(MIB);
     let mut end = TABLE_AT + table_size;
-    blocks::each(disk, block_size, work, |block| Ok(block.to_vec()), |number, block| {
-        // The offset counts MiB, from bit 20 on: it is the same as in bytes.
-        put(&mut table, (number + number / chunk) as usize * 8, &(end | FULLY_PRESENT).to_le_bytes());
-        out.write_all_at(&block, end).map_err(Error::write)?;
-        end += block_size;
-        Ok(())
-    })?;
+    blocks::each(
+        disk,
+        block_size,
+        work,
+        |block| Ok(block.to_vec()),
+        |number, block| {
+            // The offset counts MiB, from bit 20 on: it is the same as in bytes.
+            put(&mut table, (number + number / chunk) as usize * 8, &(end | FULLY_PRESENT).to_le_bytes());
+            out.write_all_at(&block, end).map_err(Error::write)?;
+            end += block_size;
+            Ok(())
+        },
+    )?;
     let write = |bytes: &[u8], offset| out.write_all_at(bytes, offset).map_err(Error::write);
     out.set_size(end).map_err(Error::write)?;
     write(&table, TABLE_AT)?;
