@@ -1,4 +1,15 @@
-//! `tine image`: pool images from file trees.
+//! `tine image`: images of pools and disks: made from file trees, converted, looked into.
+
+mod contents;
+mod convert;
+mod diff;
+pub(crate) mod disk;
+mod info;
+mod manifest;
+mod parts;
+mod preset;
+pub(crate) mod settings;
+mod sqlite;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -20,13 +31,18 @@ use crate::values;
 /// Memory that a build may take unless said otherwise, as an option has it.
 pub(crate) const DEFAULT_MEMORY: &str = "256m";
 
-/// Make images of ZFS pools
+/// Make images of pools and disks, convert them, and look into them
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Build(Box<Build>),
+    Disk(parts::Disk),
+    Convert(convert::Convert),
+    Info(info::Info),
+    Diff(diff::Diff),
+    Manifest(manifest::Manifest),
 }
 
-/// Build a pool image from directories, mtree manifests and tar archives
+/// Build a pool image from directories, mtree manifests and tar archives, or a disk that boots from it
 ///
 /// The sources are merged in order: a later one replaces what an earlier one has at the same path. Each file goes to
 /// the dataset whose mountpoint covers its path. The same sources and options always give the same bytes.
@@ -63,6 +79,10 @@ pub(crate) struct Build {
     memory: u64,
 
     #[command(flatten)]
+    disk: disk::DiskOptions,
+    #[command(flatten)]
+    system: settings::System,
+    #[command(flatten)]
     pool: Pool,
     #[command(flatten)]
     datasets: Datasets,
@@ -76,7 +96,7 @@ struct Pool {
     /// Name of the pool
     #[arg(long = "pool", value_name = "NAME", default_value = "zroot")]
     name: String,
-    /// Size of the image, such as 10g [default: room for the files and some more]
+    /// Size of the image, with --disk that of the disk, such as 10g [default: room for the files and some more]
     #[arg(short, long, value_name = "SIZE", value_parser = values::size)]
     size: Option<u64>,
     /// Features of the pool: those that all of these compatibility sets (zpool-features(7)) and files have. A file has
@@ -200,8 +220,14 @@ struct Files {
 
 /// Runs a command.
 pub(crate) fn run(command: Command) -> Result<(), Failure> {
-    let Command::Build(build) = command;
-    build.run()
+    match command {
+        Command::Build(build) => build.run(),
+        Command::Disk(disk) => disk.run(),
+        Command::Convert(convert) => convert.run(),
+        Command::Info(info) => info.run(),
+        Command::Diff(diff) => diff.run(),
+        Command::Manifest(manifest) => manifest.run(),
+    }
 }
 
 impl Build {
@@ -230,8 +256,11 @@ impl Build {
             return Err(Failure::Usage("standard input can be only one source".to_owned()));
         }
         let creation_time = self.files.clamp_mtime.map(|time| u64::try_from(time.seconds).unwrap_or(0));
-        let (spec, warnings) = spec(self.pool, self.datasets)?;
+        let (mut spec, warnings) = spec(self.pool, self.datasets)?;
+        let disk = self.disk.plan(&self.output, &mut spec)?;
         let job = Job {
+            disk,
+            system: self.system,
             sources,
             options: self.files.options()?,
             spec,

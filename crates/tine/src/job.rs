@@ -1,14 +1,19 @@
 //! Building an image, once all options are understood.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tree::{Kind, Timestamp, Tree};
+use ::disk::image::{self, Target};
+use ::disk::{OpenFile, Part, partition};
+use tree::{Builder, Kind, Timestamp, Tree};
 use zfs_image::{ImageFile, PoolSpec, Resources, Summary};
 use zfs_ondisk::property::{Assignment, StoredValue};
 use zfs_pool::{Device, Pool, check};
 
 use crate::destination::{Destination, Unfinished};
 use crate::failure::Failure;
+use crate::image::disk;
+use crate::image::settings::{self, Facts, Settings};
 use crate::output::plural;
 use crate::pool::verify;
 use crate::progress::{Bar, Verification};
@@ -19,6 +24,10 @@ const ACL_POSIX: u64 = 1;
 
 /// An image to be built.
 pub(crate) struct Job {
+    /// The disk that the image is to be, if it is not the bare pool.
+    pub(crate) disk: Option<disk::Plan>,
+    /// Settings of the system in it.
+    pub(crate) system: settings::System,
     /// Where its files come from, in order.
     pub(crate) sources: Vec<Source>,
     /// What changes about them.
@@ -41,6 +50,8 @@ pub(crate) struct Job {
 pub(crate) struct Built {
     /// Where it is.
     pub(crate) image: std::path::PathBuf,
+    /// The disk that it is; `None` for a bare pool.
+    pub(crate) disk: Option<disk::Built>,
     /// The pool's name.
     pub(crate) pool: String,
     /// What is in it.
@@ -55,35 +66,69 @@ impl Job {
     /// Builds the image.
     pub(crate) fn run(self) -> Result<Built, Failure> {
         let began = Instant::now();
-        let Job { sources, options, mut spec, creation_time, resources, destination, verify, quiet } = self;
+        let Job { disk, system, sources, options, mut spec, creation_time, resources, destination, verify, quiet } =
+            self;
         let image = destination.begin()?;
         let path = image.given_path().to_owned();
+        let file = || image.file().map_err(|error| Failure::work(path.display(), error));
+        let add_settings = |builder: &mut Builder| {
+            let (facts, settings) = match &disk {
+                Some(disk) => {
+                    let facts = disk.facts(&spec.name, builder.has(disk::LOADER.as_bytes()));
+                    let settings = disk.settings(&facts);
+                    (facts, settings)
+                }
+                None => (Facts { pool: spec.name.clone(), ..Facts::default() }, Settings::default()),
+            };
+            system.settings(settings, &facts)?.apply(builder)
+        };
         let progress = Bar::new(quiet);
-        let summary = sources::merge(&sources, options, &spec).and_then(|tree| {
-            spec.creation_time = creation_time.unwrap_or_else(|| newest(&tree));
-            let file = image.file().map_err(|error| Failure::work(path.display(), error))?;
-            let summary = zfs_image::build(&tree, &spec, resources, &ImageFile::new(file, &path), &progress)?;
-            let warnings: Vec<String> = tree.warnings().iter().map(ToString::to_string).collect();
-            Ok((summary, warnings.into_iter().chain(lost_acls(&tree, &spec)).collect()))
-        });
-        progress.clear();
-        let (summary, warnings) = summary?;
+        let tree = sources::merge(&sources, options, &spec, add_settings).inspect_err(|_| progress.clear())?;
+        spec.creation_time = creation_time.unwrap_or_else(|| newest(&tree));
+        let build = |spec: &PoolSpec, device: &dyn zfs_image::Device| {
+            let summary = zfs_image::build(&tree, spec, resources, device, &progress);
+            progress.clear();
+            Ok(summary?)
+        };
+        let (summary, built, mut warnings) = match &disk {
+            Some(disk) => {
+                let (summary, built, warnings) =
+                    disk.build(&tree, &mut spec, resources.threads, (file()?, &path), quiet, build)?;
+                (summary, Some(built), warnings)
+            }
+            None => (build(&spec, &ImageFile::new(file()?, &path))?, None, Vec::new()),
+        };
+        warnings.extend(tree.warnings().iter().map(ToString::to_string));
+        warnings.extend(lost_acls(&tree, &spec));
         if verify {
-            read_back(&image, resources, quiet)?;
+            let target = disk.as_ref().map(disk::Plan::target);
+            read_back(&image, target, resources, quiet)?;
         }
         image.finish()?;
-        Ok(Built { image: path, pool: spec.name, summary, warnings, elapsed: began.elapsed() })
+        Ok(Built { image: path, disk: built, pool: spec.name, summary, warnings, elapsed: began.elapsed() })
     }
 }
 
-/// Reads an image that was written, and checks all of it.
-fn read_back(image: &Unfinished, resources: Resources, quiet: bool) -> Result<(), Failure> {
+/// Reads an image that was written, and checks all of it; of a disk in a format that is read,
+/// the pool in it.
+fn read_back(image: &Unfinished, target: Option<Target>, resources: Resources, quiet: bool) -> Result<(), Failure> {
     let path = image.given_path().display().to_string();
     let file = image.file().map_err(|error| Failure::work(&path, error))?;
     let unsound = |what: &dyn std::fmt::Display| {
         Failure::work(format_args!("{path}: the image was not kept, as it is not sound"), what)
     };
-    let pool = Device::from_file(&path, file).and_then(|device| Pool::open(vec![device]));
+    let device = match target {
+        None => Device::from_file(&path, file).map_err(|error| unsound(&error))?,
+        Some(_) => {
+            let bytes = OpenFile::new(file).map_err(|error| Failure::work(&path, error))?;
+            let disk = image::open_bytes(Arc::new(bytes), &path).map_err(|error| unsound(&error))?.disk;
+            let table = partition::read(&disk).map_err(|error| unsound(&error))?;
+            let last = table.and_then(|table| table.partitions.into_iter().last());
+            let last = last.ok_or_else(|| unsound(&"it has no partitions"))?;
+            Device::new(&path, Arc::new(Part::new(disk, last.start, last.size)))
+        }
+    };
+    let pool = Pool::open(vec![device]);
     let pool = pool.map_err(|error| unsound(&error))?;
     let options = verify::options(Some(resources.threads), resources.memory, None, false);
     let progress = Verification::new(quiet);
@@ -131,7 +176,7 @@ mod tests {
         let image = Destination::new(&path, false).and_then(Destination::begin).expect("it can be written");
         image.file().and_then(|mut file| file.write_all(&[7; 1 << 20])).expect("it can be written");
         let resources = Resources { threads: 1, memory: 64 << 20 };
-        let failure = read_back(&image, resources, true).expect_err("that is no pool");
+        let failure = read_back(&image, None, resources, true).expect_err("that is no pool");
         assert!(failure.to_string().contains("the image was not kept, as it is not sound: "), "{failure}");
         drop(image);
         assert!(!path.exists());

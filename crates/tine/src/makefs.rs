@@ -128,6 +128,8 @@ impl Makefs {
         spec.size = self.size()?;
         spec.cross_links = self.cross_links.into();
         Ok(Job {
+            disk: None,
+            system: Default::default(),
             sources: self.sources()?,
             options: tree::Options {
                 mtime: time.map_or(MtimeRule::Keep, MtimeRule::Set),

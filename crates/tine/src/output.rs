@@ -7,6 +7,7 @@ use serde::Serialize;
 use zfs_ondisk::property::format_size;
 
 use crate::failure::Failure;
+use crate::image::disk;
 use crate::job::Built;
 
 /// Warnings that are shown unless all are asked for.
@@ -73,6 +74,8 @@ pub(crate) fn print_json(value: &impl Serialize) -> Result<(), Failure> {
 #[derive(Serialize)]
 pub(crate) struct Report<'a> {
     image: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    disk: Option<&'a disk::Built>,
     pool: &'a str,
     /// In decimal, as a string: a number of JSON may be no larger than 2^53.
     pool_guid: String,
@@ -114,6 +117,7 @@ impl<'a> Report<'a> {
         let sum = |of: fn(&Dataset<'_>) -> u64| datasets.iter().map(of).sum::<u64>();
         Report {
             image: built.image.display().to_string(),
+            disk: built.disk.as_ref(),
             pool: &built.pool,
             pool_guid: summary.pool_guid.to_string(),
             size: summary.size,
@@ -143,6 +147,15 @@ impl<'a> Report<'a> {
             if snapshots == 0 { String::new() } else { format!(", {}", plural(snapshots as u64, "snapshot")) },
             self.seconds,
         );
+        if let Some(disk) = self.disk {
+            text.push_str(&format!("  {} disk of {}:", disk.format, format_size(disk.size)));
+            let mut before = " ";
+            for partition in &disk.partitions {
+                text.push_str(&format!("{before}{} {}", partition.r#type, format_size(partition.size)));
+                before = ", ";
+            }
+            text.push('\n');
+        }
         if verbose {
             text.push_str(&self.table());
         }
@@ -203,6 +216,7 @@ mod tests {
         };
         Built {
             image: PathBuf::from("zroot.img"),
+            disk: None,
             pool: "zroot".to_owned(),
             summary: Summary {
                 pool_guid: u64::MAX,

@@ -6,6 +6,7 @@ use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
+use disk::image::Unpacking;
 use disk::{Part, image, partition};
 use zfs_pool::{Device, Labels, PoolState};
 
@@ -37,10 +38,10 @@ impl Discovery {
     /// Looks at all files and disks in a folder, or at one.
     pub(super) fn search(&mut self, place: &Path) -> Result<(), Failure> {
         if !place.is_dir() {
-            return self.examine(place).map_err(Failure::Work);
+            return self.examine(place, Unpacking::Temporary).map_err(Failure::Work);
         }
         for file in files_of(place).map_err(|error| Failure::work(place.display(), error))? {
-            if let Err(why) = self.examine(&file) {
+            if let Err(why) = self.examine(&file, Unpacking::Never) {
                 self.unreadable.push(why);
             }
         }
@@ -53,7 +54,7 @@ impl Discovery {
     }
 
     /// Looks at a file or disk: itself, and its partitions.
-    fn examine(&mut self, path: &Path) -> Result<(), String> {
+    fn examine(&mut self, path: &Path, unpacking: Unpacking) -> Result<(), String> {
         let failed = |error: io::Error| format!("{}: {error}", path.display());
         let metadata = fs::metadata(path).map_err(failed)?;
         // A disk may have several nodes.
@@ -61,7 +62,7 @@ impl Discovery {
         if !self.seen.insert(identity) {
             return Ok(());
         }
-        let image = image::open(path).map_err(|error| match error {
+        let image = image::open_with(path, unpacking).map_err(|error| match error {
             disk::Error::Io { .. } => error.to_string(),
             _ => format!("{}: {error}", path.display()),
         })?;

@@ -9,12 +9,12 @@ pub(super) use crate::table::{Column, Table};
 const LARGEST_NUMBER: u64 = 1 << 53;
 
 /// A value as text: for people, or with all its digits.
-pub(super) fn text_of(value: &Value, exact: bool) -> String {
+pub(crate) fn text_of(value: &Value, exact: bool) -> String {
     if exact { value.exact() } else { value.readable() }
 }
 
 /// A value as JSON: sizes in bytes, times in seconds since 1970, ratios as fractions, GUIDs as text.
-pub(super) fn json_of(property: &str, value: &Value) -> Json {
+pub(crate) fn json_of(property: &str, value: &Value) -> Json {
     match value {
         Value::Absent | Value::CountOrNone(u64::MAX) => Json::Null,
         Value::Ratio(hundredths) => json!(*hundredths as f64 / 100.0),
