@@ -8,7 +8,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use tree::{ModeChange, MtimeRule, Principal, Timestamp};
 use zfs_image::{CrossLinks, DatasetSpec, PoolSpec, Resources, SnapshotSpec, VdevSpec};
 use zfs_ondisk::feature::{Feature, FeatureSet};
-use zfs_ondisk::property::Assignment;
+use zfs_ondisk::property::{Assignment, StoredValue};
 
 use crate::destination::Destination;
 use crate::failure::Failure;
@@ -130,6 +130,10 @@ struct Datasets {
     /// The dataset that is booted [default: that of the layout]
     #[arg(long, value_name = "NAME")]
     bootfs: Option<String>,
+    /// Another boot environment beside the dataset that the files of / are in: a clone of its first snapshot, which is
+    /// @install if none is given. --bootfs can name it
+    #[arg(long = "be", value_name = "NAME")]
+    boot_environments: Vec<String>,
     /// The path that the root of the files stands for among mountpoints [default: / if a dataset is mounted there,
     /// else /POOL]
     #[arg(long, value_name = "PATH")]
@@ -284,7 +288,7 @@ fn spec(pool: Pool, datasets: Datasets) -> Result<(PoolSpec, Vec<String>), Failu
         None => None,
     };
     let compression = datasets.compression.as_deref();
-    let spec = PoolSpec {
+    let mut spec = PoolSpec {
         ashift: pool.ashift,
         size: pool.size,
         metaslab_size: pool.metaslab_size,
@@ -300,7 +304,50 @@ fn spec(pool: Pool, datasets: Datasets) -> Result<(PoolSpec, Vec<String>), Failu
         verify_on_import: pool.verify_on_import,
         ..PoolSpec::new(pool.name)
     };
+    for name in &datasets.boot_environments {
+        add_boot_environment(&mut spec, name)?;
+    }
     Ok((spec, warnings))
+}
+
+/// Adds a clone of the dataset that has the files of the root, as `bectl create` makes it.
+fn add_boot_environment(spec: &mut PoolSpec, name: &str) -> Result<(), Failure> {
+    let at_root = |dataset: &&DatasetSpec| {
+        let is_root = |property: &Assignment| {
+            property.key == "mountpoint" && property.value == StoredValue::Text("/".to_owned())
+        };
+        dataset.origin.is_none() && dataset.properties.iter().any(is_root)
+    };
+    let roots: Vec<&str> = spec.datasets.iter().filter(at_root).map(|dataset| dataset.name.as_str()).collect();
+    let booted = roots.iter().copied().find(|root| spec.bootfs.as_deref() == Some(root));
+    let root = match (booted, &roots[..]) {
+        (Some(root), _) | (None, [root]) => root.to_owned(),
+        (None, []) => {
+            let way_out = "--layout bsdinstall makes such datasets";
+            return Err(Failure::Usage(format!("--be {name}: no dataset has mountpoint=/; {way_out}")));
+        }
+        (None, _) => {
+            let roots = roots.join(", ");
+            return Err(Failure::Usage(format!("--be {name}: {roots} have mountpoint=/; --bootfs says which to clone")));
+        }
+    };
+    let Some((parent, _)) = root.rsplit_once('/') else {
+        let what = "is the pool's own dataset, which has none beside it";
+        return Err(Failure::Usage(format!("--be {name}: {root} {what}; --layout bsdinstall makes others")));
+    };
+    let is_of_root = |snapshot: &&SnapshotSpec| snapshot.dataset.as_ref().is_none_or(|dataset| *dataset == root);
+    let snapshot = match spec.snapshots.iter().find(is_of_root) {
+        Some(snapshot) => snapshot.name.clone(),
+        None => {
+            let snapshot = SnapshotSpec::parse(&format!("{root}@install"))?;
+            spec.snapshots.push(snapshot.clone());
+            snapshot.name
+        }
+    };
+    let mut clone = DatasetSpec::parse(&format!("{parent}/{name};canmount=noauto;mountpoint=/"))?;
+    clone.origin = Some(format!("{root}@{snapshot}"));
+    spec.datasets.push(clone);
+    Ok(())
 }
 
 /// The datasets of a layout and those that were given, which count where both have a

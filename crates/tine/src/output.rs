@@ -89,6 +89,8 @@ pub(crate) struct Report<'a> {
 #[derive(Serialize)]
 struct Dataset<'a> {
     name: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    origin: Option<&'a str>,
     files: u64,
     referenced: u64,
     compressed: u64,
@@ -104,6 +106,7 @@ impl<'a> Report<'a> {
             .iter()
             .map(|dataset| Dataset {
                 name: &dataset.name,
+                origin: dataset.origin.as_deref(),
                 files: dataset.files,
                 referenced: dataset.referenced,
                 compressed: dataset.compressed,
@@ -111,7 +114,9 @@ impl<'a> Report<'a> {
                 snapshots: &dataset.snapshots,
             })
             .collect();
-        let sum = |of: fn(&Dataset<'_>) -> u64| datasets.iter().map(of).sum::<u64>();
+        // What clones have is their origins'.
+        let own = || datasets.iter().filter(|dataset| dataset.origin.is_none());
+        let sum = |of: fn(&Dataset<'_>) -> u64| own().map(of).sum::<u64>();
         Report {
             image: built.image.display().to_string(),
             pool: &built.pool,
@@ -195,6 +200,7 @@ mod tests {
     fn built() -> Built {
         let dataset = |name: &str, snapshots: &[&str]| DatasetSummary {
             name: name.to_owned(),
+            origin: None,
             files: 10,
             referenced: 1 << 20,
             compressed: 1 << 20,

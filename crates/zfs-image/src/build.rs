@@ -1,5 +1,7 @@
 //! From a tree and a specification to an image.
 
+use std::collections::BTreeMap;
+
 use tree::{Kind, Tree};
 use zfs_ondisk::feature::Feature;
 use zfs_ondisk::label;
@@ -14,7 +16,7 @@ use crate::geometry::{self, Geometry};
 use crate::guids::Seed;
 use crate::mos::{self, Assumptions, Input, Mos, PoolGuids};
 use crate::pipeline::Pipeline;
-use crate::plan::Plan;
+use crate::plan::{Origin, Plan};
 use crate::progress::Progress;
 use crate::spec::{self, PoolSpec};
 use crate::store::{Store, Usage};
@@ -57,6 +59,8 @@ pub struct Summary {
 pub struct DatasetSummary {
     /// Its name.
     pub name: String,
+    /// The snapshot of which it is a clone.
+    pub origin: Option<String>,
     /// Files, directories and all else in it.
     pub files: u64,
     /// Bytes that it references.
@@ -110,16 +114,19 @@ pub fn build(
     let written = std::thread::scope(|scope| {
         let mut pipeline = Pipeline::start(scope, resources.threads.max(1), buffers, tree, &format, device);
         let written = (0..plan.datasets.len())
-            .map(|index| filesystem::write(context, index, &mut store, &mut pipeline))
-            .collect::<Result<Vec<Written>, Error>>()?;
+            .filter(|&index| plan.datasets[index].origin.is_none())
+            .map(|index| Ok((index, filesystem::write(context, index, &mut store, &mut pipeline)?)))
+            .collect::<Result<BTreeMap<usize, Written>, Error>>()?;
         pipeline.wait_for_writes(false)?;
         Ok::<_, Error>(written)
     })?;
+    // Clones have what their origins have.
+    let files_of = |index: usize| plan.datasets[index].origin.map_or(index, |origin| origin.dataset);
+    let written: Vec<Written> = (0..plan.datasets.len()).map(|index| written[&files_of(index)]).collect();
 
     let seed = seed.with_contents(written.iter().map(|dataset| &dataset.root));
     let guids = PoolGuids { pool: spec.guid.unwrap_or_else(|| seed.number("pool")), vdev: seed.number("vdev") };
-    let snapshots = plan.datasets.iter().map(|dataset| dataset.snapshots.len()).max().unwrap_or(0);
-    let input = Input { spec, plan: &plan, written: &written, seed, guids, txg: mos::pool_txg(snapshots) };
+    let input = Input { spec, plan: &plan, written: &written, seed, guids, txg: mos::pool_txg(&plan) };
     let (mos, geometry) = write_mos(&mut store, input, metaslab_shift, fixed)?;
 
     let allocated = store.allocator.total();
@@ -205,9 +212,13 @@ fn buffers(tree: &Tree, plan: &Plan, resources: Resources) -> Result<u64, Error>
 }
 
 fn summary(input: Input<'_>, geometry: &Geometry, allocated: u64) -> Summary {
-    let datasets = input.plan.datasets.iter().zip(input.written).map(|(dataset, written)| DatasetSummary {
+    let all = &input.plan.datasets;
+    let datasets = all.iter().zip(input.written).map(|(dataset, written)| DatasetSummary {
         name: dataset.name.clone(),
-        files: dataset.files.len() as u64,
+        origin: dataset.origin.map(|Origin { dataset, snapshot }| {
+            format!("{}@{}", all[dataset].name, all[dataset].snapshots[snapshot])
+        }),
+        files: dataset.origin.map_or(dataset, |origin| &all[origin.dataset]).files.len() as u64,
         referenced: written.usage.allocated,
         compressed: written.usage.compressed,
         logical: written.usage.uncompressed,

@@ -109,6 +109,10 @@ pub struct DatasetSpec {
     pub name: String,
     /// Properties that it has itself.
     pub properties: Vec<Assignment>,
+    /// The snapshot of which it is a clone, such as `zroot/ROOT/default@a`: one that
+    /// is among [`PoolSpec::snapshots`], of a dataset that is no clone. A clone gets
+    /// no files of its own.
+    pub origin: Option<String>,
 }
 
 impl DatasetSpec {
@@ -124,7 +128,7 @@ impl DatasetSpec {
             true => check_dataset_name(&name)?,
             false => check_pool_name(&name)?,
         }
-        let mut dataset = Self { name, properties: Vec::new() };
+        let mut dataset = Self { name, properties: Vec::new(), origin: None };
         for part in parts.filter(|part| !part.is_empty()) {
             let Some((property, value)) = part.split_once('=') else {
                 return Err(Error::Spec(format!(
@@ -239,6 +243,9 @@ pub(crate) fn check(spec: &PoolSpec) -> Result<(), Error> {
         for property in &dataset.properties {
             if !is_supported(property) {
                 return failed(format!("dataset {}: {} with this value cannot be built", dataset.name, property.key));
+            }
+            if dataset.origin.is_some() && matches!(property.storage(), Storage::MasterNode | Storage::CryptoKey) {
+                return failed(format!("dataset {}: a clone has the {} of its origin", dataset.name, property.key));
             }
         }
     }

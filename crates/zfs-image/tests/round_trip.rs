@@ -102,9 +102,9 @@ fn options() -> impl Strategy<Value = PoolSpec> {
         select(&["1", "2", "3"]),
         select(&["all", "most", "some", "none"]),
         any::<bool>(),
-        0usize..3,
+        (0usize..3, 0usize..4),
     )
-        .prop_map(|(ashift, compression, checksum, record, dnode, copies, redundant, legacy, snapshots)| {
+        .prop_map(|(ashift, compression, checksum, record, dnode, copies, redundant, legacy, (snapshots, clones))| {
             let mut spec = PoolSpec::new("pool");
             spec.ashift = ashift;
             let own = if legacy {
@@ -120,6 +120,13 @@ fn options() -> impl Strategy<Value = PoolSpec> {
             spec.datasets =
                 others.iter().chain([&own.as_str()]).map(|text| DatasetSpec::parse(text).unwrap()).collect();
             spec.snapshots = (0..snapshots).map(|number| SnapshotSpec::parse(&format!("@{number}")).unwrap()).collect();
+            if snapshots > 0 {
+                for number in 0..clones {
+                    let mut clone = DatasetSpec::parse(&format!("pool/clone{number};mountpoint=none")).unwrap();
+                    clone.origin = Some(format!("pool@{}", number % snapshots));
+                    spec.datasets.push(clone);
+                }
+            }
             spec
         })
 }
@@ -238,7 +245,8 @@ proptest! {
         let mut expected = BTreeMap::new();
         all_in_tree(&tree, tree.root(), b"", &mut expected);
         let snapshots = spec.snapshots.iter().map(|snapshot| format!("pool@{}", snapshot.name));
-        for name in snapshots.chain(["pool".to_owned()]) {
+        let clones = spec.datasets.iter().filter(|dataset| dataset.origin.is_some()).map(|clone| clone.name.clone());
+        for name in snapshots.chain(clones).chain(["pool".to_owned()]) {
             let mut found = BTreeMap::new();
             all_in_pool(&root_of(&pool, &name), b"", &mut found);
             prop_assert_eq!(&found, &expected);
