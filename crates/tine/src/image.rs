@@ -1,12 +1,14 @@
 //! `tine image`: pool images from file trees.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
 use std::thread;
 
 use clap::{Args, Subcommand, ValueEnum};
 use tree::{ModeChange, MtimeRule, Principal, Timestamp};
-use zfs_image::{CrossLinks, DatasetSpec, PoolSpec, Resources, SnapshotSpec, VdevSpec};
+use zfs_image::{CrossLinks, DatasetSpec, KeyFile, PoolSpec, Resources, SnapshotSpec, VdevSpec};
 use zfs_ondisk::feature::{Feature, FeatureSet};
 use zfs_ondisk::property::{Assignment, StoredValue};
 
@@ -19,6 +21,9 @@ use crate::values;
 
 /// Memory that a build may take unless said otherwise, as an option has it.
 pub(crate) const DEFAULT_MEMORY: &str = "256m";
+
+/// The longest file with a key: a passphrase, with lines after it.
+const MAX_KEY_FILE: u64 = 4 << 10;
 
 /// Make images of ZFS pools
 #[derive(Debug, Subcommand)]
@@ -130,6 +135,10 @@ struct Datasets {
     /// The dataset that is booted [default: that of the layout]
     #[arg(long, value_name = "NAME")]
     bootfs: Option<String>,
+    /// The key of a dataset that has `encryption=on;keyformat=passphrase`, `hex` or `raw`, and of those below it without
+    /// a key of their own: the file that keylocation=file:// would name
+    #[arg(long = "key", value_name = "DATASET=FILE", value_parser = values::key)]
+    keys: Vec<(String, PathBuf)>,
     /// Another boot environment beside the dataset that the files of / are in: a clone of its first snapshot, which is
     /// @install if none is given. --bootfs can name it
     #[arg(long = "be", value_name = "NAME")]
@@ -304,10 +313,27 @@ fn spec(pool: Pool, datasets: Datasets) -> Result<(PoolSpec, Vec<String>), Failu
         verify_on_import: pool.verify_on_import,
         ..PoolSpec::new(pool.name)
     };
+    for (name, path) in &datasets.keys {
+        let Some(dataset) = spec.datasets.iter_mut().find(|dataset| dataset.name == *name) else {
+            return Err(Failure::Usage(format!("--key {name}={}: there is no dataset {name}", path.display())));
+        };
+        dataset.key = Some(key_file(path)?);
+    }
     for name in &datasets.boot_environments {
         add_boot_environment(&mut spec, name)?;
     }
     Ok((spec, warnings))
+}
+
+/// The key in a file.
+fn key_file(path: &Path) -> Result<KeyFile, Failure> {
+    let failed = |error| Failure::work(format_args!("cannot read the key {}", path.display()), error);
+    let mut contents = Vec::with_capacity(MAX_KEY_FILE as usize + 1);
+    File::open(path).and_then(|file| file.take(MAX_KEY_FILE + 1).read_to_end(&mut contents)).map_err(failed)?;
+    if contents.len() as u64 > MAX_KEY_FILE {
+        return Err(Failure::Work(format!("{} is too long for a file with a key", path.display())));
+    }
+    Ok(KeyFile::new(contents))
 }
 
 /// Adds a clone of the dataset that has the files of the root, as `bectl create` makes it.
@@ -321,7 +347,8 @@ fn add_boot_environment(spec: &mut PoolSpec, name: &str) -> Result<(), Failure> 
     let roots: Vec<&str> = spec.datasets.iter().filter(at_root).map(|dataset| dataset.name.as_str()).collect();
     let booted = roots.iter().copied().find(|root| spec.bootfs.as_deref() == Some(root));
     let root = match (booted, &roots[..]) {
-        (Some(root), _) | (None, [root]) => root.to_owned(),
+        (Some(root), _) => root.to_owned(),
+        (None, [root]) => (*root).to_owned(),
         (None, []) => {
             let way_out = "--layout bsdinstall makes such datasets";
             return Err(Failure::Usage(format!("--be {name}: no dataset has mountpoint=/; {way_out}")));

@@ -2,9 +2,9 @@
 
 use zfs_ondisk::blkptr::{self, BlockPointer};
 use zfs_ondisk::dnode::{Dnode, INDIRECT_SHIFT};
-use zfs_ondisk::object::ObjectType;
+use zfs_ondisk::object::{ObjectId, ObjectType};
 
-use crate::block::Policies;
+use crate::block::{Address, Policies};
 use crate::error::Error;
 use crate::store::Store;
 
@@ -130,7 +130,8 @@ impl BlockTree {
                 pointer.write(&mut block, index * blkptr::SIZE);
             }
             let above = level as u8 + 1;
-            store.write(&self.policies.of(self.object_type, above), self.object_type, above, fill, &block)?
+            let address = Address { object_type: self.object_type, level: above, object: ObjectId(0), block: 0 };
+            store.write(&self.policies.of(self.object_type, above), address, fill, &block)?
         };
         self.add(store, level + 1, indirect)
     }

@@ -10,6 +10,7 @@ use zfs_ondisk::uberblock::{Uberblock, VERSION_FEATURES};
 use crate::allocator::Allocator;
 use crate::block::Format;
 use crate::device::Device;
+use crate::encryption;
 use crate::error::Error;
 use crate::filesystem::{self, Context, Written};
 use crate::geometry::{self, Geometry};
@@ -94,8 +95,12 @@ pub fn build(
     progress.start(bytes, files);
 
     let seed = Seed::of_spec(spec);
-    let format =
-        Format { ashift: spec.ashift, salt: seed.salt(), embed: spec.features.contains(Feature::EmbeddedData) };
+    let (ciphers, keys) = match plan.datasets.iter().any(|dataset| dataset.encryption.is_some()) {
+        true => encryption::keys(&spec.datasets, &plan.datasets, &seed.with_files(tree, &plan))?,
+        false => (Vec::new(), Vec::new()),
+    };
+    let embed = spec.features.contains(Feature::EmbeddedData);
+    let format = Format { ashift: spec.ashift, salt: seed.salt(), embed, ciphers };
     let space = match spec.size {
         Some(size) => Geometry::of_device(size, 0).allocatable(),
         None => bytes + files * 1024,
@@ -126,7 +131,7 @@ pub fn build(
 
     let seed = seed.with_contents(written.iter().map(|dataset| &dataset.root));
     let guids = PoolGuids { pool: spec.guid.unwrap_or_else(|| seed.number("pool")), vdev: seed.number("vdev") };
-    let input = Input { spec, plan: &plan, written: &written, seed, guids, txg: mos::pool_txg(&plan) };
+    let input = Input { spec, plan: &plan, written: &written, keys: &keys, seed, guids, txg: mos::pool_txg(&plan) };
     let (mos, geometry) = write_mos(&mut store, input, metaslab_shift, fixed)?;
 
     let allocated = store.allocator.total();

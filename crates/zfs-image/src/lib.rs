@@ -33,6 +33,7 @@ mod build;
 mod device;
 mod directory;
 mod dnodes;
+mod encryption;
 mod error;
 mod filesystem;
 mod geometry;
@@ -48,6 +49,7 @@ mod zap_object;
 
 pub use build::{DatasetSummary, Resources, Summary, build};
 pub use device::{Device, ImageFile};
+pub use encryption::KeyFile;
 pub use error::Error;
 pub use plan::mountpoints;
 pub use progress::{Progress, Silent};

@@ -18,7 +18,9 @@ use zfs_ondisk::spacemap;
 use zfs_ondisk::uberblock::VERSION_FEATURES;
 use zfs_ondisk::zap::ZapContents;
 
+use crate::block::Address;
 use crate::error::Error;
+use crate::encryption::StoredKey;
 use crate::filesystem::Written;
 use crate::geometry::Geometry;
 use crate::guids::Seed;
@@ -44,6 +46,8 @@ pub(crate) struct Input<'a> {
     pub(crate) plan: &'a Plan,
     /// The datasets of the plan on the device.
     pub(crate) written: &'a [Written],
+    /// The keys of those that are encrypted, as they are stored.
+    pub(crate) keys: &'a [Option<StoredKey>],
     pub(crate) seed: Seed,
     pub(crate) guids: PoolGuids,
     /// The transaction group that the pool is in.
@@ -140,7 +144,7 @@ pub(crate) fn write(store: &mut Store<'_>, input: Input<'_>, assumptions: &Assum
     };
     let size = if spec.features.contains(Feature::ProjectQuota) { objset::SIZE_V3 } else { objset::SIZE_V2 };
     let policy = writer::policies(spec.features).of(ObjectType::OBJSET, 0);
-    let root = store.write(&policy, ObjectType::OBJSET, 0, fill, &object_set.to_bytes(size))?;
+    let root = store.write(&policy, Address::ROOT, fill, &object_set.to_bytes(size))?;
     Ok(Mos { root, usage: store.take_usage(), metaslab_array, active, reserved: datasets.reserved })
 }
 

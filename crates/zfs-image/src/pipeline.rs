@@ -12,7 +12,7 @@ use std::thread::Scope;
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use tree::{NodeId, Tree};
 
-use crate::block::{Encoded, Encoder, Format, Output};
+use crate::block::{Address, Encoded, Encoder, Format, Output};
 use crate::device::Device;
 use crate::directory::Directory;
 use crate::error::Error;
@@ -32,6 +32,7 @@ pub(crate) enum Source<'a> {
 /// Consecutive blocks of one object.
 pub(crate) struct Piece<'a> {
     pub(crate) source: Source<'a>,
+    /// What they have in common: that of block 0.
     pub(crate) identity: Identity,
     pub(crate) blocks: Range<u64>,
 }
@@ -195,11 +196,12 @@ fn encode(
     output.clear();
     let mut blocks = Vec::new();
     for Piece { source, identity, blocks: range } in &batch.pieces {
-        let Identity { policy, object_type, level, logical_size, .. } = identity;
         let contents = Contents::open(tree, source)?;
         for block in range.clone() {
-            let encoded = encoder
-                .encode(policy, *object_type, *level, *logical_size, &mut output, |to| contents.read(block, to))?;
+            let address = Address { block, ..identity.address };
+            let encoded = encoder.encode(&identity.policy, &address, identity.logical_size, &mut output, |to| {
+                contents.read(block, to)
+            })?;
             blocks.push((*identity, encoded));
         }
     }

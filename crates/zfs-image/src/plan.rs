@@ -3,10 +3,12 @@
 use std::collections::HashMap;
 
 use tree::{Kind, NodeId, Tree};
+use zfs_ondisk::feature::Feature;
 use zfs_ondisk::object::ObjectId;
 use zfs_ondisk::property::{Assignment, StoredValue};
 
 use crate::attributes::{self, XattrPlan, printable};
+use crate::encryption::{self, Encryption};
 use crate::error::Error;
 use crate::settings::{Properties, Settings};
 use crate::spec::{CrossLinks, DatasetSpec, MASTER_NODE_PROPERTIES, PoolSpec};
@@ -42,6 +44,8 @@ pub(crate) struct Dataset {
     pub(crate) snapshots: Vec<String>,
     /// The snapshot of which it is a clone.
     pub(crate) origin: Option<Origin>,
+    /// How it is encrypted.
+    pub(crate) encryption: Option<Encryption>,
 }
 
 /// A snapshot that has clones, by indexes.
@@ -158,7 +162,7 @@ pub fn mountpoints(spec: &PoolSpec) -> Result<Vec<String>, Error> {
 fn arrange(spec: &PoolSpec) -> Result<Vec<Dataset>, Error> {
     let mut specs: Vec<DatasetSpec> = spec.datasets.clone();
     if !specs.iter().any(|dataset| dataset.name == spec.name) {
-        specs.push(DatasetSpec { name: spec.name.clone(), properties: Vec::new(), origin: None });
+        specs.push(DatasetSpec { name: spec.name.clone(), ..DatasetSpec::default() });
     }
     specs.sort_by(|a, b| a.name.split('/').cmp(b.name.split('/')));
     let mut datasets: Vec<Dataset> = Vec::with_capacity(specs.len());
@@ -189,6 +193,17 @@ fn arrange(spec: &PoolSpec) -> Result<Vec<Dataset>, Error> {
             }
             Settings::of(&dataset.name, &Properties(own), spec.features)?
         };
+        let encryption = encryption::of(&dataset, datasets.len(), parent.map(|index| &datasets[index]))?;
+        let settings = match encryption {
+            // A clone has what its origin has.
+            Some(Encryption { suite, .. }) if dataset.origin.is_none() => {
+                if !spec.features.contains(Feature::Encryption) {
+                    return failed("encryption needs a feature that the compatibility set leaves out");
+                }
+                settings.encrypted(&dataset.name, datasets.len(), suite)?
+            }
+            _ => settings,
+        };
         if let Some(origin) = dataset.origin {
             clones.push((datasets.len(), origin));
         }
@@ -202,6 +217,7 @@ fn arrange(spec: &PoolSpec) -> Result<Vec<Dataset>, Error> {
             end: FIRST_FILE,
             snapshots: Vec::new(),
             origin: None,
+            encryption,
         });
     }
     for snapshot in &spec.snapshots {
@@ -246,7 +262,9 @@ fn set_origin(datasets: &mut [Dataset], index: usize, name: &str) -> Result<(), 
     }
     // What follows from the contents, it has of them.
     let Settings { norm_flags, features, .. } = datasets[origin.dataset].settings;
+    let encryption = datasets[origin.dataset].encryption;
     let clone = &mut datasets[index];
+    clone.encryption = encryption;
     clone.settings = Settings { norm_flags, features, ..clone.settings.clone() };
     clone.origin = Some(origin);
     Ok(())

@@ -4,6 +4,7 @@ use zfs_ondisk::feature::FeatureSet;
 use zfs_ondisk::property::{self, Assignment, PoolProperty, PoolStorage, Storage, StoredValue, Types};
 use zfs_ondisk::znode::ZPL_VERSION;
 
+use crate::encryption::KeyFile;
 use crate::error::Error;
 
 /// Properties that the master node of a file system keeps.
@@ -103,7 +104,7 @@ pub enum CrossLinks {
 }
 
 /// A dataset to be built.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct DatasetSpec {
     /// Its full name.
     pub name: String,
@@ -113,6 +114,8 @@ pub struct DatasetSpec {
     /// is among [`PoolSpec::snapshots`], of a dataset that is no clone. A clone gets
     /// no files of its own.
     pub origin: Option<String>,
+    /// The key of an encryption root, in the form that its property `keyformat` says.
+    pub key: Option<KeyFile>,
 }
 
 impl DatasetSpec {
@@ -128,7 +131,7 @@ impl DatasetSpec {
             true => check_dataset_name(&name)?,
             false => check_pool_name(&name)?,
         }
-        let mut dataset = Self { name, properties: Vec::new(), origin: None };
+        let mut dataset = Self { name, ..Self::default() };
         for part in parts.filter(|part| !part.is_empty()) {
             let Some((property, value)) = part.split_once('=') else {
                 return Err(Error::Spec(format!(
@@ -252,18 +255,15 @@ pub(crate) fn check(spec: &PoolSpec) -> Result<(), Error> {
     Ok(())
 }
 
-/// Whether a dataset can be built with a property: not if that means to encrypt
-/// it, or an older version of the file system.
+/// Whether a dataset can be built with a property: not if that means an older version
+/// of the file system.
 fn is_supported(property: &Assignment) -> bool {
-    const ENCRYPTION_OFF: u64 = 2;
     match property.storage() {
-        Storage::CryptoKey => property.key == "encryption" && property.value == StoredValue::Number(ENCRYPTION_OFF),
+        Storage::CryptoKey | Storage::Props | Storage::DirPhys => true,
         Storage::MasterNode => match property.key.as_str() {
             "VERSION" => property.value == StoredValue::Number(ZPL_VERSION),
             key => MASTER_NODE_PROPERTIES.contains(&key),
         },
-        Storage::Props => property.key != "keylocation",
-        Storage::DirPhys => true,
         Storage::Volume | Storage::Computed => false,
     }
 }
@@ -350,8 +350,6 @@ mod tests {
             spec.datasets = vec![DatasetSpec::parse(text).unwrap()];
             check(&spec)
         };
-        assert!(checked("p;encryption=aes-256-gcm").is_err());
-        assert!(checked("p;keylocation=prompt").is_err());
         assert!(checked("p;version=4").is_err());
         assert!(checked("p;encryption=off;version=5;utf8only=on").is_ok());
     }

@@ -4,10 +4,9 @@ use std::ops::Range;
 
 use zfs_ondisk::blkptr::{BlockPointer, Dva, Fields};
 use zfs_ondisk::label;
-use zfs_ondisk::object::ObjectType;
 
 use crate::allocator::{Allocator, MAX_COPIES};
-use crate::block::{Encoded, Encoder, Format, Output, Policy};
+use crate::block::{Address, Encoded, Encoder, Format, Output, Policy};
 use crate::device::Device;
 use crate::error::Error;
 
@@ -51,8 +50,7 @@ impl std::ops::AddAssign for Usage {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Identity {
     pub(crate) policy: Policy,
-    pub(crate) object_type: ObjectType,
-    pub(crate) level: u8,
+    pub(crate) address: Address,
     pub(crate) fill: u64,
     pub(crate) logical_size: usize,
 }
@@ -119,18 +117,17 @@ impl<'a> Store<'a> {
     pub(crate) fn write(
         &mut self,
         policy: &Policy,
-        object_type: ObjectType,
-        level: u8,
+        address: Address,
         fill: u64,
         block: &[u8],
     ) -> Result<BlockPointer, Error> {
         let mut output = std::mem::take(&mut self.scratch);
         output.clear();
-        let encoded = self.encoder.encode(policy, object_type, level, block.len(), &mut output, |to| {
+        let encoded = self.encoder.encode(policy, &address, block.len(), &mut output, |to| {
             to.copy_from_slice(block);
             Ok(())
         })?;
-        let identity = Identity { policy: *policy, object_type, level, fill, logical_size: block.len() };
+        let identity = Identity { policy: *policy, address, fill, logical_size: block.len() };
         let (pointers, runs) = self.place([(identity, encoded)].into_iter());
         let written =
             runs.into_iter().try_for_each(|run| self.device.write_at(&output.as_bytes()[run.bytes], run.offset));
@@ -152,18 +149,21 @@ impl<'a> Store<'a> {
     }
 
     fn pointer(&mut self, identity: Identity, encoded: Encoded, runs: &mut [Vec<Run>; MAX_COPIES]) -> BlockPointer {
-        let (start, physical_size, function, digest) = match encoded {
+        let Address { object_type, level, .. } = identity.address;
+        let (start, physical_size, function, digest, protection) = match encoded {
             Encoded::Hole => return BlockPointer::HOLE,
             Encoded::Embedded { function, payload } => {
                 return BlockPointer::embedded(
-                    identity.object_type,
+                    object_type,
                     identity.logical_size,
                     function.number(),
                     &payload,
                     BIRTH_TXG,
                 );
             }
-            Encoded::Stored { start, physical_size, function, digest } => (start, physical_size, function, digest),
+            Encoded::Stored { start, physical_size, function, digest, protection } => {
+                (start, physical_size, function, digest, protection)
+            }
         };
         let asize = self.allocator.allocated_size(physical_size);
         let bytes = start..start + asize as usize;
@@ -182,10 +182,10 @@ impl<'a> Store<'a> {
                 _ => runs.push(Run { bytes: bytes.clone(), offset }),
             }
         }
-        BlockPointer::data(&Fields {
+        let pointer = BlockPointer::data(&Fields {
             dvas,
-            level: identity.level,
-            object_type: identity.object_type,
+            level,
+            object_type,
             logical_size: identity.logical_size,
             physical_size,
             compression: function.number(),
@@ -193,6 +193,7 @@ impl<'a> Store<'a> {
             birth: BIRTH_TXG,
             fill: identity.fill,
             digest,
-        })
+        });
+        protection.apply(pointer)
     }
 }

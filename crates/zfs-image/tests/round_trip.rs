@@ -10,9 +10,9 @@ use std::path::Path;
 
 use proptest::prelude::*;
 use tree::{Kind, Node, NodeId, Tree};
-use zfs_image::{DatasetSpec, ImageFile, PoolSpec, Resources, Silent, SnapshotSpec, build};
+use zfs_image::{DatasetSpec, ImageFile, KeyFile, PoolSpec, Resources, Silent, SnapshotSpec, build};
 use zfs_ondisk::feature::FeatureSet;
-use zfs_pool::{FileSystem, Pool, check};
+use zfs_pool::{FileSystem, Pool, Secret, check};
 
 const RESOURCES: Resources = Resources { threads: 2, memory: 256 << 20 };
 
@@ -96,15 +96,16 @@ fn options() -> impl Strategy<Value = PoolSpec> {
     (
         9u32..=14,
         select(&["off", "lz4", "lzjb", "zle", "gzip-1", "zstd-1", "zstd-fast-10"]),
-        select(&["on", "fletcher2", "sha256", "sha512", "skein"]),
+        select(&["on", "fletcher2", "sha256", "sha512", "skein", "off"]),
         select(&["512", "4k", "16k", "128k", "1m"]),
         select(&["legacy", "auto", "4k", "16k"]),
         select(&["1", "2", "3"]),
         select(&["all", "most", "some", "none"]),
         any::<bool>(),
-        (0usize..3, 0usize..4),
+        (0usize..3, 0usize..4, encryption()),
     )
-        .prop_map(|(ashift, compression, checksum, record, dnode, copies, redundant, legacy, (snapshots, clones))| {
+        .prop_map(|(ashift, compression, checksum, record, dnode, copies, redundant, legacy, more)| {
+            let (snapshots, clones, (encryption, key)) = more;
             let mut spec = PoolSpec::new("pool");
             spec.ashift = ashift;
             let own = if legacy {
@@ -113,12 +114,16 @@ fn options() -> impl Strategy<Value = PoolSpec> {
             } else {
                 format!(
                     "pool;compression={compression};checksum={checksum};recordsize={record};dnodesize={dnode};\
-                     copies={copies};redundant_metadata={redundant}"
+                     copies={};redundant_metadata={redundant}{encryption}",
+                    if key.is_some() { copies.replace('3', "2") } else { copies.to_owned() }
                 )
             };
             let others = ["pool/empty;mountpoint=none;quota=1g", "pool/empty/below;org.example:key=value"];
             spec.datasets =
                 others.iter().chain([&own.as_str()]).map(|text| DatasetSpec::parse(text).unwrap()).collect();
+            if let Some(dataset) = spec.datasets.iter_mut().find(|dataset| dataset.name == "pool" && !legacy) {
+                dataset.key = key.map(|key| KeyFile::new(key.to_vec()));
+            }
             spec.snapshots = (0..snapshots).map(|number| SnapshotSpec::parse(&format!("@{number}")).unwrap()).collect();
             if snapshots > 0 {
                 for number in 0..clones {
@@ -129,6 +134,21 @@ fn options() -> impl Strategy<Value = PoolSpec> {
             }
             spec
         })
+}
+
+const PASSPHRASE: &[u8] = b"correct horse\n";
+const RAW: &[u8] = b"0123456789abcdef0123456789abcdef";
+const HEX: &[u8] = b"000102030405060708090A0b0c0d0e0f000102030405060708090A0b0c0d0e0f\n";
+
+/// Properties that encrypt a dataset, and its key; or nothing.
+fn encryption() -> impl Strategy<Value = (String, Option<&'static [u8]>)> {
+    let suites = ["on", "aes-128-ccm", "aes-192-ccm", "aes-256-ccm", "aes-128-gcm", "aes-192-gcm", "aes-256-gcm"];
+    let formats = [("raw", RAW), ("hex", HEX), ("passphrase;pbkdf2iters=100000", PASSPHRASE)];
+    let encrypted = (proptest::sample::select(suites.to_vec()), proptest::sample::select(formats.to_vec()));
+    prop_oneof![
+        Just((String::new(), None)),
+        encrypted.prop_map(|(suite, (format, key))| (format!(";encryption={suite};keyformat={format}"), Some(key))),
+    ]
 }
 
 fn scan(root: &Path) -> Tree {
@@ -215,7 +235,11 @@ fn all_in_pool(file: &zfs_pool::fs::File, path: &[u8], seen: &mut BTreeMap<Vec<u
 }
 
 fn open(path: &Path) -> Pool {
-    Pool::open_paths([path]).unwrap()
+    let pool = Pool::open_paths([path]).unwrap();
+    pool.add_secret(Secret::passphrase_in(PASSPHRASE));
+    pool.add_secret(Secret::key_in(RAW).unwrap());
+    pool.add_secret(Secret::key_in(HEX).unwrap());
+    pool
 }
 
 fn root_of(pool: &Pool, dataset: &str) -> zfs_pool::fs::File {

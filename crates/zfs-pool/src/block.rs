@@ -462,12 +462,11 @@ fn impossible(pointer: &BlockPointer, field: &'static str, value: u64, expected:
 }
 
 fn compare(pointer: &BlockPointer, function: Checksum, found: Digest, expected: Digest) -> Result<(), String> {
-    // Where half of the checksum has made room for a MAC, hashes are cut and the
-    // other sums folded. The root of an object set has its MACs inside.
+    // Half of the checksum has made room for a MAC. The root of an object set has its
+    // MACs inside.
     let (found, expected) = if pointer.uses_crypt() && pointer.object_type() != ObjectType::OBJSET {
-        let is_hash = function.is_strong_enough_for_metadata() && function != Checksum::Fletcher4;
-        let halves = if is_hash { [found[0], found[1]] } else { [found[0] ^ found[2], found[1] ^ found[3]] };
-        ([halves[0], halves[1], 0, 0], [expected[0], expected[1], 0, 0])
+        let [first, second] = function.beside_mac(found);
+        ([first, second, 0, 0], [expected[0], expected[1], 0, 0])
     } else {
         (found, expected)
     };

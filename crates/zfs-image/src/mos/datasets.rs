@@ -2,6 +2,7 @@
 
 use zfs_ondisk::blkptr::BlockPointer;
 use zfs_ondisk::bpobj::DEADLIST_HEADER_SIZE;
+use zfs_ondisk::crypt;
 use zfs_ondisk::dsl::{
     DATASET_FLAG_CASE_INSENSITIVE, DATASET_FLAG_UNIQUE_ACCURATE, DIR_FLAG_USED_BREAKDOWN, Dataset, Dir,
 };
@@ -10,6 +11,7 @@ use zfs_ondisk::object::{ObjectId, ObjectType};
 use zfs_ondisk::property::{Storage, StoredValue};
 use zfs_ondisk::zap::{NORM_TO_UPPER, ZapContents};
 
+use crate::encryption::StoredKey;
 use crate::error::Error;
 use crate::mos::writer::{MosWriter, set_property};
 use crate::mos::{Assumptions, Input};
@@ -101,8 +103,16 @@ pub(super) fn write(
     let heads: Vec<ObjectId> = datasets.iter().map(|_| writer.allocate()).collect();
     let snapshots: Vec<Vec<ObjectId>> =
         datasets.iter().map(|dataset| dataset.snapshots.iter().map(|_| writer.allocate()).collect()).collect();
-    let mut writer =
-        Writer { input, dirs: &dirs, heads: &heads, snapshots: &snapshots, mos: writer, users: Vec::new() };
+    let mut writer = Writer {
+        input,
+        dirs: &dirs,
+        heads: &heads,
+        snapshots: &snapshots,
+        key_objects: Vec::new(),
+        mos: writer,
+        users: Vec::new(),
+    };
+    writer.key_objects = writer.keys()?;
     let mut space = writer.space();
     space[0].add_child(&DirSpace { usage: assumptions.usage, ..DirSpace::default() });
     let used: u64 = (0..datasets.len()).map(|index| writer.own_usage(index).allocated).sum();
@@ -160,6 +170,8 @@ struct Writer<'w, 's, 'a, 'i> {
     dirs: &'w [ObjectId],
     heads: &'w [ObjectId],
     snapshots: &'w [Vec<ObjectId>],
+    /// The keys of those that are encrypted and no clones.
+    key_objects: Vec<Option<ObjectId>>,
     users: Vec<(FeatureSet, u64)>,
 }
 
@@ -296,7 +308,7 @@ impl Writer<'_, '_, '_, '_> {
             deadlist: deadlist.0,
             ..self.named(&base, "$ORIGIN@$ORIGIN")
         };
-        self.put_dataset(snapshot, &snapshot_dataset, FeatureSet::EMPTY)?;
+        self.put_dataset(snapshot, &snapshot_dataset, FeatureSet::EMPTY, None)?;
         let deadlist = self.deadlist(&[0])?;
         let head_dataset = Dataset {
             prev_snapshot: snapshot.0,
@@ -305,7 +317,7 @@ impl Writer<'_, '_, '_, '_> {
             deadlist: deadlist.0,
             ..self.named(&base, "$ORIGIN")
         };
-        self.put_dataset(head, &head_dataset, FeatureSet::EMPTY)?;
+        self.put_dataset(head, &head_dataset, FeatureSet::EMPTY, None)?;
         Ok(Root { dir, snapshot })
     }
 
@@ -363,6 +375,11 @@ impl Writer<'_, '_, '_, '_> {
         {
             props.set_text("mountpoint", path);
         }
+        if dataset.encryption.is_some_and(|encryption| encryption.root == index)
+            && Properties(vec![&dataset.properties]).own("keylocation").is_none()
+        {
+            props.set_text("keylocation", "prompt");
+        }
         let props = self.mos.table(ObjectType::DSL_PROPS, &props)?;
         let mut children = ZapContents::new();
         for (name, object) in special {
@@ -410,7 +427,35 @@ impl Writer<'_, '_, '_, '_> {
             }
             fields.set("com.joyent:filesystem_count", file_systems).set("com.joyent:snapshot_count", snapshots as u64);
         }
+        if let Some(key) = self.key_objects[dataset.origin.map_or(index, |origin| origin.dataset)] {
+            fields.set(crypt::KEY_OBJECT, key.0);
+        }
         self.mos.put_bonus(self.dirs[index], ObjectType::DSL_DIR, dir.to_bytes(), &fields)
+    }
+
+    /// Writes the keys of the datasets: the objects, by dataset.
+    fn keys(&mut self) -> Result<Vec<Option<ObjectId>>, Error> {
+        let datasets = &self.input.plan.datasets;
+        let mut objects = vec![None; datasets.len()];
+        for (index, key) in self.input.keys.iter().enumerate() {
+            let (Some(StoredKey { wrapped, salt }), Some(encryption)) = (key, datasets[index].encryption) else { continue };
+            let mut contents = ZapContents::new();
+            contents
+                .set(crypt::entry::SUITE, wrapped.suite as u64)
+                .set(crypt::entry::VERSION, wrapped.version as u64)
+                .set(crypt::entry::GUID, wrapped.guid)
+                .set_bytes(crypt::entry::IV, wrapped.iv.to_vec())
+                .set_bytes(crypt::entry::MAC, wrapped.mac.to_vec())
+                .set_bytes(crypt::entry::MASTER_KEY, wrapped.master_key.to_vec())
+                .set_bytes(crypt::entry::HMAC_KEY, wrapped.hmac_key.to_vec())
+                .set(crypt::entry::ROOT, self.dirs[encryption.root].0)
+                .set(crypt::entry::REFERENCES, 1 + self.clones(index).count() as u64)
+                .set(crypt::entry::KEY_FORMAT, encryption.key.format as u64)
+                .set(crypt::entry::PBKDF2_SALT, *salt)
+                .set(crypt::entry::PBKDF2_ITERATIONS, encryption.key.iterations.into());
+            objects[index] = Some(self.mos.table(ObjectType::OTN_ZAP_METADATA, &contents)?);
+        }
+        Ok(objects)
     }
 
     /// Writes a dataset and its snapshots, which all have the same contents.
@@ -474,7 +519,8 @@ impl Writer<'_, '_, '_, '_> {
                 props: props.0,
                 ..self.named(&base, &format!("{}@{name}", dataset.name))
             };
-            self.put_dataset(object, &snapshot, dataset.settings.features)?;
+            let ivset = dataset.encryption.map(|_| self.input.seed.number(&format!("vectors of {}@{name}", dataset.name)));
+            self.put_dataset(object, &snapshot, dataset.settings.features, ivset)?;
             line.push(object, snapshot.creation_txg);
         }
         let deadlist = self.deadlist(&line.keys)?;
@@ -486,7 +532,7 @@ impl Writer<'_, '_, '_, '_> {
             deadlist: deadlist.0,
             ..self.named(&base, &dataset.name)
         };
-        self.put_dataset(self.heads[index], &head, dataset.settings.features)
+        self.put_dataset(self.heads[index], &head, dataset.settings.features, None)
     }
 
     fn named(&self, dataset: &Dataset, name: &str) -> Dataset {
@@ -498,8 +544,17 @@ impl Writer<'_, '_, '_, '_> {
         }
     }
 
-    fn put_dataset(&mut self, object: ObjectId, dataset: &Dataset, features: FeatureSet) -> Result<(), Error> {
+    fn put_dataset(
+        &mut self,
+        object: ObjectId,
+        dataset: &Dataset,
+        features: FeatureSet,
+        ivset: Option<u64>,
+    ) -> Result<(), Error> {
         let mut active = ZapContents::new();
+        if let Some(guid) = ivset {
+            active.set(crypt::IVSET_GUID, guid);
+        }
         for feature in features.iter() {
             active.set(feature.guid(), 0);
         }
