@@ -403,6 +403,70 @@ fn a_kernel_changes_manages_and_grows_a_pool() {
 }
 
 #[test]
+fn a_kernel_unlocks_what_is_encrypted_and_goes_on_with_boot_environments() {
+    let test = "a_kernel_unlocks_what_is_encrypted_and_goes_on_with_boot_environments";
+    let Some(vm) = Vm::find(test) else { return };
+    let suites = ["aes-128-ccm", "aes-192-ccm", "aes-256-ccm", "aes-128-gcm", "aes-192-gcm", "aes-256-gcm"];
+    let workshop = Workshop::new(|tree| {
+        general(tree, 100);
+        for (seed, folder) in (2..).zip(["home", "home/below"].into_iter().chain(suites)) {
+            let recipe = Recipe { seed, block_sizes: vec![4096], many: 40, largest_hole: 1 << 20, ..Recipe::default() };
+            recipe.make_small(&tree.join(folder)).expect("the tree can be made");
+        }
+    });
+    let keys = workshop.0.path();
+    fs::write(keys.join("passphrase"), "correct horse battery staple\n").expect("a file can be written");
+    fs::write(keys.join("raw"), &noise(32)).expect("a file can be written");
+    fs::write(keys.join("hex"), "00112233445566778899aabbccddeeff".repeat(2)).expect("a file can be written");
+    let encrypted = |name: &str, suite: &str, format: &str, key: &str, more: &str| {
+        let path = keys.join(key);
+        [
+            format!(
+                "--dataset={POOL}/{name};encryption={suite};keyformat={format};keylocation=file:///share/{key};{more}"
+            ),
+            format!("--key={POOL}/{name}={}", path.display()),
+        ]
+    };
+    let mut options = vec![
+        "--compatibility=openzfs-2.2-linux".to_owned(),
+        format!("--dataset={POOL};mountpoint=none"),
+        format!("--dataset={POOL}/ROOT;mountpoint=none"),
+        format!("--dataset={POOL}/home/below;encryption=aes-128-ccm;dnodesize=1k"),
+        format!("--bootfs={POOL}/ROOT/default"),
+        format!("--snapshot={POOL}/ROOT/default@install"),
+        format!("--snapshot={POOL}/home@install"),
+        format!("--snapshot={POOL}/home/below@install"),
+        "--be=next".to_owned(),
+        "--be=other".to_owned(),
+    ];
+    options.extend(encrypted("ROOT/default", "on", "raw", "raw", "mountpoint=/;canmount=noauto;recordsize=16k"));
+    options.extend(encrypted("home", "on", "passphrase", "passphrase", "mountpoint=/home;pbkdf2iters=100000"));
+    let properties = [
+        "copies=2",
+        "recordsize=512",
+        "checksum=edonr;recordsize=4k",
+        "checksum=sha256;xattr=dir",
+        "compression=zstd;recordsize=1m",
+        "compression=off;checksum=off;recordsize=4k",
+    ];
+    for (suite, more) in suites.into_iter().zip(properties) {
+        options.extend(encrypted(suite, suite, "hex", "hex", &format!("mountpoint=/{suite};{more}")));
+    }
+    let image = workshop.build(&[&as_words(&options)[..], &["-s", "320m"]].concat());
+    let trial = Trial::new(vm, test, &workshop, image, &format!("{POOL}/home"));
+    trial.image.is_sound(&trial.zdb);
+    for key in ["passphrase", "raw", "hex"] {
+        fs::copy(keys.join(key), trial.share.join(key)).expect("the share can be written to");
+    }
+    trial.verify(&format!(
+        "{POOL}/home/below\tencryption\taes-128-ccm\n{POOL}/home/below\tencryptionroot\t{POOL}/home\n\
+         {POOL}/home\tpbkdf2iters\t100000\n{POOL}/ROOT/next\tencryptionroot\t{POOL}/ROOT/default\n"
+    ));
+    trial.job("unlock", 128 << 20, |job| job.set("ROOT", &format!("{POOL}/ROOT/default")));
+    trial.modify();
+}
+
+#[test]
 fn several_images_are_imported_together() {
     let test = "several_images_are_imported_together";
     let Some(vm) = Vm::find(test) else { return };

@@ -339,9 +339,8 @@ fn key_file(path: &Path) -> Result<KeyFile, Failure> {
 /// Adds a clone of the dataset that has the files of the root, as `bectl create` makes it.
 fn add_boot_environment(spec: &mut PoolSpec, name: &str) -> Result<(), Failure> {
     let at_root = |dataset: &&DatasetSpec| {
-        let is_root = |property: &Assignment| {
-            property.key == "mountpoint" && property.value == StoredValue::Text("/".to_owned())
-        };
+        let is_root =
+            |property: &Assignment| property.key == "mountpoint" && property.value == StoredValue::Text("/".to_owned());
         dataset.origin.is_none() && dataset.properties.iter().any(is_root)
     };
     let roots: Vec<&str> = spec.datasets.iter().filter(at_root).map(|dataset| dataset.name.as_str()).collect();
@@ -355,7 +354,9 @@ fn add_boot_environment(spec: &mut PoolSpec, name: &str) -> Result<(), Failure> 
         }
         (None, _) => {
             let roots = roots.join(", ");
-            return Err(Failure::Usage(format!("--be {name}: {roots} have mountpoint=/; --bootfs says which to clone")));
+            return Err(Failure::Usage(format!(
+                "--be {name}: {roots} have mountpoint=/; --bootfs says which to clone"
+            )));
         }
     };
     let Some((parent, _)) = root.rsplit_once('/') else {

@@ -224,7 +224,11 @@ impl<'a> Encoder<'a> {
             _ => Protection::None,
         };
         // OpenZFS would embed spill blocks, too, but `zfs send -e` loses them then.
-        let embed = self.format.embed && cipher.is_none() && level == 0 && !object_type.has_fill() && object_type != ObjectType::SA;
+        let embed = self.format.embed
+            && cipher.is_none()
+            && level == 0
+            && !object_type.has_fill()
+            && object_type != ObjectType::SA;
         let min_alloc = 1 << self.format.ashift;
         let (physical_size, function) =
             match self.compressor.compress_block(policy.compression, min_alloc, embed, block) {
@@ -244,7 +248,8 @@ impl<'a> Encoder<'a> {
             let sealed = object_type.is_encrypted();
             protection = if sealed { Protection::Sealed(nonce, mac) } else { Protection::Mac(mac) };
         }
-        let mut digest = policy.checksum.compute(ByteOrder::Little, Some(&self.format.salt), &block[..physical_size])?;
+        let mut digest =
+            policy.checksum.compute(ByteOrder::Little, Some(&self.format.salt), &block[..physical_size])?;
         if cipher.is_some() && object_type != ObjectType::OBJSET {
             let [first, second] = policy.checksum.beside_mac(digest);
             digest = [first, second, 0, 0];

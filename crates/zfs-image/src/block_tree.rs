@@ -28,7 +28,7 @@ pub(crate) struct Finished {
     pub(crate) levels: u8,
     /// The largest block id.
     pub(crate) max_block_id: u64,
-    /// Bytes that data and indirect blocks take on the device.
+    /// Space that data and indirect blocks use.
     pub(crate) allocated: u64,
 }
 
@@ -89,7 +89,7 @@ impl BlockTree {
 
     fn add(&mut self, store: &mut Store<'_>, level: usize, pointer: BlockPointer) -> Result<(), Error> {
         self.make_room(store, level)?;
-        self.allocated += pointer.allocated_size();
+        self.allocated += store.shape().used_by(&pointer);
         self.levels[level].push(pointer);
         Ok(())
     }

@@ -208,7 +208,8 @@ pub(crate) struct Cipher {
 impl Cipher {
     /// That of a dataset, and its keys as they are stored.
     fn derive(wrapping: &WrappingKey, suite: Suite, name: &str, seed: &Seed) -> Result<(Self, WrappedKey), Error> {
-        let purpose = |what: &str| [b"tine zfs-image 1: ", what.as_bytes(), &seed.key_context(), name.as_bytes()].concat();
+        let purpose =
+            |what: &str| [b"tine zfs-image 1: ", what.as_bytes(), &seed.key_context(), name.as_bytes()].concat();
         let mut master = Zeroizing::new([0; MASTER_KEY_SIZE]);
         let mut hmac = Zeroizing::new([0; HMAC_KEY_SIZE]);
         let mut vectors = Zeroizing::new([0; HMAC_KEY_SIZE]);
@@ -269,8 +270,7 @@ mod tests {
     }
 
     fn nonce((cipher, _): &(Cipher, WrappedKey), block: u64, contents: &[u8]) -> Nonce {
-        let address =
-            Address { object_type: ObjectType::PLAIN_FILE_CONTENTS, level: 0, object: ObjectId(7), block };
+        let address = Address { object_type: ObjectType::PLAIN_FILE_CONTENTS, level: 0, object: ObjectId(7), block };
         cipher.seal(&address, &mut contents.to_vec()).unwrap().0
     }
 

@@ -327,7 +327,7 @@ impl<'a> Writer<'a> {
         let policy = self.settings().policies.of(object_type, 0);
         let address = Address { object_type, level: 0, object: last.object, block: 0 };
         let identity = Identity { policy, address, fill: 1, logical_size: block_size };
-        let cost = store.allocator.allocated_size(block_size);
+        let cost = (block_size as u64).next_multiple_of(1 << store.shape().ashift);
         let mut next = blocks.start;
         while next < blocks.end {
             let room = (BATCH_BYTES.saturating_sub(self.batch.bytes) / cost).max(1);
@@ -439,7 +439,7 @@ impl<'a> Writer<'a> {
             let policy = self.settings().policies.of(ObjectType::SA, 0);
             let address = Address { object_type: ObjectType::SA, level: 0, object, block: SPILL };
             let pointer = store.write(&policy, address, 1, &spill)?;
-            dnode.used += pointer.allocated_size();
+            dnode.used += store.shape().used_by(&pointer);
             dnode.spill = Some(pointer);
         }
         self.owners.count(owner, dnode.used);

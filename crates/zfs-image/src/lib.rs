@@ -45,12 +45,14 @@ mod progress;
 mod settings;
 mod spec;
 mod store;
+mod vdev;
 mod zap_object;
 
-pub use build::{DatasetSummary, Resources, Summary, build};
+pub use build::{DatasetSummary, Resources, Summary, build, build_on};
 pub use device::{Device, ImageFile};
 pub use encryption::KeyFile;
 pub use error::Error;
 pub use plan::mountpoints;
 pub use progress::{Progress, Silent};
 pub use spec::{CrossLinks, DatasetSpec, PoolSpec, SnapshotSpec, VdevSpec, bsdinstall_layout};
+pub use vdev::VdevKind;

@@ -13,10 +13,10 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 use tree::{NodeId, Tree};
 
 use crate::block::{Address, Encoded, Encoder, Format, Output};
-use crate::device::Device;
 use crate::directory::Directory;
 use crate::error::Error;
-use crate::store::{Identity, Run};
+use crate::store::Identity;
+use crate::vdev::{Run, Vdevs};
 
 /// Where the contents of blocks come from.
 #[derive(Clone)]
@@ -77,14 +77,14 @@ pub(crate) struct Pipeline<'a> {
 
 impl<'a> Pipeline<'a> {
     /// Starts `threads` threads that encode files of `tree`, and one that writes to
-    /// `device`, with outputs of `limit` bytes at most under way.
+    /// `vdevs`, with outputs of `limit` bytes at most under way.
     pub(crate) fn start<'scope>(
         scope: &'scope Scope<'scope, '_>,
         threads: usize,
         limit: u64,
         tree: &'a Tree,
         format: &'a Format,
-        device: &'a dyn Device,
+        vdevs: Vdevs<'a>,
     ) -> Self
     where
         'a: 'scope,
@@ -111,8 +111,9 @@ impl<'a> Pipeline<'a> {
         // One thread writes: a file takes one write at a time, and others would
         // only wait for it.
         scope.spawn(move || {
+            let mut scratch = Vec::new();
             for Write(output, runs, cost) in write_queue {
-                let written = write(device, &output, runs);
+                let written = runs.iter().try_for_each(|run| vdevs.write(run, output.as_bytes(), &mut scratch));
                 if let Ok(mut spare) = spare.lock() {
                     spare.push(output);
                 }
@@ -181,10 +182,6 @@ impl<'a> Pipeline<'a> {
         }
         Ok(())
     }
-}
-
-fn write(device: &dyn Device, output: &Output, runs: Vec<Run>) -> Result<(), Error> {
-    runs.into_iter().try_for_each(|run| device.write_at(&output.as_bytes()[run.bytes], run.offset))
 }
 
 fn encode(

@@ -6,6 +6,7 @@ use zfs_ondisk::znode::ZPL_VERSION;
 
 use crate::encryption::KeyFile;
 use crate::error::Error;
+use crate::vdev::{Shape, VdevKind};
 
 /// Properties that the master node of a file system keeps.
 pub(crate) const MASTER_NODE_PROPERTIES: [&str; 3] = ["normalization", "utf8only", "casesensitivity"];
@@ -20,8 +21,7 @@ pub struct PoolSpec {
     pub name: String,
     /// Binary logarithm of the sector size: 9 to 16.
     pub ashift: u32,
-    /// Size of the image in bytes; `None` for one that has room for the
-    /// contents and some more.
+    /// Size of each device in bytes; `None` for room for the contents and some more.
     pub size: Option<u64>,
     /// Size of a metaslab in bytes, a power of two of 16 MiB at least; `None`
     /// for one that fits the image's size.
@@ -30,7 +30,7 @@ pub struct PoolSpec {
     pub guid: Option<u64>,
     /// Features that are enabled.
     pub features: FeatureSet,
-    /// What the vdev's label says of it.
+    /// The vdevs, and what their labels say of them.
     pub vdev: VdevSpec,
     /// Datasets, with the root's properties if it has any. Ancestors must be
     /// listed, in any order.
@@ -77,19 +77,52 @@ impl PoolSpec {
     }
 }
 
-/// What the labels say of the vdev.
+/// The vdevs, and what their labels say of them.
 #[derive(Clone, Debug)]
 pub struct VdevSpec {
-    /// Whether it is a disk; otherwise a file.
+    /// What the top-level vdevs are.
+    pub kind: VdevKind,
+    /// How many there are: the devices are divided among them.
+    pub count: usize,
+    /// Whether the devices are disks; otherwise files.
     pub disk: bool,
-    /// Where it was last seen. A system that finds the pool elsewhere writes
-    /// down where.
-    pub path: String,
+    /// Where each device was last seen; the last one counts for those that follow. A
+    /// system that finds the pool elsewhere writes down where.
+    pub paths: Vec<String>,
+}
+
+impl VdevSpec {
+    /// How `devices` devices make up the vdevs.
+    ///
+    /// # Errors
+    /// [`Error::Spec`] if they cannot.
+    pub(crate) fn shape(&self, devices: usize, ashift: u32) -> Result<Shape, Error> {
+        let failed = |what: String| Err(Error::Spec(what));
+        let Self { kind, count, .. } = *self;
+        if matches!(kind, VdevKind::Raidz(parity) if !(1..=3).contains(&parity)) {
+            return failed("raidz has a parity of 1 to 3".to_owned());
+        }
+        if count == 0 || devices % count != 0 {
+            return failed(format!("{devices} images cannot be divided among {count} vdevs"));
+        }
+        let children = devices / count;
+        let (least, most) = (kind.min_devices(), kind.max_devices());
+        if !(least..=most).contains(&children) {
+            let expected = if least == most { format!("{least}") } else { format!("{least} to {most}") };
+            return failed(format!("a vdev of this type has {expected} images, and here {children}"));
+        }
+        Ok(Shape { kind, count, children, ashift })
+    }
+
+    /// Where a device was last seen.
+    pub(crate) fn path(&self, device: usize) -> &str {
+        self.paths.get(device).or(self.paths.last()).map_or("/dev/null", String::as_str)
+    }
 }
 
 impl Default for VdevSpec {
     fn default() -> Self {
-        Self { disk: true, path: "/dev/null".to_owned() }
+        Self { kind: VdevKind::Single, count: 1, disk: true, paths: Vec::new() }
     }
 }
 

@@ -238,10 +238,7 @@ impl Writer<'_, '_, '_, '_> {
         };
         let mut line = self.line(origin.dataset, root);
         for snapshot in 0..=origin.snapshot {
-            line.push(
-                self.snapshot(Origin { snapshot, ..origin }),
-                snapshot_txg(datasets, origin.dataset, snapshot),
-            );
+            line.push(self.snapshot(Origin { snapshot, ..origin }), snapshot_txg(datasets, origin.dataset, snapshot));
         }
         line
     }
@@ -438,7 +435,9 @@ impl Writer<'_, '_, '_, '_> {
         let datasets = &self.input.plan.datasets;
         let mut objects = vec![None; datasets.len()];
         for (index, key) in self.input.keys.iter().enumerate() {
-            let (Some(StoredKey { wrapped, salt }), Some(encryption)) = (key, datasets[index].encryption) else { continue };
+            let (Some(StoredKey { wrapped, salt }), Some(encryption)) = (key, datasets[index].encryption) else {
+                continue;
+            };
             let mut contents = ZapContents::new();
             contents
                 .set(crypt::entry::SUITE, wrapped.suite as u64)
@@ -496,11 +495,8 @@ impl Writer<'_, '_, '_, '_> {
             let next = self.snapshots[index].get(number + 1).copied().unwrap_or(self.heads[index]);
             let props = self.mos.table(ObjectType::DSL_PROPS, &ZapContents::new())?;
             let deadlist = self.deadlist(&line.keys)?;
-            let clones: Vec<usize> = self
-                .clones(index)
-                .filter(|(_, origin)| origin.snapshot == number)
-                .map(|(clone, _)| clone)
-                .collect();
+            let clones: Vec<usize> =
+                self.clones(index).filter(|(_, origin)| origin.snapshot == number).map(|(clone, _)| clone).collect();
             let mut next_clones = ZapContents::new();
             for &clone in &clones {
                 let next = self.first_in_line(clone);
@@ -519,7 +515,8 @@ impl Writer<'_, '_, '_, '_> {
                 props: props.0,
                 ..self.named(&base, &format!("{}@{name}", dataset.name))
             };
-            let ivset = dataset.encryption.map(|_| self.input.seed.number(&format!("vectors of {}@{name}", dataset.name)));
+            let ivset =
+                dataset.encryption.map(|_| self.input.seed.number(&format!("vectors of {}@{name}", dataset.name)));
             self.put_dataset(object, &snapshot, dataset.settings.features, ivset)?;
             line.push(object, snapshot.creation_txg);
         }

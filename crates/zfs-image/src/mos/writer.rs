@@ -151,7 +151,8 @@ impl<'s, 'a> MosWriter<'s, 'a> {
         let mut padded = bytes.to_vec();
         padded.resize(bytes.len().next_multiple_of(block_size), 0);
         let blocks = padded.chunks_exact(block_size);
-        let mut dnode = zap_object::write_blocks(self.store, &self.policies, (object, object_type), block_size, blocks)?;
+        let mut dnode =
+            zap_object::write_blocks(self.store, &self.policies, (object, object_type), block_size, blocks)?;
         finish(&mut dnode);
         self.dnodes.insert(object, dnode);
         Ok(())

@@ -72,12 +72,7 @@ impl DataKey {
     ///
     /// # Errors
     /// If what is to be encrypted cannot be told, or is too long for the suite.
-    pub fn seal(
-        &self,
-        object_type: ObjectType,
-        nonce: &Nonce,
-        stored: &mut [u8],
-    ) -> Result<[u8; MAC_SIZE], Error> {
+    pub fn seal(&self, object_type: ObjectType, nonce: &Nonce, stored: &mut [u8]) -> Result<[u8; MAC_SIZE], Error> {
         let mut mac = [0; MAC_SIZE];
         match object_type {
             ObjectType::OBJSET => {
