@@ -408,10 +408,12 @@ fn a_kernel_unlocks_what_is_encrypted_and_goes_on_with_boot_environments() {
     let Some(vm) = Vm::find(test) else { return };
     let suites = ["aes-128-ccm", "aes-192-ccm", "aes-256-ccm", "aes-128-gcm", "aes-192-gcm", "aes-256-gcm"];
     let workshop = Workshop::new(|tree| {
-        general(tree, 100);
+        let recipe = Recipe { many: 20, largest_hole: 1 << 20, ..Recipe::default() };
+        let general = Recipe { block_sizes: vec![16 << 10], ..recipe.clone() };
+        general.make(tree).expect("the tree can be made");
         for (seed, folder) in (2..).zip(["home", "home/below"].into_iter().chain(suites)) {
-            let recipe = Recipe { seed, block_sizes: vec![4096], many: 40, largest_hole: 1 << 20, ..Recipe::default() };
-            recipe.make_small(&tree.join(folder)).expect("the tree can be made");
+            let small = Recipe { seed, block_sizes: vec![4096], ..recipe.clone() };
+            small.make_small(&tree.join(folder)).expect("the tree can be made");
         }
     });
     let keys = workshop.0.path();

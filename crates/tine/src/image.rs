@@ -8,7 +8,7 @@ use std::thread;
 
 use clap::{Args, Subcommand, ValueEnum};
 use tree::{ModeChange, MtimeRule, Principal, Timestamp};
-use zfs_image::{CrossLinks, DatasetSpec, KeyFile, PoolSpec, Resources, SnapshotSpec, VdevSpec};
+use zfs_image::{CrossLinks, DatasetSpec, KeyFile, PoolSpec, Resources, SnapshotSpec, VdevKind, VdevSpec};
 use zfs_ondisk::feature::{Feature, FeatureSet};
 use zfs_ondisk::property::{Assignment, StoredValue};
 
@@ -43,9 +43,10 @@ pub(crate) struct Build {
     #[arg(required = true, value_name = "SOURCE")]
     sources: Vec<PathBuf>,
 
-    /// The image to be made. It appears when it is whole
-    #[arg(short, long, value_name = "IMAGE", help_heading = "Output")]
-    output: PathBuf,
+    /// The image to be made. It appears when it is whole. Given more than once for mirrors and raidz: one image for each
+    /// disk
+    #[arg(short, long = "output", required = true, value_name = "IMAGE", help_heading = "Output")]
+    outputs: Vec<PathBuf>,
     /// Replace the image if it exists
     #[arg(long, help_heading = "Output")]
     force: bool,
@@ -81,7 +82,11 @@ struct Pool {
     /// Name of the pool
     #[arg(long = "pool", value_name = "NAME", default_value = "zroot")]
     name: String,
-    /// Size of the image, such as 10g [default: room for the files and some more]
+    /// What the images make up. Given more than once, a pool has so many vdevs of this type, among which the images are
+    /// divided in their order
+    #[arg(long = "vdev", value_name = "TYPE", default_value = "disk")]
+    vdevs: Vec<VdevKindValue>,
+    /// Size of each image, such as 10g [default: room for the files and some more]
     #[arg(short, long, value_name = "SIZE", value_parser = values::size)]
     size: Option<u64>,
     /// Features of the pool: those that all of these compatibility sets (zpool-features(7)) and files have. A file has
@@ -100,15 +105,43 @@ struct Pool {
     /// GUID of the pool [default: follows from files and options]
     #[arg(long, value_name = "N", value_parser = values::guid)]
     guid: Option<u64>,
-    /// What the pool's label says the image will be
+    /// What the pool's labels say the images will be
     #[arg(long, value_name = "TYPE", default_value = "disk")]
     vdev_type: VdevType,
-    /// The path of the device in the pool's label
-    #[arg(long, value_name = "PATH", default_value = "/dev/null")]
-    device_path: String,
+    /// The path of the device in the pool's label; of each image, if given more than once
+    #[arg(long = "device-path", value_name = "PATH", default_value = "/dev/null")]
+    device_paths: Vec<String>,
     /// Have all blocks verified by the first import, which takes long
     #[arg(long)]
     verify_on_import: bool,
+}
+
+/// A value of `--vdev`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum VdevKindValue {
+    /// One image
+    Disk,
+    /// Images with the same contents
+    Mirror,
+    /// Images of which any one may be lost
+    #[value(alias = "raidz")]
+    Raidz1,
+    /// Images of which any two may be lost
+    Raidz2,
+    /// Images of which any three may be lost
+    Raidz3,
+}
+
+impl From<VdevKindValue> for VdevKind {
+    fn from(value: VdevKindValue) -> VdevKind {
+        match value {
+            VdevKindValue::Disk => VdevKind::Single,
+            VdevKindValue::Mirror => VdevKind::Mirror,
+            VdevKindValue::Raidz1 => VdevKind::Raidz(1),
+            VdevKindValue::Raidz2 => VdevKind::Raidz(2),
+            VdevKindValue::Raidz3 => VdevKind::Raidz(3),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -235,7 +268,14 @@ impl Build {
 
     /// The job that the options describe, and what is odd about them.
     fn job(self) -> Result<(Job, Vec<String>), Failure> {
-        let destination = Destination::new(&self.output, self.force)?;
+        for (index, output) in self.outputs.iter().enumerate() {
+            if self.outputs[..index].contains(output) {
+                return Err(Failure::Usage(format!("the output {} is given twice", output.display())));
+            }
+        }
+        let destinations = self.outputs.iter().map(|output| Destination::new(output, self.force));
+        let destinations = destinations.collect::<Result<Vec<_>, _>>()?;
+        self.pool.check_images(destinations.len())?;
         let mtree_root = self.files.mtree_root.as_deref();
         let sources = self.sources.iter().map(|path| Source::recognise(path, mtree_root));
         let sources = sources.collect::<Result<Vec<_>, _>>()?;
@@ -250,11 +290,36 @@ impl Build {
             spec,
             creation_time,
             resources: resources(self.jobs, self.memory),
-            destination,
+            destinations,
             verify: self.verify,
             quiet: self.verbosity.quiet,
         };
         Ok((job, warnings))
+    }
+}
+
+impl Pool {
+    /// Whether so many images can make up the vdevs.
+    fn check_images(&self, images: usize) -> Result<(), Failure> {
+        let failed = |what: String| Err(Failure::Usage(what));
+        let Some(&first) = self.vdevs.first() else { return Ok(()) };
+        if self.vdevs.iter().any(|vdev| *vdev != first) {
+            return failed("--vdev: all vdevs of a pool that is built are of one type".to_owned());
+        }
+        if images > 1 && first == VdevKindValue::Disk && self.vdevs.len() == 1 {
+            return failed(format!(
+                "{images} images were given: --vdev mirror or raidz1 says what they make up, or --vdev disk for each"
+            ));
+        }
+        let (kind, count) = (VdevKind::from(first), self.vdevs.len());
+        let (least, most) = (kind.min_devices(), kind.max_devices());
+        if images % count != 0 || !(least..=most).contains(&(images / count)) {
+            let name = first.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
+            let of_each = if least == most { least.to_string() } else { format!("{least} or more") };
+            let each = if count == 1 { String::new() } else { format!(" for each of {count} vdevs, the same number") };
+            return failed(format!("--vdev {name} takes {of_each} images{each}, and -o gives {images}"));
+        }
+        Ok(())
     }
 }
 
@@ -303,7 +368,12 @@ fn spec(pool: Pool, datasets: Datasets) -> Result<(PoolSpec, Vec<String>), Failu
         metaslab_size: pool.metaslab_size,
         guid: pool.guid,
         features: allowed.features,
-        vdev: VdevSpec { disk: matches!(pool.vdev_type, VdevType::Disk), path: pool.device_path },
+        vdev: VdevSpec {
+            kind: pool.vdevs.first().copied().unwrap_or(VdevKindValue::Disk).into(),
+            count: pool.vdevs.len(),
+            disk: matches!(pool.vdev_type, VdevType::Disk),
+            paths: pool.device_paths,
+        },
         datasets: merge_datasets(&pool.name, layout, datasets.datasets, compression, allowed.features)?,
         bootfs: datasets.bootfs.or(bootfs),
         root_path: datasets.root_path,

@@ -1,11 +1,13 @@
 //! Building an image, once all options are understood.
 
+use std::fs::File;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use tree::{Kind, Timestamp, Tree};
 use zfs_image::{ImageFile, PoolSpec, Resources, Summary};
 use zfs_ondisk::property::{Assignment, StoredValue};
-use zfs_pool::{Device, Pool, check};
+use zfs_pool::{Device, Pool, Secret, check};
 
 use crate::destination::{Destination, Unfinished};
 use crate::failure::Failure;
@@ -29,8 +31,8 @@ pub(crate) struct Job {
     pub(crate) creation_time: Option<u64>,
     /// What the work may use.
     pub(crate) resources: Resources,
-    /// Where the image goes.
-    pub(crate) destination: Destination,
+    /// Where the images go: one for each device of the vdevs.
+    pub(crate) destinations: Vec<Destination>,
     /// Whether the image is read back and checked before it gets its name.
     pub(crate) verify: bool,
     /// Whether no progress is shown.
@@ -39,8 +41,8 @@ pub(crate) struct Job {
 
 /// An image that was built.
 pub(crate) struct Built {
-    /// Where it is.
-    pub(crate) image: std::path::PathBuf,
+    /// Where it is: one image for each device.
+    pub(crate) images: Vec<PathBuf>,
     /// The pool's name.
     pub(crate) pool: String,
     /// What is in it.
@@ -55,36 +57,50 @@ impl Job {
     /// Builds the image.
     pub(crate) fn run(self) -> Result<Built, Failure> {
         let began = Instant::now();
-        let Job { sources, options, mut spec, creation_time, resources, destination, verify, quiet } = self;
-        let image = destination.begin()?;
-        let path = image.given_path().to_owned();
+        let Job { sources, options, mut spec, creation_time, resources, destinations, verify, quiet } = self;
+        let images = destinations.into_iter().map(Destination::begin).collect::<Result<Vec<_>, _>>()?;
+        let paths: Vec<PathBuf> = images.iter().map(|image| image.given_path().to_owned()).collect();
         let progress = Bar::new(quiet);
         let summary = sources::merge(&sources, options, &spec).and_then(|tree| {
             spec.creation_time = creation_time.unwrap_or_else(|| newest(&tree));
-            let file = image.file().map_err(|error| Failure::work(path.display(), error))?;
-            let summary = zfs_image::build(&tree, &spec, resources, &ImageFile::new(file, &path), &progress)?;
+            let files = images.iter().map(|image| Ok(ImageFile::new(open(image)?, image.given_path())));
+            let files = files.collect::<Result<Vec<_>, Failure>>()?;
+            let devices: Vec<&dyn zfs_image::Device> = files.iter().map(|file| file as _).collect();
+            let summary = zfs_image::build_on(&tree, &spec, resources, &devices, &progress)?;
             let warnings: Vec<String> = tree.warnings().iter().map(ToString::to_string).collect();
             Ok((summary, warnings.into_iter().chain(lost_acls(&tree, &spec)).collect()))
         });
         progress.clear();
         let (summary, warnings) = summary?;
         if verify {
-            read_back(&image, resources, quiet)?;
+            read_back(&images, &spec, resources, quiet)?;
         }
-        image.finish()?;
-        Ok(Built { image: path, pool: spec.name, summary, warnings, elapsed: began.elapsed() })
+        images.into_iter().try_for_each(Unfinished::finish)?;
+        Ok(Built { images: paths, pool: spec.name, summary, warnings, elapsed: began.elapsed() })
     }
 }
 
-/// Reads an image that was written, and checks all of it.
-fn read_back(image: &Unfinished, resources: Resources, quiet: bool) -> Result<(), Failure> {
-    let path = image.given_path().display().to_string();
-    let file = image.file().map_err(|error| Failure::work(&path, error))?;
+/// The file of an image, to be written or read.
+fn open(image: &Unfinished) -> Result<File, Failure> {
+    image.file().map_err(|error| Failure::work(image.given_path().display(), error))
+}
+
+/// Reads the images of a pool that were written, and checks all of it.
+fn read_back(images: &[Unfinished], spec: &PoolSpec, resources: Resources, quiet: bool) -> Result<(), Failure> {
+    let path = images.first().map(|image| image.given_path().display().to_string()).unwrap_or_default();
     let unsound = |what: &dyn std::fmt::Display| {
         Failure::work(format_args!("{path}: the image was not kept, as it is not sound"), what)
     };
-    let pool = Device::from_file(&path, file).and_then(|device| Pool::open(vec![device]));
-    let pool = pool.map_err(|error| unsound(&error))?;
+    let mut devices = Vec::with_capacity(images.len());
+    for image in images {
+        let device = Device::from_file(&image.given_path().display().to_string(), open(image)?);
+        devices.push(device.map_err(|error| unsound(&error))?);
+    }
+    let pool = Pool::open(devices).map_err(|error| unsound(&error))?;
+    for key in spec.datasets.iter().filter_map(|dataset| dataset.key.as_ref()) {
+        pool.add_secret(Secret::passphrase_in(key.contents()));
+        Secret::key_in(key.contents()).into_iter().for_each(|secret| pool.add_secret(secret));
+    }
     let options = verify::options(Some(resources.threads), resources.memory, None, false);
     let progress = Verification::new(quiet);
     let report = check::check_with(&pool, &options, &progress);
@@ -131,9 +147,10 @@ mod tests {
         let image = Destination::new(&path, false).and_then(Destination::begin).expect("it can be written");
         image.file().and_then(|mut file| file.write_all(&[7; 1 << 20])).expect("it can be written");
         let resources = Resources { threads: 1, memory: 64 << 20 };
-        let failure = read_back(&image, resources, true).expect_err("that is no pool");
+        let images = [image];
+        let failure = read_back(&images, &PoolSpec::new("pool"), resources, true).expect_err("that is no pool");
         assert!(failure.to_string().contains("the image was not kept, as it is not sound: "), "{failure}");
-        drop(image);
+        drop(images);
         assert!(!path.exists());
     }
 }

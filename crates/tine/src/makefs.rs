@@ -137,7 +137,7 @@ impl Makefs {
             spec,
             creation_time: time.or(epoch).map(|time| u64::try_from(time.seconds).unwrap_or(0)),
             resources: image::resources(self.jobs, self.memory),
-            destination: Destination::new(&self.image, true)?,
+            destinations: vec![Destination::new(&self.image, true)?],
             verify: false,
             quiet: false,
         })

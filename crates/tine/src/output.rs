@@ -72,7 +72,11 @@ pub(crate) fn print_json(value: &impl Serialize) -> Result<(), Failure> {
 /// An image that was built, as `--json` shows it. Sizes are in bytes.
 #[derive(Serialize)]
 pub(crate) struct Report<'a> {
+    /// The first one.
     image: String,
+    /// All, if there are several.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    images: Vec<String>,
     pool: &'a str,
     /// In decimal, as a string: a number of JSON may be no larger than 2^53.
     pool_guid: String,
@@ -117,8 +121,10 @@ impl<'a> Report<'a> {
         // What clones have is their origins'.
         let own = || datasets.iter().filter(|dataset| dataset.origin.is_none());
         let sum = |of: fn(&Dataset<'_>) -> u64| own().map(of).sum::<u64>();
+        let images: Vec<String> = built.images.iter().map(|image| image.display().to_string()).collect();
         Report {
-            image: built.image.display().to_string(),
+            image: images.first().cloned().unwrap_or_default(),
+            images: if images.len() > 1 { images } else { Vec::new() },
             pool: &built.pool,
             pool_guid: summary.pool_guid.to_string(),
             size: summary.size,
@@ -137,10 +143,13 @@ impl<'a> Report<'a> {
         let snapshots: usize = self.datasets.iter().map(|dataset| dataset.snapshots.len()).sum();
         let mut text = format!(
             "{}: pool {}, guid {}\n  {}, {} allocated, compressed {:.2}x\n  {} in {}{}, {:.2} s\n",
-            self.image,
+            if self.images.is_empty() { self.image.clone() } else { self.images.join(", ") },
             self.pool,
             self.pool_guid,
-            format_size(self.size),
+            match self.images.len() {
+                0 => format_size(self.size),
+                images => format!("{images} images of {}", format_size(self.size)),
+            },
             format_size(self.allocated),
             self.compress_ratio,
             plural(self.files, "file"),
@@ -208,7 +217,7 @@ mod tests {
             snapshots: snapshots.iter().map(|&name| name.to_owned()).collect(),
         };
         Built {
-            image: PathBuf::from("zroot.img"),
+            images: vec![PathBuf::from("zroot.img")],
             pool: "zroot".to_owned(),
             summary: Summary {
                 pool_guid: u64::MAX,

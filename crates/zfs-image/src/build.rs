@@ -149,7 +149,16 @@ pub fn build_on(
 
     let seed = seed.with_contents(written.iter().map(|dataset| &dataset.root));
     let guids = PoolGuids::new(spec.guid.unwrap_or_else(|| seed.number("pool")), shape, &seed);
-    let input = Input { spec, plan: &plan, written: &written, keys: &keys, seed, guids: &guids, shape, txg: mos::pool_txg(&plan) };
+    let input = Input {
+        spec,
+        plan: &plan,
+        written: &written,
+        keys: &keys,
+        seed,
+        guids: &guids,
+        shape,
+        txg: mos::pool_txg(&plan),
+    };
     let (mos, geometry) = write_mos(&mut store, input, metaslab_shift, fixed)?;
 
     let allocated = shape.deflated(store.allocator.total());

@@ -66,6 +66,11 @@ impl KeyFile {
         Self(Zeroizing::new(contents))
     }
 
+    /// What is in the file.
+    pub fn contents(&self) -> &[u8] {
+        &self.0
+    }
+
     /// The wrapping key, or what is wrong with the file.
     fn wrapping_key(&self, key: &RootKey, salt: u64) -> Result<WrappingKey, String> {
         match key.format {
