@@ -106,14 +106,46 @@ impl Workshop {
     /// Builds the pool [`POOL`] from the tree, mounted at `/`.
     #[track_caller]
     fn build(&self, options: &[&str]) -> Image {
-        let folder = tempfile::tempdir_in(self.0.path()).expect("a temporary folder");
-        let path = folder.path().join("pool.img");
-        let mut command = Command::new(TINE);
-        command.args(["image", "build", "--quiet", "--pool", POOL, "--root-path", "/", "--output"]);
-        command.arg(&path).args(options).arg(self.tree());
-        command::run(&mut command, LIMIT).succeeds();
-        Image { folder, path }
+        let (folder, mut paths) = self.build_all(1, POOL, options);
+        Image { folder, path: paths.remove(0) }
     }
+
+    /// Builds a pool of so many images, which are in a folder of their own.
+    #[track_caller]
+    fn build_all(&self, images: usize, pool: &str, options: &[&str]) -> (TempDir, Vec<PathBuf>) {
+        let folder = tempfile::tempdir_in(self.0.path()).expect("a temporary folder");
+        let paths: Vec<PathBuf> = (0..images).map(|number| folder.path().join(format!("pool{number}.img"))).collect();
+        let mut command = Command::new(TINE);
+        command.args(["image", "build", "--quiet", "--pool", pool, "--root-path", "/"]);
+        for path in &paths {
+            command.arg("--output").arg(path);
+        }
+        command.args(options).arg(self.tree());
+        command::run(&mut command, LIMIT).succeeds();
+        (folder, paths)
+    }
+}
+
+/// Pools of several images: the type of their vdevs, how many of these there are, images of
+/// each and of these how many can be lost, and further options.
+const SEVERAL: [(&str, usize, usize, usize, &[&str]); 5] = [
+    ("mirror", 1, 2, 1, &["--dataset=POOL;copies=2"]),
+    ("mirror", 2, 3, 2, &["--ashift=9"]),
+    ("raidz1", 2, 3, 1, &["--dataset=POOL;recordsize=16k;compression=zstd", "--snapshot=@a"]),
+    ("raidz2", 1, 5, 2, &["--ashift=9", "--dataset=POOL;recordsize=1m;compression=off"]),
+    ("raidz3", 1, 4, 3, &["--ashift=13"]),
+];
+
+/// Each of [`SEVERAL`], with its name.
+fn several(workshop: &Workshop) -> Vec<(String, TempDir, Vec<PathBuf>)> {
+    let build = |(number, (kind, vdevs, children, _, more)): (usize, (&str, usize, usize, usize, &[&str]))| {
+        let name = format!("pool{number}");
+        let mut options = vec![format!("--vdev={kind}"); vdevs];
+        options.extend(more.iter().map(|option| option.replace("POOL", &name)));
+        let (folder, paths) = workshop.build_all(vdevs * children, &name, &as_words(&options));
+        (name, folder, paths)
+    };
+    SEVERAL.into_iter().enumerate().map(build).collect()
 }
 
 /// An image in a folder of its own.
@@ -466,6 +498,43 @@ fn a_kernel_unlocks_what_is_encrypted_and_goes_on_with_boot_environments() {
     ));
     trial.job("unlock", 128 << 20, |job| job.set("ROOT", &format!("{POOL}/ROOT/default")));
     trial.modify();
+}
+
+#[test]
+fn pools_of_several_disks_are_sound_and_a_kernel_does_without_some() {
+    let test = "pools_of_several_disks_are_sound_and_a_kernel_does_without_some";
+    let workshop = Workshop::new(|tree| {
+        let recipe = Recipe { block_sizes: vec![16 << 10], many: 20, largest_hole: 1 << 20, ..Recipe::default() };
+        recipe.make(tree).expect("the tree can be made");
+    });
+    let pools = several(&workshop);
+    let are_sound = || {
+        thread::scope(|scope| {
+            for (name, folder, _) in &pools {
+                scope.spawn(move || {
+                    let Some(zdb) = Zdb::find(test, folder.path(), name) else { return };
+                    zdb.blocks().expect("a pool without leaks");
+                });
+            }
+        });
+    };
+    are_sound();
+    let Some(vm) = Vm::find(test) else { return };
+    let share = workshop.0.path().join("share");
+    fs::create_dir(&share).expect("a new folder");
+    vm.describe(&workshop.tree(), &share);
+    let mut letters = 'a'..='z';
+    let mut job = vm.job("degrade", &share).set("MANIFEST", "/share/manifest");
+    let mut lines = Vec::new();
+    for ((name, _, paths), (_, _, children, lost, _)) in pools.iter().zip(SEVERAL) {
+        let disks: Vec<String> = letters.by_ref().take(paths.len()).map(|letter| format!("/dev/vd{letter}")).collect();
+        lines.push(format!("{name} {} {children} {lost}", disks.join(",")));
+        for path in paths {
+            job = job.disk(path);
+        }
+    }
+    job.set("POOLS", &lines.join("\n")).run().succeeds();
+    are_sound();
 }
 
 #[test]

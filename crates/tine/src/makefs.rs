@@ -299,7 +299,7 @@ impl PoolOptions {
         spec.ashift = self.ashift.unwrap_or(spec.ashift);
         spec.metaslab_size = self.metaslab_size;
         spec.guid = self.guid;
-        spec.vdev.path = self.device_path.unwrap_or(spec.vdev.path);
+        spec.vdev.paths.extend(self.device_path);
         spec.verify_on_import = self.verify;
         Ok(spec)
     }
