@@ -450,7 +450,7 @@ fn a_kernel_unlocks_what_is_encrypted_and_goes_on_with_boot_environments() {
     });
     let keys = workshop.0.path();
     fs::write(keys.join("passphrase"), "correct horse battery staple\n").expect("a file can be written");
-    fs::write(keys.join("raw"), &noise(32)).expect("a file can be written");
+    fs::write(keys.join("raw"), noise(32)).expect("a file can be written");
     fs::write(keys.join("hex"), "00112233445566778899aabbccddeeff".repeat(2)).expect("a file can be written");
     let encrypted = |name: &str, suite: &str, format: &str, key: &str, more: &str| {
         let path = keys.join(key);

@@ -313,7 +313,7 @@ impl Pool {
         }
         let (kind, count) = (VdevKind::from(first), self.vdevs.len());
         let (least, most) = (kind.min_devices(), kind.max_devices());
-        if images % count != 0 || !(least..=most).contains(&(images / count)) {
+        if !images.is_multiple_of(count) || !(least..=most).contains(&(images / count)) {
             let name = first.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
             let of_each = if least == most { least.to_string() } else { format!("{least} or more") };
             let each = if count == 1 { String::new() } else { format!(" for each of {count} vdevs, the same number") };

@@ -10,7 +10,7 @@ use zfs_ondisk::uberblock::{Uberblock, VERSION_FEATURES};
 use crate::allocator::Allocator;
 use crate::block::Format;
 use crate::device::Device;
-use crate::encryption;
+use crate::encryption::{self, Keys};
 use crate::error::Error;
 use crate::filesystem::{self, Context, Written};
 use crate::geometry::{self, Geometry};
@@ -113,9 +113,9 @@ pub fn build_on(
     progress.start(bytes, files);
 
     let seed = Seed::of_spec(spec);
-    let (ciphers, keys) = match plan.datasets.iter().any(|dataset| dataset.encryption.is_some()) {
+    let Keys { ciphers, stored: keys } = match plan.datasets.iter().any(|dataset| dataset.encryption.is_some()) {
         true => encryption::keys(&spec.datasets, &plan.datasets, &seed.with_files(tree, &plan))?,
-        false => (Vec::new(), Vec::new()),
+        false => Keys::default(),
     };
     let embed = spec.features.contains(Feature::EmbeddedData);
     let format = Format { ashift: spec.ashift, salt: seed.salt(), embed, ciphers };

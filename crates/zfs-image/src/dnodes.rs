@@ -1,6 +1,5 @@
 //! The array of dnodes of an object set, written in the order of its objects.
 
-use zfs_ondisk::blkptr::BlockPointer;
 use zfs_ondisk::dnode::{BLOCK_SIZE, Dnode, SLOT_SIZE, SLOTS_PER_BLOCK};
 use zfs_ondisk::object::{ObjectId, ObjectType};
 
@@ -8,9 +7,6 @@ use crate::block::{Address, Policies};
 use crate::block_tree::BlockTree;
 use crate::error::Error;
 use crate::store::Store;
-
-/// Pointers of the array's own dnode (`DN_MAX_NBLKPTR`).
-const POINTERS: usize = 3;
 
 /// The dnodes of an object set: one block of them under way.
 pub(crate) struct DnodeArray {
@@ -45,8 +41,7 @@ impl DnodeArray {
         let finished = self.tree.finish(store)?;
         let mut dnode = Dnode::new(ObjectType::DNODE, BLOCK_SIZE);
         finished.describe(&mut dnode);
-        // As many as OpenZFS gives it: it receives no raw streams of others.
-        dnode.pointers.resize(POINTERS, BlockPointer::HOLE);
+        dnode.fill_pointers();
         Ok(dnode)
     }
 

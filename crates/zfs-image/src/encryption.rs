@@ -167,13 +167,17 @@ pub(crate) struct StoredKey {
     pub(crate) salt: u64,
 }
 
-/// The keys of the datasets by their index: what their blocks are encrypted with, and what
-/// is stored of that. Clones have those of their origins.
-pub(crate) fn keys(
-    specs: &[DatasetSpec],
-    datasets: &[Dataset],
-    seed: &Seed,
-) -> Result<(Vec<Option<Cipher>>, Vec<Option<StoredKey>>), Error> {
+/// The keys of datasets, by their index. Clones have those of their origins.
+#[derive(Default)]
+pub(crate) struct Keys {
+    /// What their blocks are encrypted with.
+    pub(crate) ciphers: Vec<Option<Cipher>>,
+    /// What is stored of that.
+    pub(crate) stored: Vec<Option<StoredKey>>,
+}
+
+/// The keys of the datasets that are encrypted.
+pub(crate) fn keys(specs: &[DatasetSpec], datasets: &[Dataset], seed: &Seed) -> Result<Keys, Error> {
     let mut roots: Vec<Option<(WrappingKey, u64)>> = Vec::with_capacity(datasets.len());
     for (index, dataset) in datasets.iter().enumerate() {
         let key = match dataset.encryption {
@@ -200,7 +204,8 @@ pub(crate) fn keys(
         _ => Ok(None),
     });
     let keys = keys.collect::<Result<Vec<_>, Error>>()?;
-    Ok(keys.into_iter().map(Option::unzip).unzip())
+    let (ciphers, stored) = keys.into_iter().map(Option::unzip).unzip();
+    Ok(Keys { ciphers, stored })
 }
 
 /// What the blocks of a dataset are encrypted with.

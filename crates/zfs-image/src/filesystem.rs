@@ -483,6 +483,7 @@ impl<'a> Writer<'a> {
         let params = Params { norm_flags: 0, ..self.params(object) };
         let mut dnode = zap_object::write(store, &self.settings().policies, (object, object_type), contents, params)?;
         dnode.flags |= self.accounted();
+        dnode.fill_pointers();
         self.dnodes.put(store, object, &dnode)
     }
 
@@ -532,7 +533,10 @@ impl<'a> Writer<'a> {
             let object = ObjectId(object as u64);
             let params = Params { norm_flags: 0, ..self.params(object) };
             let policies = &settings.policies;
-            zap_object::write(store, policies, (object, ObjectType::USERGROUP_USED), &contents, params)
+            let mut dnode =
+                zap_object::write(store, policies, (object, ObjectType::USERGROUP_USED), &contents, params)?;
+            dnode.fill_pointers();
+            Ok(dnode)
         };
         let user_used = used(objset::USERUSED_OBJECT, &self.owners.users)?;
         let group_used = used(objset::GROUPUSED_OBJECT, &self.owners.groups)?;

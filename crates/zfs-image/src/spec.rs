@@ -102,7 +102,7 @@ impl VdevSpec {
         if matches!(kind, VdevKind::Raidz(parity) if !(1..=3).contains(&parity)) {
             return failed("raidz has a parity of 1 to 3".to_owned());
         }
-        if count == 0 || devices % count != 0 {
+        if count == 0 || !devices.is_multiple_of(count) {
             return failed(format!("{devices} images cannot be divided among {count} vdevs"));
         }
         let children = devices / count;
