@@ -1,5 +1,7 @@
 //! Building an image, once all options are understood.
 
+use std::fs::File;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,7 +10,7 @@ use ::disk::{OpenFile, Part, partition};
 use tree::{Builder, Kind, Timestamp, Tree};
 use zfs_image::{ImageFile, PoolSpec, Resources, Summary};
 use zfs_ondisk::property::{Assignment, StoredValue};
-use zfs_pool::{Device, Pool, check};
+use zfs_pool::{Device, Pool, Secret, check};
 
 use crate::destination::{Destination, Unfinished};
 use crate::failure::Failure;
@@ -38,8 +40,8 @@ pub(crate) struct Job {
     pub(crate) creation_time: Option<u64>,
     /// What the work may use.
     pub(crate) resources: Resources,
-    /// Where the image goes.
-    pub(crate) destination: Destination,
+    /// Where the images go: one for each device of the vdevs.
+    pub(crate) destinations: Vec<Destination>,
     /// Whether the image is read back and checked before it gets its name.
     pub(crate) verify: bool,
     /// Whether no progress is shown.
@@ -48,8 +50,8 @@ pub(crate) struct Job {
 
 /// An image that was built.
 pub(crate) struct Built {
-    /// Where it is.
-    pub(crate) image: std::path::PathBuf,
+    /// Where it is: one image for each device.
+    pub(crate) images: Vec<PathBuf>,
     /// The disk that it is; `None` for a bare pool.
     pub(crate) disk: Option<disk::Built>,
     /// The pool's name.
@@ -66,11 +68,10 @@ impl Job {
     /// Builds the image.
     pub(crate) fn run(self) -> Result<Built, Failure> {
         let began = Instant::now();
-        let Job { disk, system, sources, options, mut spec, creation_time, resources, destination, verify, quiet } =
+        let Job { disk, system, sources, options, mut spec, creation_time, resources, destinations, verify, quiet } =
             self;
-        let image = destination.begin()?;
-        let path = image.given_path().to_owned();
-        let file = || image.file().map_err(|error| Failure::work(path.display(), error));
+        let images = destinations.into_iter().map(Destination::begin).collect::<Result<Vec<_>, _>>()?;
+        let paths: Vec<PathBuf> = images.iter().map(|image| image.given_path().to_owned()).collect();
         let add_settings = |builder: &mut Builder| {
             let (facts, settings) = match &disk {
                 Some(disk) => {
@@ -85,51 +86,77 @@ impl Job {
         let progress = Bar::new(quiet);
         let tree = sources::merge(&sources, options, &spec, add_settings).inspect_err(|_| progress.clear())?;
         spec.creation_time = creation_time.unwrap_or_else(|| newest(&tree));
-        let build = |spec: &PoolSpec, device: &dyn zfs_image::Device| {
-            let summary = zfs_image::build(&tree, spec, resources, device, &progress);
+        let build = |spec: &PoolSpec, devices: &[&dyn zfs_image::Device]| {
+            let summary = zfs_image::build_on(&tree, spec, resources, devices, &progress);
             progress.clear();
-            Ok(summary?)
+            summary.map_err(Failure::from)
         };
-        let (summary, built, mut warnings) = match &disk {
-            Some(disk) => {
+        let (summary, built, mut warnings) = match (&disk, images.as_slice()) {
+            (None, images) => {
+                let files = images.iter().map(|image| Ok(ImageFile::new(open(image)?, image.given_path())));
+                let files = files.collect::<Result<Vec<_>, Failure>>()?;
+                let devices: Vec<&dyn zfs_image::Device> = files.iter().map(|file| file as _).collect();
+                (build(&spec, &devices)?, None, Vec::new())
+            }
+            (Some(disk), [image]) => {
+                let file = (open(image)?, image.given_path());
+                let build = |spec: &PoolSpec, device: &dyn zfs_image::Device| build(spec, &[device]);
                 let (summary, built, warnings) =
-                    disk.build(&tree, &mut spec, resources.threads, (file()?, &path), quiet, build)?;
+                    disk.build(&tree, &mut spec, resources.threads, file, quiet, build)?;
                 (summary, Some(built), warnings)
             }
-            None => (build(&spec, &ImageFile::new(file()?, &path))?, None, Vec::new()),
+            (Some(_), _) => return Err(Failure::Usage("--disk makes one disk: give -o once".to_owned())),
         };
         warnings.extend(tree.warnings().iter().map(ToString::to_string));
         warnings.extend(lost_acls(&tree, &spec));
         if verify {
             let target = disk.as_ref().map(disk::Plan::target);
-            read_back(&image, target, resources, quiet)?;
+            read_back(&images, &spec, target, resources, quiet)?;
         }
-        image.finish()?;
-        Ok(Built { image: path, disk: built, pool: spec.name, summary, warnings, elapsed: began.elapsed() })
+        images.into_iter().try_for_each(Unfinished::finish)?;
+        Ok(Built { images: paths, disk: built, pool: spec.name, summary, warnings, elapsed: began.elapsed() })
     }
 }
 
-/// Reads an image that was written, and checks all of it; of a disk in a format that is read,
-/// the pool in it.
-fn read_back(image: &Unfinished, target: Option<Target>, resources: Resources, quiet: bool) -> Result<(), Failure> {
-    let path = image.given_path().display().to_string();
-    let file = image.file().map_err(|error| Failure::work(&path, error))?;
+/// The file of an image, to be written or read.
+fn open(image: &Unfinished) -> Result<File, Failure> {
+    image.file().map_err(|error| Failure::work(image.given_path().display(), error))
+}
+
+/// Reads the images of a pool that were written, and checks all of it; of a disk in a format that is read, the pool in
+/// it.
+fn read_back(
+    images: &[Unfinished],
+    spec: &PoolSpec,
+    target: Option<Target>,
+    resources: Resources,
+    quiet: bool,
+) -> Result<(), Failure> {
+    let path = images.first().map(|image| image.given_path().display().to_string()).unwrap_or_default();
     let unsound = |what: &dyn std::fmt::Display| {
         Failure::work(format_args!("{path}: the image was not kept, as it is not sound"), what)
     };
-    let device = match target {
-        None => Device::from_file(&path, file).map_err(|error| unsound(&error))?,
-        Some(_) => {
-            let bytes = OpenFile::new(file).map_err(|error| Failure::work(&path, error))?;
-            let disk = image::open_bytes(Arc::new(bytes), &path).map_err(|error| unsound(&error))?.disk;
-            let table = partition::read(&disk).map_err(|error| unsound(&error))?;
-            let last = table.and_then(|table| table.partitions.into_iter().last());
-            let last = last.ok_or_else(|| unsound(&"it has no partitions"))?;
-            Device::new(&path, Arc::new(Part::new(disk, last.start, last.size)))
-        }
-    };
-    let pool = Pool::open(vec![device]);
-    let pool = pool.map_err(|error| unsound(&error))?;
+    let mut devices = Vec::with_capacity(images.len());
+    for image in images {
+        let path = image.given_path().display().to_string();
+        let file = open(image)?;
+        devices.push(match target {
+            None => Device::from_file(&path, file).map_err(|error| unsound(&error))?,
+            Some(_) => {
+                let bytes = OpenFile::new(file).map_err(|error| Failure::work(&path, error))?;
+                let disk = image::open_bytes(Arc::new(bytes), &path).map_err(|error| unsound(&error))?.disk;
+                let table = partition::read(&disk).map_err(|error| unsound(&error))?;
+                let last = table.and_then(|table| table.partitions.into_iter().last());
+                let last = last.ok_or_else(|| unsound(&"it has no partitions"))?;
+                Device::new(&path, Arc::new(Part::new(disk, last.start, last.size)))
+            }
+        });
+    }
+    let pool = Pool::open(devices).map_err(|error| unsound(&error))?;
+    for key in spec.datasets.iter().filter_map(|dataset| dataset.key.as_ref()) {
+        pool.add_secret(Secret::passphrase_in(key.contents()));
+        Secret::key_in(key.contents()).into_iter().for_each(|secret| pool.add_secret(secret));
+    }
     let options = verify::options(Some(resources.threads), resources.memory, None, false);
     let progress = Verification::new(quiet);
     let report = check::check_with(&pool, &options, &progress);
@@ -176,9 +203,11 @@ mod tests {
         let image = Destination::new(&path, false).and_then(Destination::begin).expect("it can be written");
         image.file().and_then(|mut file| file.write_all(&[7; 1 << 20])).expect("it can be written");
         let resources = Resources { threads: 1, memory: 64 << 20 };
-        let failure = read_back(&image, None, resources, true).expect_err("that is no pool");
+        let images = [image];
+        let failure =
+            read_back(&images, &PoolSpec::new("pool"), None, resources, true).expect_err("that is no pool");
         assert!(failure.to_string().contains("the image was not kept, as it is not sound: "), "{failure}");
-        drop(image);
+        drop(images);
         assert!(!path.exists());
     }
 }

@@ -169,6 +169,29 @@ impl BlockPointer {
         Self(words)
     }
 
+    /// The pointer to a block of an encrypted dataset: with its MAC, unless it is the
+    /// root of an object set, which has its MACs inside.
+    #[must_use]
+    pub fn with_mac(mut self, mac: &[u8; 16]) -> Self {
+        self.0[PROPERTIES] |= 1 << 61;
+        if self.object_type() != ObjectType::OBJSET {
+            let mac = u128::from_le_bytes(*mac);
+            (self.0[DIGEST + 2], self.0[DIGEST + 3]) = (mac as u64, (mac >> 64) as u64);
+        }
+        self
+    }
+
+    /// The pointer to an encrypted block: with salt and initialization vector. It has
+    /// two copies at most, and its fill count is below 2^32.
+    #[must_use]
+    pub fn with_nonce(mut self, salt: &[u8; 8], iv: &[u8; 12]) -> Self {
+        let [a, b, c, d, e, f, g, h, end @ ..] = *iv;
+        self.0[4] = u64::from_le_bytes(*salt);
+        self.0[5] = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
+        self.0[FILL] |= u64::from(u32::from_le_bytes(end)) << 32;
+        self
+    }
+
     /// Reads a pointer at `offset` of a structure.
     ///
     /// # Errors

@@ -3,7 +3,6 @@
 mod draid;
 mod indirect;
 mod map;
-mod parity;
 mod raidz;
 #[cfg(test)]
 mod tests;

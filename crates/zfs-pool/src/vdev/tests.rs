@@ -6,6 +6,7 @@ use std::io;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
+use zfs_ondisk::raidz::parity;
 
 use super::*;
 use crate::device::ReadAt;

@@ -15,11 +15,11 @@ use std::sync::Arc;
 
 use zfs_ondisk::label;
 use zfs_ondisk::nvlist::NvList;
+use zfs_ondisk::raidz::{Layout, parity};
 
 use self::seeds::SEEDS;
 use super::map::{Column, Map, Row};
-use super::raidz::Layout;
-use super::{MAX_CHILDREN, Vdev, malformed, parity};
+use super::{MAX_CHILDREN, Vdev, malformed};
 use crate::error::Error;
 
 /// Bytes of a row on each disk (`VDEV_DRAID_ROWHEIGHT`).
