@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use common::command::{self, Ran};
 use common::peer::{self, Peer};
+use common::vm::Vm;
 use tempfile::TempDir;
 
 const TINE: &str = env!("CARGO_BIN_EXE_tine");
@@ -425,4 +426,29 @@ fn firmware_finds_the_boot_code_of_a_disk() {
         let said = boot(&at.join(disk), format, Some(&firmware)).unwrap_or_default();
         assert!(said.contains(EFI_SAYS), "{disk}: {said}");
     }
+}
+
+#[test]
+fn a_kernel_imports_the_pool_from_its_partition() {
+    let test = "a_kernel_imports_the_pool_from_its_partition";
+    let Some(vm) = Vm::find(test) else { return };
+    let folder = tree();
+    let at = folder.path();
+    build(at, "disk.raw", &["--swap", "4m", "--configure"]).succeeds();
+    // The fourth partition of the first disk; the one before it is for swap.
+    let script = at.join("import.sh");
+    fs::write(
+        &script,
+        ". /rig/lib.sh
+        POOL=zroot DEVICES=/dev/vda4
+        import_pool
+        scrub
+        must cmp \"$MNT/usr/share/noise\" /share/tree/usr/share/noise
+        must cmp \"$MNT/boot/loader.efi\" /share/tree/boot/loader.efi
+        must grep -q zfs_enable \"$MNT/etc/rc.conf\"
+        zpool get -H -o value bootfs zroot",
+    )
+    .expect("a job script");
+    let ran = vm.script(&script, at).disk(&at.join("disk.raw")).run().succeeds();
+    assert!(ran.text().contains("zroot/ROOT/default"), "{ran}");
 }
