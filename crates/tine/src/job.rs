@@ -101,8 +101,7 @@ impl Job {
             (Some(disk), [image]) => {
                 let file = (open(image)?, image.given_path());
                 let build = |spec: &PoolSpec, device: &dyn zfs_image::Device| build(spec, &[device]);
-                let (summary, built, warnings) =
-                    disk.build(&tree, &mut spec, resources.threads, file, quiet, build)?;
+                let (summary, built, warnings) = disk.build(&tree, &mut spec, resources.threads, file, quiet, build)?;
                 (summary, Some(built), warnings)
             }
             (Some(_), _) => return Err(Failure::Usage("--disk makes one disk: give -o once".to_owned())),
@@ -204,8 +203,7 @@ mod tests {
         image.file().and_then(|mut file| file.write_all(&[7; 1 << 20])).expect("it can be written");
         let resources = Resources { threads: 1, memory: 64 << 20 };
         let images = [image];
-        let failure =
-            read_back(&images, &PoolSpec::new("pool"), None, resources, true).expect_err("that is no pool");
+        let failure = read_back(&images, &PoolSpec::new("pool"), None, resources, true).expect_err("that is no pool");
         assert!(failure.to_string().contains("the image was not kept, as it is not sound: "), "{failure}");
         drop(images);
         assert!(!path.exists());
