@@ -13,11 +13,16 @@ while read -r POOL disks children lost; do
     scrub
     compare "$MNT" "$MANIFEST"
     export_pool
-    # The first disks of each vdev are away.
-    left=()
+    # The first disks of each vdev are away: nothing leads to them.
+    left=() away=()
     for number in "${!all[@]}"; do
-        [ $((number % children)) -lt "$lost" ] || left+=("${all[$number]}")
+        if [ $((number % children)) -lt "$lost" ]; then
+            away+=("${all[$number]}")
+        else
+            left+=("${all[$number]}")
+        fi
     done
+    must rm "${away[@]}"
     step "$POOL: ${#left[@]} of ${#all[@]} disks"
     DEVICES=${left[*]} import_pool
     [ "$(zpool list -H -o health "$POOL")" = DEGRADED ] || fail "$(zpool status "$POOL")"
@@ -28,6 +33,9 @@ while read -r POOL disks children lost; do
     done
     (cd "$MNT/tine-new" && sha256sum *) >/tmp/sums
     export_pool
+    for disk in "${away[@]}"; do
+        must mknod "$disk" b $(tr : ' ' <"/sys/block/${disk#/dev/}/dev")
+    done
     step "$POOL: all disks again"
     DEVICES=${all[*]} import_pool
     must zpool wait -t resilver "$POOL"

@@ -81,10 +81,12 @@ mount_all
 must zfs change-key -o keyformat=passphrase -o keylocation=file:///share/passphrase "$DATASET"
 
 step "the other boot environment takes over"
+export_pool
+must zpool import -N -R "$MNT" -d /dev/vda "$POOL"
 must zpool set bootfs="$next" "$POOL"
-must zfs unmount -f "$ROOT"
 must zfs promote "$next"
 must zfs destroy "$ROOT"
+must zfs load-key -L file:///share/raw "$next"
 must mount -t zfs -o zfsutil "$next" /tmp/next
 must cmp /tmp/next/changed <(echo changed)
 must umount /tmp/next
