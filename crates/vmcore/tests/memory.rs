@@ -156,7 +156,7 @@ fn the_root_is_found_in_a_full_dump_of_amd64_and_arm64() {
         // Pages that look like a root, in front of the real one.
         let decoy = kind.ram_base() + 0x11_0000;
         golden.forge.write_entry(decoy, 256, decoy | 0x63);
-        golden.forge.write_entry(decoy, 0, decoy + 0x2_0000 | 3);
+        golden.forge.write_entry(decoy, 0, (decoy + 0x2_0000) | 3);
         let memory = open(golden.forge.full());
         assert_eq!(memory.kernel_root(), Some((kind.paging, golden.forge.root())), "{kind:?}");
         reads_texts(&memory, &golden, &kind);

@@ -441,7 +441,7 @@ fn dos_time(seconds: u64) -> (u16, u16) {
         Some(128..) => (127 << 9 | 12 << 5 | 31, 0),
         Some(years) => {
             let (hours, minutes, seconds) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
-            ((years << 9 | month << 5 | day) as u16, (hours << 11 | minutes << 5 | seconds / 2) as u16)
+            ((years << 9 | month << 5 | day) as u16, (hours << 11 | minutes << 5 | (seconds / 2)) as u16)
         }
     }
 }

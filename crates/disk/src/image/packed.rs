@@ -103,7 +103,7 @@ impl ReadAt for Packed {
             let number = self.pieces.partition_point(|piece| piece.start + piece.length <= at);
             let Some(piece) = self.pieces.get(number) else { return Ok((true, 1)) };
             let length = piece.length - (at - piece.start);
-            let zeros = piece.stored < piece.length / 1000 && super::blocks::is_zero(&*self.piece(number, piece)?);
+            let zeros = piece.stored < piece.length / 1000 && super::blocks::is_zero(&self.piece(number, piece)?);
             Ok((!zeros, length))
         })
     }

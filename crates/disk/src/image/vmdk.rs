@@ -216,7 +216,7 @@ impl ReadAt for Vmdk {
             match self.place(offset)?.0 {
                 Place::Hole => run.fill(0),
                 Place::Stored(at) => self.file.read_exact_at(run, at + within as u64)?,
-                Place::Compressed(at) => run.copy_from_slice(slice(&*self.decompressed(at)?, within, run.len())),
+                Place::Compressed(at) => run.copy_from_slice(slice(&self.decompressed(at)?, within, run.len())),
             }
             offset += run.len() as u64;
             buf = rest;

@@ -89,7 +89,7 @@ pub(super) fn write(disk: &dyn ReadAt, work: &Work<'_>, out: &dyn WriteAt) -> Re
     let mut stream = Stream::new(out, 0);
     let mut table = Vec::new();
     let encode = |block: &[u8]| compress(block).map_err(Error::write);
-    blocks::every(disk, FRAME, work, &encode, |frame, length| {
+    blocks::every(disk, FRAME, work, encode, |frame, length| {
         table.extend_from_slice(&(frame.len() as u32).to_le_bytes());
         table.extend_from_slice(&(length as u32).to_le_bytes());
         stream.write_all(frame).map_err(Error::write)

@@ -118,7 +118,7 @@ impl Layout {
         };
         let needed = if next >= last + behind { next } else { next + ALIGNMENT };
         let size = self.size.unwrap_or(needed);
-        if last + behind > size || size % SECTOR != 0 {
+        if last + behind > size || !size.is_multiple_of(SECTOR) {
             let text = format!("the partitions and their table need {needed} bytes, the disk has {size}");
             return Err(Error::Impossible(text));
         }
