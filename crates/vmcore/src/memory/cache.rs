@@ -88,9 +88,10 @@ impl Cache {
         Ok(())
     }
 
+    /// Fibonacci hashing: it is the uppermost bits of the product that are spread evenly.
     fn set_of(&self, number: u64) -> usize {
-        let spread = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
-        (spread as usize) & (self.sets.len() - 1)
+        let spread = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        spread.checked_shr(64 - self.sets.len().trailing_zeros()).unwrap_or(0) as usize
     }
 }
 
@@ -104,6 +105,27 @@ fn copy(buf: &mut [u8], block: &[u8], within: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_fits_into_the_cache_is_read_once() {
+        struct Counted(std::sync::atomic::AtomicUsize);
+        impl ReadAt for Counted {
+            fn read_exact_at(&self, _: &mut [u8], _: u64) -> io::Result<()> {
+                self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                Ok(())
+            }
+            fn size(&self) -> u64 {
+                10_000 * BLOCK as u64
+            }
+        }
+        let data = Arc::new(Counted(std::sync::atomic::AtomicUsize::new(0)));
+        let cache = Cache::new(data.clone(), 20_000);
+        for _ in 0..3 {
+            (0..10_000).for_each(|number| cache.read_exact_at(&mut [0; 8], number * BLOCK as u64 + 100).unwrap());
+        }
+        let reads = data.0.load(std::sync::atomic::Ordering::Relaxed);
+        assert!(reads < 10_500, "{reads}");
+    }
 
     #[test]
     fn what_is_read_through_the_cache_is_what_is_there() {
