@@ -258,7 +258,7 @@ impl Client {
             let sequence = self.sequence.wrapping_add(number);
             let offset = write.offset + start as u64;
             // Only the size of the data matters here: a slice of as many zeros is one.
-            const NOTHING: [u8; WRITE_SIZE] = [0; WRITE_SIZE];
+            static NOTHING: [u8; WRITE_SIZE] = [0; WRITE_SIZE];
             let as_large = NOTHING.get(..data.len()).unwrap_or_default();
             let header = Message { kind: write.kind, sequence, offset, data: as_large }.header();
             packets.push(Packet { header, data });
