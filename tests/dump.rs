@@ -600,16 +600,15 @@ fn encrypted_dumps_are_decrypted_as_decryptcore_does() {
     peer.openssl(&traditional);
 
     let packed = zstd_stream(data);
-    let mut number = 0;
-    for (cipher, padding, data, key, passphrase) in [
+    let ways = [
         (Cipher::Aes256Cbc, "pkcs1", data, "pkcs1.pem", false),
         (Cipher::Aes256Cbc, "oaep", data, "pkcs8.pem", false),
         (Cipher::ChaCha20, "oaep", data, "pbes2.pem", true),
         (Cipher::ChaCha20, "pkcs1", data, "dek.pem", true),
         (Cipher::ChaCha20, "oaep", &packed[..], "pkcs8.pem", false),
-    ] {
+    ];
+    for (number, (cipher, padding, data, key, passphrase)) in (0..).zip(ways) {
         let name = peer.encrypt(data, cipher, padding, key, number);
-        number += 1;
         let mut arguments = vec!["convert", "--to", "vmcore", "--key", key, "--force", &name, "decrypted"];
         if passphrase {
             let refused = place.tine(&arguments).ends_with(3);

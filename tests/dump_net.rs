@@ -247,6 +247,11 @@ fn a_dump_arrives_whole_with_its_info_manifest_and_links() {
     let metadata = fs::metadata(place.dump("vmcore.127.0.0.1.0")).expect("it is there");
     assert!(metadata.blocks() * 512 < 2_600_000, "pages of zeros take no space: {}", metadata.blocks() * 512);
     assert_eq!(metadata.permissions().mode() & 0o777, 0o600);
+    // Every other command reads it.
+    let mut info = Command::new(TINE);
+    let told = command::run(info.args(["dump", "info", "--json"]).arg(place.dump("vmcore.127.0.0.1.0")), LIMIT);
+    let told: Value = serde_json::from_str(&told.text()).unwrap_or_else(|error| panic!("{error}: {told}"));
+    assert_eq!((&told["hostname"], &told["parity_ok"]), (&"drill".into(), &true.into()), "{told}");
     // The next has the next number.
     place.send(&server, &["--ack-port", "0"]).succeeds();
     server.ended();
@@ -295,7 +300,7 @@ fn ipv6_and_several_addresses_are_listened_to() {
 fn no_dump_is_lost_on_a_bad_network_with_many_clients() {
     let place = Place::new(150_000);
     let mut server = place.server(&[]);
-    let bad = ["--loss", "20%", "--reorder", "5%", "--duplicate", "5%", "--wait", "40ms", "--retries", "40"];
+    let bad = ["--loss", "20%", "--reorder", "5%", "--duplicate", "5%", "--wait", "100ms", "--retries", "150"];
     place.send(&server, &[&["--ack-port", "0", "--clients", "50"][..], &bad].concat()).succeeds();
     for _ in 0..50 {
         let ended = server.ended();
@@ -312,7 +317,7 @@ fn no_dump_is_lost_on_a_bad_network_with_many_clients() {
 fn a_kernel_that_believes_it_has_finished_leaves_a_dump_that_is_called_incomplete() {
     let place = Place::new(2_000_000);
     let mut server = place.server(&["--count", "1"]);
-    let forgetful = ["--ack-port", "0", "--forgetful", "--loss", "5%", "--wait", "30ms", "--retries", "60"];
+    let forgetful = ["--ack-port", "0", "--forgetful", "--loss", "5%", "--wait", "50ms", "--retries", "200"];
     let sent = place.send(&server, &forgetful).succeeds();
     assert!(sent.text().contains("finished"), "{sent}");
     let ended = server.ended();
@@ -458,7 +463,7 @@ fn paths_lead_below_the_directory_and_nowhere_else() {
 fn what_is_compressed_on_the_way_unpacks_to_the_same() {
     let place = Place::new(5_000_000);
     let mut server = place.server(&["--compress"]);
-    place.send(&server, &["--ack-port", "0", "--reorder", "3%", "--loss", "1%", "--wait", "30ms"]).succeeds();
+    place.send(&server, &["--ack-port", "0", "--reorder", "3%", "--loss", "1%", "--wait", "100ms", "--retries", "60"]).succeeds();
     let ended = server.ended();
     assert_eq!(ended["file"], "vmcore.127.0.0.1.0.zst");
     let packed = place.read("vmcore.127.0.0.1.0.zst");
@@ -501,7 +506,7 @@ fn only_clients_that_are_allowed_are_answered() {
 #[test]
 fn quotas_end_dumps_and_keep_what_there_is() {
     let place = Place::new(1_000_000);
-    let quick = ["--ack-port", "0", "--wait", "20ms", "--retries", "2"];
+    let quick = ["--ack-port", "0", "--wait", "100ms", "--retries", "20"];
     let mut server = place.server(&["--quota-client", "400k"]);
     place.send(&server, &quick).ends_with(3);
     let ended = server.ended();
@@ -522,7 +527,7 @@ fn quotas_end_dumps_and_keep_what_there_is() {
 fn a_rate_slows_clients_down_without_packets_sent_again() {
     let place = Place::new(600_000);
     let mut server = place.server(&["--rate", "400k"]);
-    let sent = place.send(&server, &["--ack-port", "0", "--write-size", "16k", "--json"]).succeeds();
+    let sent = place.send(&server, &["--ack-port", "0", "--write-size", "16k", "--wait", "20s", "--json"]).succeeds();
     assert!(sent.elapsed > Duration::from_millis(1100), "{sent}");
     let report: Value = serde_json::from_str(&sent.text()).expect("it is JSON");
     assert_eq!(report["clients"][0]["repeated"], 0, "{report}");
@@ -533,7 +538,7 @@ fn a_rate_slows_clients_down_without_packets_sent_again() {
 fn a_dump_may_take_only_so_long() {
     let place = Place::new(1_000_000);
     let mut server = place.server(&["--time-limit", "1s"]);
-    place.send(&server, &["--ack-port", "0", "--rate", "300k", "--wait", "50ms", "--retries", "3"]).ends_with(3);
+    place.send(&server, &["--ack-port", "0", "--rate", "300k", "--wait", "200ms", "--retries", "10"]).ends_with(3);
     let ended = server.ended();
     assert_eq!((&ended["event"], &ended["end"]), (&"partial".into(), &"time-limit".into()));
 }
@@ -553,7 +558,7 @@ fn a_full_disk_keeps_what_there_is_and_takes_no_new_dumps() {
         }
     }
     let _mounted = Mounted(place.dumps());
-    let quick = ["--ack-port", "0", "--wait", "20ms", "--retries", "2"];
+    let quick = ["--ack-port", "0", "--wait", "100ms", "--retries", "20"];
     let mut server = place.server(&[]);
     place.send(&server, &quick).ends_with(3);
     let ended = server.ended();
@@ -572,7 +577,7 @@ fn a_full_disk_keeps_what_there_is_and_takes_no_new_dumps() {
     // With room again, dumps are taken again.
     fs::remove_file(place.dump("vmcore.127.0.0.1.0.partial")).expect("it can be removed");
     fs::write(place.folder.path().join("core"), &place.contents[..100_000]).expect("it can be written");
-    place.send(&server, &quick).succeeds();
+    place.send(&server, &["--ack-port", "0"]).succeeds();
     assert_eq!(server.ended()["event"], "whole");
     assert_eq!(server.stop(), 0);
     // And a floor is kept free.

@@ -282,11 +282,13 @@ impl<'a> Drill<'a> {
 /// chooses, all have the same address.
 pub fn client_address(server: SocketAddr, ack_port: u16, number: u32) -> SocketAddr {
     match server.ip().to_canonical() {
-        IpAddr::V4(ip) if ip.is_loopback() && ack_port != 0 => {
+        IpAddr::V4(ip) if ip.is_loopback() => {
+            let number = if ack_port == 0 { 0 } else { number };
             let address = u32::from(Ipv4Addr::LOCALHOST).wrapping_add(number);
             SocketAddr::from((Ipv4Addr::from(address), ack_port))
         }
         IpAddr::V4(_) => SocketAddr::from(([0; 4], ack_port)),
+        IpAddr::V6(ip) if ip.is_loopback() => SocketAddr::from((ip, ack_port)),
         IpAddr::V6(_) => SocketAddr::from(([0u16; 8], ack_port)),
     }
 }

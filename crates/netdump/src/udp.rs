@@ -1,10 +1,10 @@
 //! UDP sockets that take and give many datagrams at a time where the host can: Linux hands over a run of datagrams of
 //! one sender at once (`UDP_GRO`) and sends as many (`UDP_SEGMENT`). Elsewhere it is one at a time.
 
-use std::cell::Cell;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use nix::errno::Errno;
 use nix::sys::socket::{
@@ -25,7 +25,7 @@ const MOST_BYTES: usize = 65_000;
 pub struct Socket {
     socket: UdpSocket,
     /// Whether many datagrams can be sent at once: until that fails.
-    segments: Cell<bool>,
+    segments: AtomicBool,
 }
 
 /// Datagrams of one sender that were received at once.
@@ -75,7 +75,7 @@ impl Socket {
             SocketAddr::V4(_) => Ok(()),
             SocketAddr::V6(_) => setsockopt(&socket, sockopt::Ipv6RecvPacketInfo, &true),
         };
-        Ok(Socket { socket, segments: Cell::new(cfg!(target_os = "linux")) })
+        Ok(Socket { socket, segments: AtomicBool::new(cfg!(target_os = "linux")) })
     }
 
     /// Its address.
@@ -130,11 +130,11 @@ impl Socket {
         let each = each.clamp(1, MOST_BYTES);
         let at_once = (MOST_BYTES / each).clamp(1, MOST_SEGMENTS) * each;
         for run in datagrams.chunks(at_once) {
-            if run.len() > each && self.segments.get() {
+            if run.len() > each && self.segments.load(Relaxed) {
                 if self.send_segments(run, each, to)? {
                     continue;
                 }
-                self.segments.set(false);
+                self.segments.store(false, Relaxed);
             }
             for datagram in run.chunks(each) {
                 self.send_one(datagram, to)?;
@@ -240,7 +240,7 @@ mod tests {
             let other = Socket::bind(address.parse().unwrap()).unwrap();
             let to = other.address().unwrap();
             for segments in [true, false] {
-                one.segments.set(segments && one.segments.get());
+                one.segments.fetch_and(segments, Relaxed);
                 let sent: Vec<u8> = (0..1472 * 100 + 7).map(|at| (at / 1472) as u8).collect();
                 one.send(&sent, 1472, to).unwrap();
                 let received = receive_all(&other, 101);

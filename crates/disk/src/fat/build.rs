@@ -217,6 +217,9 @@ struct Builder<'a> {
     clusters: Vec<u32>,
 }
 
+/// Gives first cluster and size of what an entry leads to.
+type Place<'a> = dyn FnMut(&Child, &str) -> Result<(u32, u32), Error> + 'a;
+
 impl Builder<'_> {
     fn write(&mut self, directories: &[Directory]) -> Result<(), Error> {
         // Directories first, as their clusters are named before their contents are known.
@@ -285,7 +288,7 @@ impl Builder<'_> {
         &self,
         directory: &Directory,
         index: usize,
-        place: &mut dyn FnMut(&Child, &str) -> Result<(u32, u32), Error>,
+        place: &mut Place<'_>,
     ) -> Result<Vec<u8>, Error> {
         let mut entries = Vec::new();
         let cluster = |index: usize| self.clusters.get(index).copied().unwrap_or(0);

@@ -120,9 +120,12 @@ pub(super) fn every<R: Send>(
     fill(&mut next, size.div_ceil(block_size), &mut put)
 }
 
+/// A range of blocks, and what became of those of them that are not zeros.
+type Done<R> = (Range<u64>, Result<Vec<(u64, R)>, Error>);
+
 struct Worker<R> {
     jobs: SyncSender<Range<u64>>,
-    results: Receiver<(Range<u64>, Result<Vec<(u64, R)>, Error>)>,
+    results: Receiver<Done<R>>,
 }
 
 /// The parts of a disk that are not known to be zeros.

@@ -1,5 +1,7 @@
 //! Packet traces: what comes out of the state machine for what goes in.
 
+#![allow(clippy::single_range_in_vec_init, reason = "lists of ranges may have one")]
+
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;

@@ -259,7 +259,7 @@ impl Send {
             }))?;
         } else if !self.quiet {
             let mut text = String::new();
-            for client in fared {
+            for (client, number) in fared.iter().zip(1..) {
                 let Counts { bytes, packets, repeated, lost } = client.counts;
                 let how = match &client.failure {
                     Some(error) => error.to_string(),
@@ -267,8 +267,7 @@ impl Send {
                     None => "finished".to_owned(),
                 };
                 text.push_str(&format!(
-                    "{}: {} in {:.2} s, {packets} packets, {repeated} again, {lost} lost: {how}\n",
-                    client.address.ip(),
+                    "{number}: {} in {:.2} s, {packets} packets, {repeated} again, {lost} lost: {how}\n",
                     format_size(bytes),
                     client.seconds
                 ));
