@@ -211,6 +211,81 @@ fn an_archive_gives_the_image_that_its_directory_gives() {
     assert!(directory == fs::read(place.path("out.img")).expect("the image is there"));
 }
 
+/// Sources and options of an image with encrypted datasets.
+const ENCRYPTED: [&str; 5] = [
+    "tree",
+    "--dataset=zroot;encryption=on;keyformat=passphrase;pbkdf2iters=100000",
+    "--key=zroot=passphrase",
+    "--dataset=zroot/home;encryption=aes-192-ccm;keyformat=hex",
+    "--key=zroot/home=hex",
+];
+
+#[test]
+fn an_encrypted_image_is_the_same_again_and_another_one_with_another_key() {
+    let place = Place::new();
+    place.write("passphrase", "correct horse\n");
+    place.write("hex", "0123456789abcdef".repeat(4));
+    let first = place.build(&[&ENCRYPTED[..], &["-j1", "--verify"]].concat());
+    assert!(first == place.build(&[&ENCRYPTED[..], &["-j3"]].concat()), "threads show");
+    assert!(!contains(&first, b"A line of text."), "plain text is in the image");
+    assert!(contains(&place.build(&["tree", "--compression=off"]), b"A line of text."));
+    place.tine(&["pool", "cat", "-p", "out.img", "zroot:/etc/rc.conf"]).succeeds();
+    place.build(&ENCRYPTED);
+    place.tine(&["pool", "cat", "-p", "out.img", "zroot:/etc/rc.conf"]).ends_with(3);
+    let opened = ["pool", "cat", "-p", "out.img", "zroot:/etc/rc.conf", "--passphrase-file", "passphrase"];
+    assert_eq!(place.tine(&opened).succeeds().text(), "hostname=x\n");
+    place.write("passphrase", "another horse\n");
+    assert!(first != place.build(&ENCRYPTED), "the key does not show");
+}
+
+#[test]
+fn keys_that_are_missing_or_wrong_are_told_and_not_shown() {
+    let place = Place::new();
+    place.write("short", "horse\n");
+    place.write("passphrase", "correct horse\n");
+    let encrypted = "--dataset=zroot;encryption=on;keyformat=passphrase";
+    place.build_fails(&["tree", encrypted], 3, "its key is missing");
+    place.build_fails(&["tree", encrypted, "--key=zroot=short"], 3, "5 bytes");
+    place.build_fails(&["tree", encrypted, "--key=zroot=none"], 3, "none");
+    place.build_fails(&["tree", encrypted, "--key=other=short"], 2, "no dataset other");
+    place.build_fails(&["tree", "--dataset=zroot;encryption=on"], 3, "keyformat");
+    place.build_fails(&["tree", "--dataset=zroot;keyformat=hex", "--key=zroot=short"], 3, "encryption=on");
+    let raw = "--dataset=zroot;encryption=on;keyformat=raw";
+    place.build_fails(&["tree", raw, "--key=zroot=passphrase"], 3, "wants 32");
+    let old = [encrypted, "--key=zroot=passphrase", "--compatibility=openzfs-2.1-linux,grub2"];
+    place.build_fails(&[&["tree"][..], &old[..]].concat(), 3, "leaves out");
+}
+
+fn contains(bytes: &[u8], text: &[u8]) -> bool {
+    bytes.windows(text.len()).any(|window| window == text)
+}
+
+#[test]
+fn several_images_make_up_a_pool_that_is_read_without_one_of_them() {
+    let place = Place::new();
+    let disks = ["-o", "a.img", "-o", "b.img", "-o", "c.img"];
+    place.tine(&[&["image", "build", "tree", "--vdev=raidz1", "--verify"][..], &disks].concat()).succeeds();
+    place.tine(&["pool", "verify", "zroot", "-p", "a.img", "-p", "b.img", "-p", "c.img"]).succeeds();
+    let read = place.tine(&["pool", "cat", "-p", "a.img", "-p", "c.img", "zroot:/etc/rc.conf"]);
+    assert_eq!(read.succeeds().text(), "hostname=x\n");
+
+    place.fails(&[&["image", "build", "tree"][..], &["-o", "x", "-o", "y"]].concat(), 2, "--vdev mirror");
+    place.fails(&["image", "build", "tree", "--vdev=raidz2", "-o", "x", "-o", "y"], 2, "3 or more images");
+    place.fails(&["image", "build", "tree", "--vdev=mirror", "-o", "x", "-o", "x"], 2, "given twice");
+    let mixed = ["image", "build", "tree", "--vdev=mirror", "--vdev=disk", "-o", "x", "-o", "y", "-o", "z"];
+    place.fails(&mixed, 2, "one type");
+}
+
+#[test]
+fn boot_environments_are_clones_of_what_has_the_files() {
+    let place = Place::new();
+    place.build(&["tree", "--layout=bsdinstall", "--be=next", "--be=other", "--bootfs=zroot/ROOT/next", "--verify"]);
+    let read = place.tine(&["pool", "cat", "-p", "out.img", "zroot/ROOT/next:/etc/rc.conf"]);
+    assert_eq!(read.succeeds().text(), "hostname=x\n");
+    place.build_fails(&["tree", "--be=next", "--force"], 2, "no dataset has mountpoint=/");
+    place.build_fails(&["tree", "--be=ne/xt", "--layout=bsdinstall", "--force"], 3, "ROOT/ne");
+}
+
 #[test]
 fn a_manifest_finds_its_files_beside_itself_or_where_it_is_told() {
     let place = Place::new();

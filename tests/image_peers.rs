@@ -106,14 +106,46 @@ impl Workshop {
     /// Builds the pool [`POOL`] from the tree, mounted at `/`.
     #[track_caller]
     fn build(&self, options: &[&str]) -> Image {
-        let folder = tempfile::tempdir_in(self.0.path()).expect("a temporary folder");
-        let path = folder.path().join("pool.img");
-        let mut command = Command::new(TINE);
-        command.args(["image", "build", "--quiet", "--pool", POOL, "--root-path", "/", "--output"]);
-        command.arg(&path).args(options).arg(self.tree());
-        command::run(&mut command, LIMIT).succeeds();
-        Image { folder, path }
+        let (folder, mut paths) = self.build_all(1, POOL, options);
+        Image { folder, path: paths.remove(0) }
     }
+
+    /// Builds a pool of so many images, which are in a folder of their own.
+    #[track_caller]
+    fn build_all(&self, images: usize, pool: &str, options: &[&str]) -> (TempDir, Vec<PathBuf>) {
+        let folder = tempfile::tempdir_in(self.0.path()).expect("a temporary folder");
+        let paths: Vec<PathBuf> = (0..images).map(|number| folder.path().join(format!("pool{number}.img"))).collect();
+        let mut command = Command::new(TINE);
+        command.args(["image", "build", "--quiet", "--pool", pool, "--root-path", "/"]);
+        for path in &paths {
+            command.arg("--output").arg(path);
+        }
+        command.args(options).arg(self.tree());
+        command::run(&mut command, LIMIT).succeeds();
+        (folder, paths)
+    }
+}
+
+/// Pools of several images: the type of their vdevs, how many of these there are, images of
+/// each and of these how many can be lost, and further options.
+const SEVERAL: [(&str, usize, usize, usize, &[&str]); 5] = [
+    ("mirror", 1, 2, 1, &["--dataset=POOL;copies=2"]),
+    ("mirror", 2, 3, 2, &["--ashift=9"]),
+    ("raidz1", 2, 3, 1, &["--dataset=POOL;recordsize=16k;compression=zstd", "--snapshot=@a"]),
+    ("raidz2", 1, 5, 2, &["--ashift=9", "--dataset=POOL;recordsize=1m;compression=off"]),
+    ("raidz3", 1, 4, 3, &["--ashift=13"]),
+];
+
+/// Each of [`SEVERAL`], with its name.
+fn several(workshop: &Workshop) -> Vec<(String, TempDir, Vec<PathBuf>)> {
+    let build = |(number, (kind, vdevs, children, _, more)): (usize, (&str, usize, usize, usize, &[&str]))| {
+        let name = format!("pool{number}");
+        let mut options = vec![format!("--vdev={kind}"); vdevs];
+        options.extend(more.iter().map(|option| option.replace("POOL", &name)));
+        let (folder, paths) = workshop.build_all(vdevs * children, &name, &as_words(&options));
+        (name, folder, paths)
+    };
+    SEVERAL.into_iter().enumerate().map(build).collect()
 }
 
 /// An image in a folder of its own.
@@ -400,6 +432,109 @@ fn a_kernel_changes_manages_and_grows_a_pool() {
     // More than fitted before.
     trial.job("grow", size, |job| job.set("FILL", "250"));
     trial.erase();
+}
+
+#[test]
+fn a_kernel_unlocks_what_is_encrypted_and_goes_on_with_boot_environments() {
+    let test = "a_kernel_unlocks_what_is_encrypted_and_goes_on_with_boot_environments";
+    let Some(vm) = Vm::find(test) else { return };
+    let suites = ["aes-128-ccm", "aes-192-ccm", "aes-256-ccm", "aes-128-gcm", "aes-192-gcm", "aes-256-gcm"];
+    let workshop = Workshop::new(|tree| {
+        let recipe = Recipe { many: 20, largest_hole: 1 << 20, ..Recipe::default() };
+        let general = Recipe { block_sizes: vec![16 << 10], ..recipe.clone() };
+        general.make(tree).expect("the tree can be made");
+        for (seed, folder) in (2..).zip(["home", "home/below"].into_iter().chain(suites)) {
+            let small = Recipe { seed, block_sizes: vec![4096], ..recipe.clone() };
+            small.make_small(&tree.join(folder)).expect("the tree can be made");
+        }
+    });
+    let keys = workshop.0.path();
+    fs::write(keys.join("passphrase"), "correct horse battery staple\n").expect("a file can be written");
+    fs::write(keys.join("raw"), noise(32)).expect("a file can be written");
+    fs::write(keys.join("hex"), "00112233445566778899aabbccddeeff".repeat(2)).expect("a file can be written");
+    let encrypted = |name: &str, suite: &str, format: &str, key: &str, more: &str| {
+        let path = keys.join(key);
+        [
+            format!(
+                "--dataset={POOL}/{name};encryption={suite};keyformat={format};keylocation=file:///share/{key};{more}"
+            ),
+            format!("--key={POOL}/{name}={}", path.display()),
+        ]
+    };
+    let mut options = vec![
+        "--compatibility=openzfs-2.2-linux".to_owned(),
+        format!("--dataset={POOL};mountpoint=none"),
+        format!("--dataset={POOL}/ROOT;mountpoint=none"),
+        format!("--dataset={POOL}/home/below;encryption=aes-128-ccm;dnodesize=1k"),
+        format!("--bootfs={POOL}/ROOT/default"),
+        format!("--snapshot={POOL}/ROOT/default@install"),
+        format!("--snapshot={POOL}/home@install"),
+        format!("--snapshot={POOL}/home/below@install"),
+        "--be=next".to_owned(),
+        "--be=other".to_owned(),
+    ];
+    options.extend(encrypted("ROOT/default", "on", "raw", "raw", "mountpoint=/;canmount=noauto;recordsize=16k"));
+    options.extend(encrypted("home", "on", "passphrase", "passphrase", "mountpoint=/home;pbkdf2iters=100000"));
+    let properties = [
+        "copies=2",
+        "recordsize=512",
+        "checksum=edonr;recordsize=4k",
+        "checksum=sha256;xattr=dir",
+        "compression=zstd;recordsize=1m",
+        "compression=off;checksum=off;recordsize=4k",
+    ];
+    for (suite, more) in suites.into_iter().zip(properties) {
+        options.extend(encrypted(suite, suite, "hex", "hex", &format!("mountpoint=/{suite};{more}")));
+    }
+    let image = workshop.build(&[&as_words(&options)[..], &["-s", "320m"]].concat());
+    let trial = Trial::new(vm, test, &workshop, image, &format!("{POOL}/home"));
+    trial.image.is_sound(&trial.zdb);
+    for key in ["passphrase", "raw", "hex"] {
+        fs::copy(keys.join(key), trial.share.join(key)).expect("the share can be written to");
+    }
+    trial.verify(&format!(
+        "{POOL}/home/below\tencryption\taes-128-ccm\n{POOL}/home/below\tencryptionroot\t{POOL}/home\n\
+         {POOL}/home\tpbkdf2iters\t100000\n{POOL}/ROOT/next\tencryptionroot\t{POOL}/ROOT/default\n"
+    ));
+    trial.job("unlock", 128 << 20, |job| job.set("ROOT", &format!("{POOL}/ROOT/default")));
+    trial.modify();
+}
+
+#[test]
+fn pools_of_several_disks_are_sound_and_a_kernel_does_without_some() {
+    let test = "pools_of_several_disks_are_sound_and_a_kernel_does_without_some";
+    let workshop = Workshop::new(|tree| {
+        let recipe = Recipe { block_sizes: vec![16 << 10], many: 20, largest_hole: 1 << 20, ..Recipe::default() };
+        recipe.make(tree).expect("the tree can be made");
+    });
+    let pools = several(&workshop);
+    let are_sound = || {
+        thread::scope(|scope| {
+            for (name, folder, _) in &pools {
+                scope.spawn(move || {
+                    let Some(zdb) = Zdb::find(test, folder.path(), name) else { return };
+                    zdb.blocks().expect("a pool without leaks");
+                });
+            }
+        });
+    };
+    are_sound();
+    let Some(vm) = Vm::find(test) else { return };
+    let share = workshop.0.path().join("share");
+    fs::create_dir(&share).expect("a new folder");
+    vm.describe(&workshop.tree(), &share);
+    let mut letters = 'a'..='z';
+    let mut job = vm.job("degrade", &share).set("MANIFEST", "/share/manifest");
+    let mut lines = Vec::new();
+    for ((name, _, paths), (_, _, children, lost, _)) in pools.iter().zip(SEVERAL) {
+        let disks: Vec<String> = letters.by_ref().take(paths.len()).map(|letter| format!("/dev/vd{letter}")).collect();
+        lines.push(format!("{name} {} {children} {lost}", disks.join(",")));
+        for path in paths {
+            job = job.disk(path);
+        }
+    }
+    job.set("POOLS", &lines.join("\n")).run().succeeds();
+    are_sound();
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! Records of the pool that are read word by word: the history, the intent log's header, multihost protection, bookmarks,
-//! histograms of free space; and keys.
+//! Records of the pool that are read word by word: the history, the intent log, tables of deduplicated blocks, mappings of
+//! removed vdevs, multihost protection, bookmarks, histograms of free space; and keys.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -10,7 +10,7 @@ use zfs_ondisk::dsl::Bookmark;
 use zfs_ondisk::history::{self, Header};
 use zfs_ondisk::nvlist::NvList;
 use zfs_ondisk::uberblock::Mmp;
-use zfs_ondisk::{spacemap, zil};
+use zfs_ondisk::{ddt, indirect, spacemap, zil};
 use zfs_pool::Secret;
 
 fuzz_target!(init: tine_fuzz::write_seeds(seeds), |data: &[u8]| {
@@ -18,6 +18,8 @@ fuzz_target!(init: tine_fuzz::write_seeds(seeds), |data: &[u8]| {
         let view = View::new(data, order);
         history(&view);
         words(&view);
+        log(&view);
+        tables(&view);
     }
     let _ = (Secret::key_in(data), Secret::passphrase_in(data), WrappingKey::from_hex(data));
 });
@@ -58,10 +60,40 @@ fn words(view: &View<'_>) {
     }
 }
 
+fn log(view: &View<'_>) {
+    for new in [false, true] {
+        let Ok(chain) = zil::Chain::read(view, new) else { continue };
+        let (mut at, end) = chain.records;
+        while let Ok(record) = zil::Record::read(view, at) {
+            assert!(record.pointers.len() * 128 <= view.len());
+            at += usize::try_from(record.length).unwrap_or(usize::MAX).clamp(1, view.len());
+            if at >= end {
+                break;
+            }
+        }
+    }
+}
+
+fn tables(view: &View<'_>) {
+    let _ = (indirect::Header::read(view), indirect::Entry::read(view, 0), ddt::LogHeader::read(view));
+    for flat in [false, true] {
+        let _ = ddt::zap_records(view.as_bytes(), flat);
+        let _ = ddt::log_entries(view, flat, |_, records| assert!(!records.is_empty()));
+    }
+}
+
 fn seeds() -> Vec<Vec<u8>> {
     let header = Header { create_length: 100, size: 1000, begin: 1500, end: 2200, lost: 3 };
     let record = NvList::new().with(history::key::COMMAND, "zpool create t").with(history::key::TIME, 7);
     let packed = record.to_native().expect("it can be packed");
     let free = spacemap::header(9, 1, 512, [1, 3, 400].into_iter(), true);
-    vec![[&header.to_bytes()[..], &packed].concat(), free, b"00112233445566778899aabbccddeeff".repeat(2)]
+    // A log block with a record of clones, and a block of a log of deduplicated blocks.
+    let mut log = vec![0u64; 512];
+    (log[17], log[24], log[25], log[32]) = (192 + 72 + 2 * 128, zil::TX_CLONE_RANGE, 72 + 2 * 128, 2);
+    log[33..65].fill(8);
+    let mut entry = vec![0u64; 64];
+    entry[0] = 1 | 120 << 8;
+    let bytes = |words: Vec<u64>| words.into_iter().flat_map(u64::to_le_bytes).collect();
+    let keys = b"00112233445566778899aabbccddeeff".repeat(2);
+    vec![[&header.to_bytes()[..], &packed].concat(), free, keys, bytes(log), bytes(entry)]
 }

@@ -3,6 +3,7 @@
 mod allocator;
 pub mod dumps;
 pub mod pool;
+pub mod program;
 pub mod trees;
 
 use std::path::PathBuf;

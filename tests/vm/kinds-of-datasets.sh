@@ -262,6 +262,8 @@ make_zil() {
     for name in files throughput encrypted; do
         dd if=/dev/urandom of="$MNT/$name/first" bs=4k count=1 conv=fsync status=none
     done
+    # Where the log had blocks, the root that the snapshot keeps names them.
+    zfs snapshot -r $POOL@logged
     zpool sync $POOL
     zpool freeze $POOL
     for name in files throughput encrypted; do

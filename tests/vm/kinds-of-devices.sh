@@ -106,12 +106,18 @@ make_stripe3() {
 
 # A disk whose place a hot spare has taken.
 make_spare() {
-    disks 4
+    # zpool knows a spare by a direct read, which files in memory do not allow.
+    local folder=/share/spare.disks
+    mkdir "$folder"
+    HERE=$folder disks 4
     create -o ashift=12 $POOL raidz1 "${DISKS[@]:0:3}" spare "${DISKS[3]}"
     sample before 1
     zpool offline $POOL "${DISKS[1]}"
-    zpool replace -f -w $POOL "${DISKS[1]}" "${DISKS[3]}"
+    zpool replace -w $POOL "${DISKS[1]}" "${DISKS[3]}"
     sample after 2
+    cd / && zpool export $POOL
+    cp --sparse=always "$folder"/*.img "$HERE"
+    rm -r "$folder"
 }
 
 make_removed() {

@@ -60,6 +60,10 @@ import_pool() {
     done
     must zpool import -N -R "$MNT" "${devices[@]}" "$@" "$POOL"
     [ "$(zpool get -H -o value readonly "$POOL")" = off ] || fail "the pool is imported read-only"
+    # From where the datasets say that their keys are.
+    if zfs list -H -o keystatus -t filesystem -r "$POOL" | grep -q unavailable; then
+        must zfs load-key -a
+    fi
     mount_all
 }
 

@@ -27,3 +27,10 @@ pub(crate) fn array<const N: usize>(bytes: &[u8], offset: usize) -> [u8; N] {
 pub(crate) fn slice(bytes: &[u8], offset: usize, length: usize) -> &[u8] {
     offset.checked_add(length).and_then(|end| bytes.get(offset..end)).unwrap_or_default()
 }
+
+/// Puts bytes at `offset` of a structure that has room for them.
+pub(crate) fn put(bytes: &mut [u8], offset: usize, value: &[u8]) {
+    if let Some(place) = offset.checked_add(value.len()).and_then(|end| bytes.get_mut(offset..end)) {
+        place.copy_from_slice(value);
+    }
+}

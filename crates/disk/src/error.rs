@@ -1,8 +1,8 @@
-//! Why a disk image or a partition table cannot be read.
+//! Why a disk image or a partition table cannot be read or made.
 
 use std::io;
 
-/// Why a disk image or a partition table cannot be read.
+/// Why a disk image or a partition table cannot be read or made.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -32,6 +32,23 @@ pub enum Error {
         /// What to do instead; empty if nothing helps.
         way_out: &'static str,
     },
+    /// The disk that an image is to be made of cannot be read.
+    #[error("the disk cannot be read at byte {offset}: {source}")]
+    Read {
+        /// Where.
+        offset: u64,
+        /// Why.
+        source: io::Error,
+    },
+    /// An image cannot be written.
+    #[error("the image cannot be written: {source}")]
+    Write {
+        /// What the system says.
+        source: io::Error,
+    },
+    /// What is asked for cannot be, such as a partition larger than its disk.
+    #[error("{0}")]
+    Impossible(String),
     /// The file that an image is based on cannot be used.
     #[error("the image is based on '{backing}', {why}")]
     Backing {
@@ -47,6 +64,10 @@ fn clause(text: &str) -> String {
 }
 
 impl Error {
+    pub(crate) fn write(source: io::Error) -> Self {
+        Self::Write { source }
+    }
+
     pub(crate) fn malformed(
         what: &'static str,
         found: impl std::fmt::Display,

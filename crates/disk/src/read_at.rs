@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom};
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -18,6 +19,16 @@ pub trait ReadAt: Send + Sync {
 
     /// How many bytes there are.
     fn size(&self) -> u64;
+
+    /// The first run of bytes at or after `offset` that may be other than zeros,
+    /// as far as is known without reading them; `None` if only zeros follow.
+    ///
+    /// # Errors
+    /// If that cannot be found out.
+    fn next_data(&self, offset: u64) -> io::Result<Option<Range<u64>>> {
+        let size = self.size();
+        Ok((offset < size).then_some(offset..size))
+    }
 }
 
 impl ReadAt for Vec<u8> {
@@ -43,6 +54,10 @@ impl<T: ReadAt + ?Sized> ReadAt for Arc<T> {
     fn size(&self) -> u64 {
         (**self).size()
     }
+
+    fn next_data(&self, offset: u64) -> io::Result<Option<Range<u64>>> {
+        (**self).next_data(offset)
+    }
 }
 
 /// Up to `size` bytes from `offset` on: fewer where the whole ends before.
@@ -56,14 +71,25 @@ pub(crate) fn read_up_to(from: &dyn ReadAt, offset: u64, size: usize) -> io::Res
 }
 
 /// A file, or a disk's device node.
-pub(crate) struct OpenFile {
+pub struct OpenFile {
     file: File,
     size: u64,
 }
 
 impl OpenFile {
-    pub(crate) fn open(path: &Path) -> io::Result<Self> {
-        let mut file = File::open(path)?;
+    /// Opens what is at `path`.
+    ///
+    /// # Errors
+    /// If it cannot be opened, or has no size.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        Self::new(File::open(path)?)
+    }
+
+    /// A file that is open. Its size is what it is now.
+    ///
+    /// # Errors
+    /// If it has no size, such as a pipe.
+    pub fn new(mut file: File) -> io::Result<Self> {
         // The length in the metadata of a disk's node is 0.
         let size = file.seek(SeekFrom::End(0))?;
         Ok(Self { file, size })
@@ -77,6 +103,23 @@ impl ReadAt for OpenFile {
 
     fn size(&self) -> u64 {
         self.size
+    }
+
+    fn next_data(&self, offset: u64) -> io::Result<Option<Range<u64>>> {
+        use rustix::fs::SeekFrom::{Data, Hole};
+        use rustix::io::Errno;
+        if offset >= self.size {
+            return Ok(None);
+        }
+        match rustix::fs::seek(&self.file, Data(offset)) {
+            Ok(start) if start >= offset && start < self.size => {
+                let end = rustix::fs::seek(&self.file, Hole(start)).unwrap_or(self.size);
+                Ok(Some(start..end.clamp(start + 1, self.size)))
+            }
+            Ok(_) | Err(Errno::NXIO) => Ok(None),
+            // A disk, or a file system, that cannot say.
+            Err(_) => Ok(Some(offset..self.size)),
+        }
     }
 }
 
@@ -106,6 +149,15 @@ impl ReadAt for Part {
 
     fn size(&self) -> u64 {
         self.size
+    }
+
+    fn next_data(&self, offset: u64) -> io::Result<Option<Range<u64>>> {
+        if offset >= self.size {
+            return Ok(None);
+        }
+        let found = self.whole.next_data(self.offset + offset)?;
+        let run = found.map(|run| run.start - self.offset..(run.end - self.offset).min(self.size));
+        Ok(run.filter(|run| run.start < run.end))
     }
 }
 

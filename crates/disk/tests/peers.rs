@@ -9,9 +9,11 @@ use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 
-use disk::image::{self, Format};
-use disk::partition::{self, Kind, Scheme};
+use disk::image::{self, Format, Target, Work};
+use disk::partition::{self, Kind, Layout, Scheme, Slot, Type};
+use disk::{OpenFile, fat};
 use tempfile::TempDir;
 
 const TYPE_ZFS: &str = "516e7cba-6ecf-11d6-8ff8-00022d09712b";
@@ -158,4 +160,184 @@ fn the_hybrid_mbr_of_sgdisk_hides_no_partition() {
     let table = partition::read(&image::open(&path).unwrap().disk).unwrap().expect("a table");
     let found: Vec<_> = table.partitions.iter().map(|found| (&found.name[..], found.start / 512)).collect();
     assert_eq!((table.scheme, found), (Scheme::Gpt, vec![("p1", 2048), ("p3", 8192)]));
+}
+
+fn write_image(disk: &Path, target: Target, path: &Path) {
+    let disk = OpenFile::open(disk).unwrap();
+    let out = File::create(path).unwrap();
+    image::write(&disk, target, &Work { threads: 2, ..Work::default() }, &out).unwrap();
+}
+
+#[test]
+fn qemu_finds_nothing_wrong_with_images_and_the_same_disk_in_them() {
+    let test = "qemu_finds_nothing_wrong_with_images_and_the_same_disk_in_them";
+    let Some(qemu_img) = peer::Peer::find(test, "qemu-img") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let disk = write_disk(&folder);
+    // The formats that round sizes up find nothing to round.
+    File::options().write(true).open(&disk).unwrap().set_len(21 << 20).unwrap();
+    for (target, format, checks) in [
+        (Target::Raw, "raw", false),
+        (Target::Qcow2, "qcow2", true),
+        (Target::Qcow2Deflate, "qcow2", true),
+        (Target::Qcow2Zstd, "qcow2", true),
+        (Target::Vmdk, "vmdk", true),
+        (Target::Vhd, "vpc", false),
+        (Target::VhdFixed, "vpc", false),
+        (Target::Vhdx, "vhdx", true),
+    ] {
+        let path = folder.path().join(target.name());
+        write_image(&disk, target, &path);
+        if checks {
+            succeeds(qemu_img.command().args(["check", "-f", format]).arg(&path));
+        }
+        succeeds(qemu_img.command().args(["compare", "-f", "raw", "-F", format]).arg(&disk).arg(&path));
+        let info = qemu_img.command().args(["info", "-f", format, "--output=json"]).arg(&path).output().unwrap();
+        let info = String::from_utf8_lossy(&info.stdout).into_owned();
+        assert!(info.contains(&format!("\"virtual-size\": {}", 21 << 20)), "{target}: {info}");
+    }
+}
+
+#[test]
+fn images_of_all_formats_of_qemu_hold_the_disk() {
+    let Some(qemu_img) = peer::Peer::find("images_of_all_formats_of_qemu_hold_the_disk", "qemu-img") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let disk = write_disk(&folder);
+    let expected = fs::read(&disk).unwrap();
+    for (format, options, found) in [
+        ("vmdk", "subformat=monolithicSparse", Format::Vmdk),
+        ("vmdk", "subformat=monolithicSparse,zeroed_grain=on", Format::Vmdk),
+        ("vmdk", "subformat=streamOptimized", Format::Vmdk),
+        ("vpc", "subformat=dynamic,force_size=on", Format::Vhd),
+        ("vpc", "subformat=fixed,force_size=on", Format::Vhd),
+        ("vhdx", "subformat=dynamic", Format::Vhdx),
+        ("vhdx", "subformat=dynamic,block_size=1M", Format::Vhdx),
+        ("vhdx", "subformat=fixed", Format::Vhdx),
+    ] {
+        let made = folder.path().join("made");
+        succeeds(qemu_img.command().args(["convert", "-O", format, "-o", options]).arg(&disk).arg(&made));
+        assert_eq!(image::open(&made).unwrap().format, found, "{format} {options}");
+        assert!(contents(&made) == expected, "{format} {options}");
+    }
+}
+
+#[test]
+fn compressed_disks_are_those_of_xz_and_zstd_and_theirs_are_read() {
+    let test = "compressed_disks_are_those_of_xz_and_zstd_and_theirs_are_read";
+    let folder = tempfile::tempdir().unwrap();
+    let disk = write_disk(&folder);
+    let expected = fs::read(&disk).unwrap();
+    for (target, name, forms) in [
+        (Target::Xz, "xz", [&["-0", "-T2", "--block-size=1MiB"][..], &["-1"]]),
+        (Target::Zstd, "zstd", [&["-1"][..], &["--no-check", "-3", "--long"]]),
+    ] {
+        let Some(peer) = peer::Peer::find(test, name) else { continue };
+        let ours = folder.path().join(format!("ours.{name}"));
+        write_image(&disk, target, &ours);
+        let unpacked = peer.command().args(["-d", "-c"]).arg(&ours).output().unwrap();
+        assert!(unpacked.status.success() && unpacked.stdout == expected, "{name}");
+        assert!(contents(&ours) == expected, "{name}");
+        for form in forms {
+            let packed = peer.command().args(form).arg("-c").arg(&disk).output().unwrap();
+            let theirs = folder.path().join("theirs");
+            // Streams may follow one another.
+            fs::write(&theirs, [&packed.stdout[..], &packed.stdout].concat()).unwrap();
+            assert!(contents(&theirs) == [&expected[..], &expected].concat(), "{name} {form:?}");
+        }
+    }
+}
+
+#[test]
+fn gzip_and_tar_find_the_disk_in_an_archive() {
+    let Some(tar) = peer::Peer::find("gzip_and_tar_find_the_disk_in_an_archive", "tar") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let disk = write_disk(&folder);
+    File::options().write(true).open(&disk).unwrap().set_len(1 << 30).unwrap();
+    let archive = folder.path().join("gcp.tar.gz");
+    write_image(&disk, Target::TarGz, &archive);
+    succeeds(tar.command().arg("-xzSf").arg(&archive).arg("-C").arg(folder.path()));
+    assert!(fs::read(folder.path().join("disk.raw")).unwrap() == fs::read(&disk).unwrap());
+}
+
+fn efi_files() -> Vec<fat::File> {
+    let file = |path: &str, size: usize| fat::File {
+        path: path.to_owned(),
+        contents: Arc::new((0..size).map(|at| (at / 3) as u8).collect::<Vec<u8>>()),
+    };
+    vec![
+        file("EFI/FREEBSD/LOADER.EFI", 700_000),
+        file("EFI/BOOT/BOOTX64.EFI", 70_001),
+        file("EFI/BOOT/bootriscv64.efi", 512),
+        file("EFI/BOOT/startup with a long name.nsh", 3),
+        file("empty", 0),
+    ]
+}
+
+#[test]
+fn fsck_and_mtools_find_the_files_of_a_fat() {
+    let test = "fsck_and_mtools_find_the_files_of_a_fat";
+    let (Some(fsck), Some(mcopy)) = (peer::Peer::find(test, "fsck.fat"), peer::Peer::find(test, "mcopy")) else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    for size in [2, 16, 33, 260, 1100] {
+        let options = fat::Options { size: size << 20, label: "EFISYS".into(), id: 0xcafe, time: 1_700_000_000 };
+        let volume = fat::build(&options, &efi_files()).unwrap();
+        let path = folder.path().join("esp.img");
+        image::write(&volume, Target::Raw, &Work::default(), &File::create(&path).unwrap()).unwrap();
+        let checked = fsck.command().args(["-n", "-v"]).arg(&path).output().unwrap();
+        assert!(checked.status.success(), "{size} MiB: {}", String::from_utf8_lossy(&checked.stdout));
+        for file in efi_files() {
+            let copy = mcopy.command().arg("-i").arg(&path).arg(format!("::{}", file.path)).arg("-").output().unwrap();
+            let mut expected = vec![0; file.contents.size() as usize];
+            file.contents.read_exact_at(&mut expected, 0).unwrap();
+            assert!(copy.status.success() && copy.stdout == expected, "{size} MiB: {}", file.path);
+        }
+    }
+}
+
+#[test]
+fn a_fat_of_mkfs_and_mtools_is_read() {
+    let test = "a_fat_of_mkfs_and_mtools_is_read";
+    let (Some(mkfs), Some(mcopy)) = (peer::Peer::find(test, "mkfs.fat"), peer::Peer::find(test, "mcopy")) else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let text = folder.path().join("A file with a name.text");
+    fs::write(&text, vec![b'x'; 100_000]).unwrap();
+    for (size, bits) in [(2u64, "12"), (16, "16"), (64, "32")] {
+        let path = folder.path().join("theirs.img");
+        File::create(&path).unwrap().set_len(size << 20).unwrap();
+        succeeds(mkfs.command().args(["-F", bits, "-n", "THEIRS"]).arg(&path));
+        succeeds(mcopy.command().arg("-i").arg(&path).arg(&text).arg("::"));
+        let volume = fat::Volume::open(Arc::new(OpenFile::open(&path).unwrap())).unwrap();
+        assert_eq!((volume.width().to_string(), volume.label()), (format!("FAT{bits}"), "THEIRS"));
+        let files = volume.files().unwrap();
+        assert_eq!((files.len(), &files[0].path[..], files[0].size), (1, "A file with a name.text", 100_000));
+    }
+}
+
+#[test]
+fn sgdisk_finds_nothing_wrong_with_a_table() {
+    let Some(sgdisk) = peer::Peer::find("sgdisk_finds_nothing_wrong_with_a_table", "sgdisk") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("disk.raw");
+    let mut layout = Layout::new(Scheme::Gpt, b"a seed");
+    for (kind, label, size) in [
+        (Type::FREEBSD_BOOT, "bootfs", 512 << 10),
+        (Type::EFI, "efiesp", 33 << 20),
+        (Type::FREEBSD_ZFS, "rootfs", 64 << 20),
+    ] {
+        layout.slots.push(Slot { kind, label: label.into(), size, attributes: 0, contents: None });
+    }
+    let disk = layout.disk().unwrap();
+    image::write(&disk, Target::Raw, &Work::default(), &File::create(&path).unwrap()).unwrap();
+    let verified = sgdisk.command().arg("-v").arg(&path).output().unwrap();
+    let said = String::from_utf8_lossy(&verified.stdout);
+    assert!(said.contains("No problems found"), "{said}");
+    let listed = sgdisk.command().arg("-p").arg(&path).output().unwrap();
+    let said = String::from_utf8_lossy(&listed.stdout);
+    for part in ["A501  bootfs", "EF00  efiesp", "A504  rootfs"] {
+        assert!(said.contains(part), "{said}");
+    }
 }

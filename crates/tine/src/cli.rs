@@ -8,7 +8,7 @@ use clap::{ColorChoice, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::failure::Failure;
-use crate::{boot, dump, image, makefs, output, pool, tour};
+use crate::{boot, crash, dump, image, makefs, output, pool, tour};
 
 /// A workbench for FreeBSD systems that runs on any Unix host
 #[derive(Debug, Parser)]
@@ -31,6 +31,7 @@ enum Command {
     Boot(boot::Command),
     #[command(subcommand)]
     Dump(dump::Command),
+    Crash(Box<crash::Arguments>),
     Makefs(Box<makefs::Makefs>),
     Tour(tour::Tour),
     /// Print a script that completes the program's arguments in a shell
@@ -72,6 +73,7 @@ pub(crate) fn run(mut arguments: Vec<OsString>) -> Result<(), Failure> {
         Command::Pool(command) => pool::run(command),
         Command::Boot(command) => boot::run(command),
         Command::Dump(command) => dump::run(command),
+        Command::Crash(arguments) => crash::run(*arguments),
         Command::Makefs(makefs) => makefs.run(),
         Command::Tour(tour) => tour.run(),
         Command::Completions { shell } => completions(shell),

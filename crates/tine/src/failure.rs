@@ -71,6 +71,12 @@ impl From<zfs_image::Error> for Failure {
     }
 }
 
+impl From<disk::Error> for Failure {
+    fn from(error: disk::Error) -> Failure {
+        Failure::Work(error.to_string())
+    }
+}
+
 impl From<zfs_pool::Error> for Failure {
     fn from(error: zfs_pool::Error) -> Failure {
         use zfs_ondisk::crypt::KeyFormat;

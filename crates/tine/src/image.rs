@@ -1,14 +1,27 @@
-//! `tine image`: pool images from file trees.
+//! `tine image`: images of pools and disks: made from file trees, converted, looked into.
+
+mod contents;
+mod convert;
+mod diff;
+pub(crate) mod disk;
+mod info;
+mod manifest;
+mod parts;
+mod preset;
+pub(crate) mod settings;
+mod sqlite;
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
 use std::thread;
 
 use clap::{Args, Subcommand, ValueEnum};
 use tree::{ModeChange, MtimeRule, Principal, Timestamp};
-use zfs_image::{CrossLinks, DatasetSpec, PoolSpec, Resources, SnapshotSpec, VdevSpec};
+use zfs_image::{CrossLinks, DatasetSpec, KeyFile, PoolSpec, Resources, SnapshotSpec, VdevKind, VdevSpec};
 use zfs_ondisk::feature::{Feature, FeatureSet};
-use zfs_ondisk::property::Assignment;
+use zfs_ondisk::property::{Assignment, StoredValue};
 
 use crate::destination::Destination;
 use crate::failure::Failure;
@@ -20,13 +33,21 @@ use crate::values;
 /// Memory that a build may take unless said otherwise, as an option has it.
 pub(crate) const DEFAULT_MEMORY: &str = "256m";
 
-/// Make images of ZFS pools
+/// The longest file with a key: a passphrase, with lines after it.
+const MAX_KEY_FILE: u64 = 4 << 10;
+
+/// Make images of pools and disks, convert them, and look into them
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Build(Box<Build>),
+    Disk(parts::Disk),
+    Convert(convert::Convert),
+    Info(info::Info),
+    Diff(diff::Diff),
+    Manifest(manifest::Manifest),
 }
 
-/// Build a pool image from directories, mtree manifests and tar archives
+/// Build a pool image from directories, mtree manifests and tar archives, or a disk that boots from it
 ///
 /// The sources are merged in order: a later one replaces what an earlier one has at the same path. Each file goes to
 /// the dataset whose mountpoint covers its path. The same sources and options always give the same bytes.
@@ -38,9 +59,10 @@ pub(crate) struct Build {
     #[arg(required = true, value_name = "SOURCE")]
     sources: Vec<PathBuf>,
 
-    /// The image to be made. It appears when it is whole
-    #[arg(short, long, value_name = "IMAGE", help_heading = "Output")]
-    output: PathBuf,
+    /// The image to be made. It appears when it is whole. Given more than once for mirrors and raidz: one image for each
+    /// disk
+    #[arg(short, long = "output", required = true, value_name = "IMAGE", help_heading = "Output")]
+    outputs: Vec<PathBuf>,
     /// Replace the image if it exists
     #[arg(long, help_heading = "Output")]
     force: bool,
@@ -63,6 +85,10 @@ pub(crate) struct Build {
     memory: u64,
 
     #[command(flatten)]
+    disk: disk::DiskOptions,
+    #[command(flatten)]
+    system: settings::System,
+    #[command(flatten)]
     pool: Pool,
     #[command(flatten)]
     datasets: Datasets,
@@ -76,7 +102,11 @@ struct Pool {
     /// Name of the pool
     #[arg(long = "pool", value_name = "NAME", default_value = "zroot")]
     name: String,
-    /// Size of the image, such as 10g [default: room for the files and some more]
+    /// What the images make up. Given more than once, a pool has so many vdevs of this type, among which the images are
+    /// divided in their order
+    #[arg(long = "vdev", value_name = "TYPE", default_value = "disk")]
+    vdevs: Vec<VdevKindValue>,
+    /// Size of each image, with --disk that of the disk, such as 10g [default: room for the files and some more]
     #[arg(short, long, value_name = "SIZE", value_parser = values::size)]
     size: Option<u64>,
     /// Features of the pool: those that all of these compatibility sets (zpool-features(7)) and files have. A file has
@@ -95,15 +125,43 @@ struct Pool {
     /// GUID of the pool [default: follows from files and options]
     #[arg(long, value_name = "N", value_parser = values::guid)]
     guid: Option<u64>,
-    /// What the pool's label says the image will be
+    /// What the pool's labels say the images will be
     #[arg(long, value_name = "TYPE", default_value = "disk")]
     vdev_type: VdevType,
-    /// The path of the device in the pool's label
-    #[arg(long, value_name = "PATH", default_value = "/dev/null")]
-    device_path: String,
+    /// The path of the device in the pool's label; of each image, if given more than once
+    #[arg(long = "device-path", value_name = "PATH", default_value = "/dev/null")]
+    device_paths: Vec<String>,
     /// Have all blocks verified by the first import, which takes long
     #[arg(long)]
     verify_on_import: bool,
+}
+
+/// A value of `--vdev`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum VdevKindValue {
+    /// One image
+    Disk,
+    /// Images with the same contents
+    Mirror,
+    /// Images of which any one may be lost
+    #[value(alias = "raidz")]
+    Raidz1,
+    /// Images of which any two may be lost
+    Raidz2,
+    /// Images of which any three may be lost
+    Raidz3,
+}
+
+impl From<VdevKindValue> for VdevKind {
+    fn from(value: VdevKindValue) -> VdevKind {
+        match value {
+            VdevKindValue::Disk => VdevKind::Single,
+            VdevKindValue::Mirror => VdevKind::Mirror,
+            VdevKindValue::Raidz1 => VdevKind::Raidz(1),
+            VdevKindValue::Raidz2 => VdevKind::Raidz(2),
+            VdevKindValue::Raidz3 => VdevKind::Raidz(3),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -130,6 +188,14 @@ struct Datasets {
     /// The dataset that is booted [default: that of the layout]
     #[arg(long, value_name = "NAME")]
     bootfs: Option<String>,
+    /// The key of a dataset that has `encryption=on;keyformat=passphrase`, `hex` or `raw`, and of those below it without
+    /// a key of their own: the file that keylocation=file:// would name
+    #[arg(long = "key", value_name = "DATASET=FILE", value_parser = values::key)]
+    keys: Vec<(String, PathBuf)>,
+    /// Another boot environment beside the dataset that the files of / are in: a clone of its first snapshot, which is
+    /// @install if none is given. --bootfs can name it
+    #[arg(long = "be", value_name = "NAME")]
+    boot_environments: Vec<String>,
     /// The path that the root of the files stands for among mountpoints [default: / if a dataset is mounted there,
     /// else /POOL]
     #[arg(long, value_name = "PATH")]
@@ -200,8 +266,14 @@ struct Files {
 
 /// Runs a command.
 pub(crate) fn run(command: Command) -> Result<(), Failure> {
-    let Command::Build(build) = command;
-    build.run()
+    match command {
+        Command::Build(build) => build.run(),
+        Command::Disk(disk) => disk.run(),
+        Command::Convert(convert) => convert.run(),
+        Command::Info(info) => info.run(),
+        Command::Diff(diff) => diff.run(),
+        Command::Manifest(manifest) => manifest.run(),
+    }
 }
 
 impl Build {
@@ -222,7 +294,14 @@ impl Build {
 
     /// The job that the options describe, and what is odd about them.
     fn job(self) -> Result<(Job, Vec<String>), Failure> {
-        let destination = Destination::new(&self.output, self.force)?;
+        for (index, output) in self.outputs.iter().enumerate() {
+            if self.outputs[..index].contains(output) {
+                return Err(Failure::Usage(format!("the output {} is given twice", output.display())));
+            }
+        }
+        let destinations = self.outputs.iter().map(|output| Destination::new(output, self.force));
+        let destinations = destinations.collect::<Result<Vec<_>, _>>()?;
+        self.pool.check_images(destinations.len())?;
         let mtree_root = self.files.mtree_root.as_deref();
         let sources = self.sources.iter().map(|path| Source::recognise(path, mtree_root));
         let sources = sources.collect::<Result<Vec<_>, _>>()?;
@@ -230,18 +309,49 @@ impl Build {
             return Err(Failure::Usage("standard input can be only one source".to_owned()));
         }
         let creation_time = self.files.clamp_mtime.map(|time| u64::try_from(time.seconds).unwrap_or(0));
-        let (spec, warnings) = spec(self.pool, self.datasets)?;
+        let (mut spec, warnings) = spec(self.pool, self.datasets)?;
+        let disk = self.outputs.first().map(|output| self.disk.plan(output, &mut spec)).transpose()?.flatten();
+        if disk.is_some() && destinations.len() > 1 {
+            return Err(Failure::Usage("--disk makes one disk: give -o once".to_owned()));
+        }
         let job = Job {
+            disk,
+            system: self.system,
             sources,
             options: self.files.options()?,
             spec,
             creation_time,
             resources: resources(self.jobs, self.memory),
-            destination,
+            destinations,
             verify: self.verify,
             quiet: self.verbosity.quiet,
         };
         Ok((job, warnings))
+    }
+}
+
+impl Pool {
+    /// Whether so many images can make up the vdevs.
+    fn check_images(&self, images: usize) -> Result<(), Failure> {
+        let failed = |what: String| Err(Failure::Usage(what));
+        let Some(&first) = self.vdevs.first() else { return Ok(()) };
+        if self.vdevs.iter().any(|vdev| *vdev != first) {
+            return failed("--vdev: all vdevs of a pool that is built are of one type".to_owned());
+        }
+        if images > 1 && first == VdevKindValue::Disk && self.vdevs.len() == 1 {
+            return failed(format!(
+                "{images} images were given: --vdev mirror or raidz1 says what they make up, or --vdev disk for each"
+            ));
+        }
+        let (kind, count) = (VdevKind::from(first), self.vdevs.len());
+        let (least, most) = (kind.min_devices(), kind.max_devices());
+        if !images.is_multiple_of(count) || !(least..=most).contains(&(images / count)) {
+            let name = first.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
+            let of_each = if least == most { least.to_string() } else { format!("{least} or more") };
+            let each = if count == 1 { String::new() } else { format!(" for each of {count} vdevs, the same number") };
+            return failed(format!("--vdev {name} takes {of_each} images{each}, and -o gives {images}"));
+        }
+        Ok(())
     }
 }
 
@@ -284,13 +394,18 @@ fn spec(pool: Pool, datasets: Datasets) -> Result<(PoolSpec, Vec<String>), Failu
         None => None,
     };
     let compression = datasets.compression.as_deref();
-    let spec = PoolSpec {
+    let mut spec = PoolSpec {
         ashift: pool.ashift,
         size: pool.size,
         metaslab_size: pool.metaslab_size,
         guid: pool.guid,
         features: allowed.features,
-        vdev: VdevSpec { disk: matches!(pool.vdev_type, VdevType::Disk), path: pool.device_path },
+        vdev: VdevSpec {
+            kind: pool.vdevs.first().copied().unwrap_or(VdevKindValue::Disk).into(),
+            count: pool.vdevs.len(),
+            disk: matches!(pool.vdev_type, VdevType::Disk),
+            paths: pool.device_paths,
+        },
         datasets: merge_datasets(&pool.name, layout, datasets.datasets, compression, allowed.features)?,
         bootfs: datasets.bootfs.or(bootfs),
         root_path: datasets.root_path,
@@ -300,7 +415,69 @@ fn spec(pool: Pool, datasets: Datasets) -> Result<(PoolSpec, Vec<String>), Failu
         verify_on_import: pool.verify_on_import,
         ..PoolSpec::new(pool.name)
     };
+    for (name, path) in &datasets.keys {
+        let Some(dataset) = spec.datasets.iter_mut().find(|dataset| dataset.name == *name) else {
+            return Err(Failure::Usage(format!("--key {name}={}: there is no dataset {name}", path.display())));
+        };
+        dataset.key = Some(key_file(path)?);
+    }
+    for name in &datasets.boot_environments {
+        add_boot_environment(&mut spec, name)?;
+    }
     Ok((spec, warnings))
+}
+
+/// The key in a file.
+fn key_file(path: &Path) -> Result<KeyFile, Failure> {
+    let failed = |error| Failure::work(format_args!("cannot read the key {}", path.display()), error);
+    let mut contents = Vec::with_capacity(MAX_KEY_FILE as usize + 1);
+    File::open(path).and_then(|file| file.take(MAX_KEY_FILE + 1).read_to_end(&mut contents)).map_err(failed)?;
+    if contents.len() as u64 > MAX_KEY_FILE {
+        return Err(Failure::Work(format!("{} is too long for a file with a key", path.display())));
+    }
+    Ok(KeyFile::new(contents))
+}
+
+/// Adds a clone of the dataset that has the files of the root, as `bectl create` makes it.
+fn add_boot_environment(spec: &mut PoolSpec, name: &str) -> Result<(), Failure> {
+    let at_root = |dataset: &&DatasetSpec| {
+        let is_root =
+            |property: &Assignment| property.key == "mountpoint" && property.value == StoredValue::Text("/".to_owned());
+        dataset.origin.is_none() && dataset.properties.iter().any(is_root)
+    };
+    let roots: Vec<&str> = spec.datasets.iter().filter(at_root).map(|dataset| dataset.name.as_str()).collect();
+    let booted = roots.iter().copied().find(|root| spec.bootfs.as_deref() == Some(root));
+    let root = match (booted, &roots[..]) {
+        (Some(root), _) => root.to_owned(),
+        (None, [root]) => (*root).to_owned(),
+        (None, []) => {
+            let way_out = "--layout bsdinstall makes such datasets";
+            return Err(Failure::Usage(format!("--be {name}: no dataset has mountpoint=/; {way_out}")));
+        }
+        (None, _) => {
+            let roots = roots.join(", ");
+            return Err(Failure::Usage(format!(
+                "--be {name}: {roots} have mountpoint=/; --bootfs says which to clone"
+            )));
+        }
+    };
+    let Some((parent, _)) = root.rsplit_once('/') else {
+        let what = "is the pool's own dataset, which has none beside it";
+        return Err(Failure::Usage(format!("--be {name}: {root} {what}; --layout bsdinstall makes others")));
+    };
+    let is_of_root = |snapshot: &&SnapshotSpec| snapshot.dataset.as_ref().is_none_or(|dataset| *dataset == root);
+    let snapshot = match spec.snapshots.iter().find(is_of_root) {
+        Some(snapshot) => snapshot.name.clone(),
+        None => {
+            let snapshot = SnapshotSpec::parse(&format!("{root}@install"))?;
+            spec.snapshots.push(snapshot.clone());
+            snapshot.name
+        }
+    };
+    let mut clone = DatasetSpec::parse(&format!("{parent}/{name};canmount=noauto;mountpoint=/"))?;
+    clone.origin = Some(format!("{root}@{snapshot}"));
+    spec.datasets.push(clone);
+    Ok(())
 }
 
 /// The datasets of a layout and those that were given, which count where both have a

@@ -1,14 +1,21 @@
 //! Building an image, once all options are understood.
 
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tree::{Kind, Timestamp, Tree};
+use ::disk::image::{self, Target};
+use ::disk::{OpenFile, Part, partition};
+use tree::{Builder, Kind, Timestamp, Tree};
 use zfs_image::{ImageFile, PoolSpec, Resources, Summary};
 use zfs_ondisk::property::{Assignment, StoredValue};
-use zfs_pool::{Device, Pool, check};
+use zfs_pool::{Device, Pool, Secret, check};
 
 use crate::destination::{Destination, Unfinished};
 use crate::failure::Failure;
+use crate::image::disk;
+use crate::image::settings::{self, Facts, Settings};
 use crate::output::plural;
 use crate::pool::verify;
 use crate::progress::{Bar, Verification};
@@ -19,6 +26,10 @@ const ACL_POSIX: u64 = 1;
 
 /// An image to be built.
 pub(crate) struct Job {
+    /// The disk that the image is to be, if it is not the bare pool.
+    pub(crate) disk: Option<disk::Plan>,
+    /// Settings of the system in it.
+    pub(crate) system: settings::System,
     /// Where its files come from, in order.
     pub(crate) sources: Vec<Source>,
     /// What changes about them.
@@ -29,8 +40,8 @@ pub(crate) struct Job {
     pub(crate) creation_time: Option<u64>,
     /// What the work may use.
     pub(crate) resources: Resources,
-    /// Where the image goes.
-    pub(crate) destination: Destination,
+    /// Where the images go: one for each device of the vdevs.
+    pub(crate) destinations: Vec<Destination>,
     /// Whether the image is read back and checked before it gets its name.
     pub(crate) verify: bool,
     /// Whether no progress is shown.
@@ -39,8 +50,10 @@ pub(crate) struct Job {
 
 /// An image that was built.
 pub(crate) struct Built {
-    /// Where it is.
-    pub(crate) image: std::path::PathBuf,
+    /// Where it is: one image for each device.
+    pub(crate) images: Vec<PathBuf>,
+    /// The disk that it is; `None` for a bare pool.
+    pub(crate) disk: Option<disk::Built>,
     /// The pool's name.
     pub(crate) pool: String,
     /// What is in it.
@@ -55,36 +68,94 @@ impl Job {
     /// Builds the image.
     pub(crate) fn run(self) -> Result<Built, Failure> {
         let began = Instant::now();
-        let Job { sources, options, mut spec, creation_time, resources, destination, verify, quiet } = self;
-        let image = destination.begin()?;
-        let path = image.given_path().to_owned();
+        let Job { disk, system, sources, options, mut spec, creation_time, resources, destinations, verify, quiet } =
+            self;
+        let images = destinations.into_iter().map(Destination::begin).collect::<Result<Vec<_>, _>>()?;
+        let paths: Vec<PathBuf> = images.iter().map(|image| image.given_path().to_owned()).collect();
+        let add_settings = |builder: &mut Builder| {
+            let (facts, settings) = match &disk {
+                Some(disk) => {
+                    let facts = disk.facts(&spec.name, builder.has(disk::LOADER.as_bytes()));
+                    let settings = disk.settings(&facts);
+                    (facts, settings)
+                }
+                None => (Facts { pool: spec.name.clone(), ..Facts::default() }, Settings::default()),
+            };
+            system.settings(settings, &facts)?.apply(builder)
+        };
         let progress = Bar::new(quiet);
-        let summary = sources::merge(&sources, options, &spec).and_then(|tree| {
-            spec.creation_time = creation_time.unwrap_or_else(|| newest(&tree));
-            let file = image.file().map_err(|error| Failure::work(path.display(), error))?;
-            let summary = zfs_image::build(&tree, &spec, resources, &ImageFile::new(file, &path), &progress)?;
-            let warnings: Vec<String> = tree.warnings().iter().map(ToString::to_string).collect();
-            Ok((summary, warnings.into_iter().chain(lost_acls(&tree, &spec)).collect()))
-        });
-        progress.clear();
-        let (summary, warnings) = summary?;
+        let tree = sources::merge(&sources, options, &spec, add_settings).inspect_err(|_| progress.clear())?;
+        spec.creation_time = creation_time.unwrap_or_else(|| newest(&tree));
+        let build = |spec: &PoolSpec, devices: &[&dyn zfs_image::Device]| {
+            let summary = zfs_image::build_on(&tree, spec, resources, devices, &progress);
+            progress.clear();
+            summary.map_err(Failure::from)
+        };
+        let (summary, built, mut warnings) = match (&disk, images.as_slice()) {
+            (None, images) => {
+                let files = images.iter().map(|image| Ok(ImageFile::new(open(image)?, image.given_path())));
+                let files = files.collect::<Result<Vec<_>, Failure>>()?;
+                let devices: Vec<&dyn zfs_image::Device> = files.iter().map(|file| file as _).collect();
+                (build(&spec, &devices)?, None, Vec::new())
+            }
+            (Some(disk), [image]) => {
+                let file = (open(image)?, image.given_path());
+                let build = |spec: &PoolSpec, device: &dyn zfs_image::Device| build(spec, &[device]);
+                let (summary, built, warnings) = disk.build(&tree, &mut spec, resources.threads, file, quiet, build)?;
+                (summary, Some(built), warnings)
+            }
+            (Some(_), _) => return Err(Failure::Usage("--disk makes one disk: give -o once".to_owned())),
+        };
+        warnings.extend(tree.warnings().iter().map(ToString::to_string));
+        warnings.extend(lost_acls(&tree, &spec));
         if verify {
-            read_back(&image, resources, quiet)?;
+            let target = disk.as_ref().map(disk::Plan::target);
+            read_back(&images, &spec, target, resources, quiet)?;
         }
-        image.finish()?;
-        Ok(Built { image: path, pool: spec.name, summary, warnings, elapsed: began.elapsed() })
+        images.into_iter().try_for_each(Unfinished::finish)?;
+        Ok(Built { images: paths, disk: built, pool: spec.name, summary, warnings, elapsed: began.elapsed() })
     }
 }
 
-/// Reads an image that was written, and checks all of it.
-fn read_back(image: &Unfinished, resources: Resources, quiet: bool) -> Result<(), Failure> {
-    let path = image.given_path().display().to_string();
-    let file = image.file().map_err(|error| Failure::work(&path, error))?;
+/// The file of an image, to be written or read.
+fn open(image: &Unfinished) -> Result<File, Failure> {
+    image.file().map_err(|error| Failure::work(image.given_path().display(), error))
+}
+
+/// Reads the images of a pool that were written, and checks all of it; of a disk in a format that is read, the pool in
+/// it.
+fn read_back(
+    images: &[Unfinished],
+    spec: &PoolSpec,
+    target: Option<Target>,
+    resources: Resources,
+    quiet: bool,
+) -> Result<(), Failure> {
+    let path = images.first().map(|image| image.given_path().display().to_string()).unwrap_or_default();
     let unsound = |what: &dyn std::fmt::Display| {
         Failure::work(format_args!("{path}: the image was not kept, as it is not sound"), what)
     };
-    let pool = Device::from_file(&path, file).and_then(|device| Pool::open(vec![device]));
-    let pool = pool.map_err(|error| unsound(&error))?;
+    let mut devices = Vec::with_capacity(images.len());
+    for image in images {
+        let path = image.given_path().display().to_string();
+        let file = open(image)?;
+        devices.push(match target {
+            None => Device::from_file(&path, file).map_err(|error| unsound(&error))?,
+            Some(_) => {
+                let bytes = OpenFile::new(file).map_err(|error| Failure::work(&path, error))?;
+                let disk = image::open_bytes(Arc::new(bytes), &path).map_err(|error| unsound(&error))?.disk;
+                let table = partition::read(&disk).map_err(|error| unsound(&error))?;
+                let last = table.and_then(|table| table.partitions.into_iter().last());
+                let last = last.ok_or_else(|| unsound(&"it has no partitions"))?;
+                Device::new(&path, Arc::new(Part::new(disk, last.start, last.size)))
+            }
+        });
+    }
+    let pool = Pool::open(devices).map_err(|error| unsound(&error))?;
+    for key in spec.datasets.iter().filter_map(|dataset| dataset.key.as_ref()) {
+        pool.add_secret(Secret::passphrase_in(key.contents()));
+        Secret::key_in(key.contents()).into_iter().for_each(|secret| pool.add_secret(secret));
+    }
     let options = verify::options(Some(resources.threads), resources.memory, None, false);
     let progress = Verification::new(quiet);
     let report = check::check_with(&pool, &options, &progress);
@@ -131,9 +202,10 @@ mod tests {
         let image = Destination::new(&path, false).and_then(Destination::begin).expect("it can be written");
         image.file().and_then(|mut file| file.write_all(&[7; 1 << 20])).expect("it can be written");
         let resources = Resources { threads: 1, memory: 64 << 20 };
-        let failure = read_back(&image, resources, true).expect_err("that is no pool");
+        let images = [image];
+        let failure = read_back(&images, &PoolSpec::new("pool"), None, resources, true).expect_err("that is no pool");
         assert!(failure.to_string().contains("the image was not kept, as it is not sound: "), "{failure}");
-        drop(image);
+        drop(images);
         assert!(!path.exists());
     }
 }

@@ -3,6 +3,7 @@
 
 mod boot;
 mod cli;
+mod crash;
 mod destination;
 mod dump;
 mod failure;
@@ -13,6 +14,7 @@ mod output;
 mod pool;
 mod progress;
 mod sources;
+mod table;
 mod tour;
 mod values;
 

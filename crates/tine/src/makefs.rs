@@ -128,6 +128,8 @@ impl Makefs {
         spec.size = self.size()?;
         spec.cross_links = self.cross_links.into();
         Ok(Job {
+            disk: None,
+            system: Default::default(),
             sources: self.sources()?,
             options: tree::Options {
                 mtime: time.map_or(MtimeRule::Keep, MtimeRule::Set),
@@ -137,7 +139,7 @@ impl Makefs {
             spec,
             creation_time: time.or(epoch).map(|time| u64::try_from(time.seconds).unwrap_or(0)),
             resources: image::resources(self.jobs, self.memory),
-            destination: Destination::new(&self.image, true)?,
+            destinations: vec![Destination::new(&self.image, true)?],
             verify: false,
             quiet: false,
         })
@@ -299,7 +301,7 @@ impl PoolOptions {
         spec.ashift = self.ashift.unwrap_or(spec.ashift);
         spec.metaslab_size = self.metaslab_size;
         spec.guid = self.guid;
-        spec.vdev.path = self.device_path.unwrap_or(spec.vdev.path);
+        spec.vdev.paths.extend(self.device_path);
         spec.verify_on_import = self.verify;
         Ok(spec)
     }

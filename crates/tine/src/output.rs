@@ -7,6 +7,7 @@ use serde::Serialize;
 use zfs_ondisk::property::format_size;
 
 use crate::failure::Failure;
+use crate::image::disk;
 use crate::job::Built;
 
 /// Warnings that are shown unless all are asked for.
@@ -72,7 +73,13 @@ pub(crate) fn print_json(value: &impl Serialize) -> Result<(), Failure> {
 /// An image that was built, as `--json` shows it. Sizes are in bytes.
 #[derive(Serialize)]
 pub(crate) struct Report<'a> {
+    /// The first one.
     image: String,
+    /// All, if there are several.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    images: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    disk: Option<&'a disk::Built>,
     pool: &'a str,
     /// In decimal, as a string: a number of JSON may be no larger than 2^53.
     pool_guid: String,
@@ -89,6 +96,8 @@ pub(crate) struct Report<'a> {
 #[derive(Serialize)]
 struct Dataset<'a> {
     name: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    origin: Option<&'a str>,
     files: u64,
     referenced: u64,
     compressed: u64,
@@ -104,6 +113,7 @@ impl<'a> Report<'a> {
             .iter()
             .map(|dataset| Dataset {
                 name: &dataset.name,
+                origin: dataset.origin.as_deref(),
                 files: dataset.files,
                 referenced: dataset.referenced,
                 compressed: dataset.compressed,
@@ -111,9 +121,14 @@ impl<'a> Report<'a> {
                 snapshots: &dataset.snapshots,
             })
             .collect();
-        let sum = |of: fn(&Dataset<'_>) -> u64| datasets.iter().map(of).sum::<u64>();
+        // What clones have is their origins'.
+        let own = || datasets.iter().filter(|dataset| dataset.origin.is_none());
+        let sum = |of: fn(&Dataset<'_>) -> u64| own().map(of).sum::<u64>();
+        let images: Vec<String> = built.images.iter().map(|image| image.display().to_string()).collect();
         Report {
-            image: built.image.display().to_string(),
+            image: images.first().cloned().unwrap_or_default(),
+            images: if images.len() > 1 { images } else { Vec::new() },
+            disk: built.disk.as_ref(),
             pool: &built.pool,
             pool_guid: summary.pool_guid.to_string(),
             size: summary.size,
@@ -132,10 +147,13 @@ impl<'a> Report<'a> {
         let snapshots: usize = self.datasets.iter().map(|dataset| dataset.snapshots.len()).sum();
         let mut text = format!(
             "{}: pool {}, guid {}\n  {}, {} allocated, compressed {:.2}x\n  {} in {}{}, {:.2} s\n",
-            self.image,
+            if self.images.is_empty() { self.image.clone() } else { self.images.join(", ") },
             self.pool,
             self.pool_guid,
-            format_size(self.size),
+            match self.images.len() {
+                0 => format_size(self.size),
+                images => format!("{images} images of {}", format_size(self.size)),
+            },
             format_size(self.allocated),
             self.compress_ratio,
             plural(self.files, "file"),
@@ -143,6 +161,15 @@ impl<'a> Report<'a> {
             if snapshots == 0 { String::new() } else { format!(", {}", plural(snapshots as u64, "snapshot")) },
             self.seconds,
         );
+        if let Some(disk) = self.disk {
+            text.push_str(&format!("  {} disk of {}:", disk.format, format_size(disk.size)));
+            let mut before = " ";
+            for partition in &disk.partitions {
+                text.push_str(&format!("{before}{} {}", partition.r#type, format_size(partition.size)));
+                before = ", ";
+            }
+            text.push('\n');
+        }
         if verbose {
             text.push_str(&self.table());
         }
@@ -195,6 +222,7 @@ mod tests {
     fn built() -> Built {
         let dataset = |name: &str, snapshots: &[&str]| DatasetSummary {
             name: name.to_owned(),
+            origin: None,
             files: 10,
             referenced: 1 << 20,
             compressed: 1 << 20,
@@ -202,7 +230,8 @@ mod tests {
             snapshots: snapshots.iter().map(|&name| name.to_owned()).collect(),
         };
         Built {
-            image: PathBuf::from("zroot.img"),
+            images: vec![PathBuf::from("zroot.img")],
+            disk: None,
             pool: "zroot".to_owned(),
             summary: Summary {
                 pool_guid: u64::MAX,

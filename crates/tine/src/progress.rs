@@ -100,6 +100,29 @@ impl zfs_pool::check::Progress for Verification {
     }
 }
 
+/// How far a disk is copied, on standard error if that is a terminal.
+pub(crate) struct Copying(ProgressBar);
+
+impl Copying {
+    /// A bar for so many bytes; one that never shows if `quiet`.
+    pub(crate) fn new(bytes: u64, quiet: bool) -> Copying {
+        let target = if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
+        let bar = ProgressBar::with_draw_target(Some(bytes), target);
+        bar.set_style(style("{wide_bar} {percent}% {binary_bytes}/{binary_total_bytes} {eta} left"));
+        Copying(bar)
+    }
+
+    /// Says up to which byte it has come.
+    pub(crate) fn at(&self, byte: u64) {
+        self.0.set_position(byte);
+    }
+
+    /// Takes the bar away.
+    pub(crate) fn clear(&self) {
+        self.0.finish_and_clear();
+    }
+}
+
 fn style(template: &str) -> ProgressStyle {
     // The default shows something, too.
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())

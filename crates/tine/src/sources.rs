@@ -66,15 +66,21 @@ fn is_manifest(path: &Path, beginning: &[u8]) -> bool {
     named || beginning.starts_with(b"#mtree") || beginning.starts_with(b"/set ")
 }
 
-/// Merges the sources in order, and makes directories for datasets to be mounted on
-/// where the sources have none.
-pub(crate) fn merge(sources: &[Source], options: Options, spec: &PoolSpec) -> Result<Tree, Failure> {
+/// Merges the sources in order and lets `add` add to them, and makes directories for datasets
+/// to be mounted on where there are none.
+pub(crate) fn merge(
+    sources: &[Source],
+    options: Options,
+    spec: &PoolSpec,
+    add: impl FnOnce(&mut Builder) -> Result<(), Failure>,
+) -> Result<Tree, Failure> {
     // First, so that contradictions between datasets are told before much is read.
     let mountpoints = zfs_image::mountpoints(spec)?;
     let mut builder = Builder::new(options)?;
     for source in sources {
         source.add(&mut builder)?;
     }
+    add(&mut builder)?;
     for path in mountpoints {
         builder.add_missing_directory(path.as_bytes())?;
     }

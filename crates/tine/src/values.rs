@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use tree::{ModeChange, Pattern, Principal, Timestamp};
 use zfs_image::{DatasetSpec, SnapshotSpec};
@@ -52,6 +52,14 @@ pub(crate) fn jobs(text: &str) -> Result<usize, String> {
 /// A dataset with properties, such as `zroot/var;exec=off`.
 pub(crate) fn dataset(text: &str) -> Result<DatasetSpec, String> {
     DatasetSpec::parse(text).map_err(|error| error.to_string())
+}
+
+/// A dataset and the file with its key.
+pub(crate) fn key(text: &str) -> Result<(String, PathBuf), String> {
+    match text.split_once('=') {
+        Some((dataset, file)) if !dataset.is_empty() && !file.is_empty() => Ok((dataset.to_owned(), file.into())),
+        _ => Err("DATASET=FILE was expected".to_owned()),
+    }
 }
 
 /// A snapshot: `@name` or `dataset@name`.

@@ -8,9 +8,10 @@ use crate::draft::{Draft, Inode, Overrides, ROOT};
 use crate::error::Error;
 use crate::ids::Ids;
 use crate::mtree;
+use crate::node::Timestamp;
 use crate::options::Options;
 use crate::tar::{self, Input};
-use crate::tree::Tree;
+use crate::tree::{self, Tree};
 
 /// Merges sources, one after another, into a [`Tree`].
 ///
@@ -124,6 +125,39 @@ impl Builder {
             };
         }
         Ok(())
+    }
+
+    /// What is in a regular file, as it has been added so far; `None` if nothing has that path. Links are not
+    /// followed.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotRegular`] if it is something else, [`Error::TooMany`] if it has more than `most` bytes, and when it
+    /// cannot be read.
+    pub fn contents(&mut self, path: &[u8], most: u64) -> Result<Option<Vec<u8>>, Error> {
+        let Some(inode) = self.find(path) else { return Ok(None) };
+        let Draft { inodes, sources, places, .. } = &self.draft;
+        let content = tree::open(&inodes[inode as usize], path.to_vec(), sources, places)?;
+        let size = usize::try_from(content.size()).ok().filter(|size| *size as u64 <= most);
+        let mut bytes = vec![0; size.ok_or(Error::TooMany { what: "bytes in a file that is added to" })?];
+        content.read_exact_at(&mut bytes, 0)?;
+        Ok(Some(bytes))
+    }
+
+    /// Whether something has been added at a path. Links are not followed.
+    pub fn has(&mut self, path: &[u8]) -> bool {
+        self.find(path).is_some()
+    }
+
+    /// The latest modification time of what is no directory, as it was added.
+    pub fn newest(&self) -> Option<Timestamp> {
+        let files = self.draft.inodes.iter().filter(|inode| !inode.is_directory());
+        files.map(Inode::mtime).max()
+    }
+
+    fn find(&mut self, path: &[u8]) -> Option<u32> {
+        let mut parts = path.split(|&byte| byte == b'/').filter(|name| !name.is_empty());
+        parts.try_fold(ROOT, |parent, name| self.draft.lookup(parent, name))
     }
 
     /// Orders what was added.

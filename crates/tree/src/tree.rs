@@ -163,24 +163,7 @@ impl Tree {
     /// [`Error::NotRegular`] for anything else, [`Error::Io`] when it cannot be opened, and [`Error::Changed`] or
     /// [`Error::ChangedSize`] when size or time are not those that were scanned.
     pub fn open(&self, id: NodeId) -> Result<Content, Error> {
-        let inode = self.inode(id);
-        let path = self.path(id);
-        let Data::File { size, place } = inode.data else {
-            return Err(Error::NotRegular { path: PathBytes::new(path) });
-        };
-        match (self.sources.get(usize::from(inode.source)), self.places.get(place)) {
-            (Some(Source::Directory(root)), None) => Content::in_directory(root, path, size, inode.mtime()),
-            (Some(Source::Directory(root)), Some(Place::File { path: None, mtime })) => {
-                Content::in_directory(root, path, size, mtime)
-            }
-            (Some(Source::Directory(root)), Some(Place::File { path: Some(named), mtime })) => {
-                Content::named(root, named.to_vec(), size, mtime)
-            }
-            (Some(Source::Archive(archive)), Some(Place::Archive { offset, extents })) => {
-                Content::in_archive(archive, path, size, offset, extents.cloned())
-            }
-            _ => Err(Error::NotRegular { path: PathBytes::new(path) }),
-        }
+        open(self.inode(id), self.path(id), &self.sources, &self.places)
     }
 
     /// The bytes of memory that the tree holds, approximately.
@@ -242,6 +225,26 @@ impl Tree {
     fn first_dirent(&self, id: NodeId) -> Option<&Dirent> {
         // The root's is NONE, which no entry has as its number.
         self.entries.get(self.first_entry[id.index()] as usize)
+    }
+}
+
+/// Opens a regular file whose first path is `path`.
+pub(crate) fn open(inode: &Inode, path: Vec<u8>, sources: &[Source], places: &Places) -> Result<Content, Error> {
+    let Data::File { size, place } = inode.data else {
+        return Err(Error::NotRegular { path: PathBytes::new(path) });
+    };
+    match (sources.get(usize::from(inode.source)), places.get(place)) {
+        (Some(Source::Directory(root)), None) => Content::in_directory(root, path, size, inode.mtime()),
+        (Some(Source::Directory(root)), Some(Place::File { path: None, mtime })) => {
+            Content::in_directory(root, path, size, mtime)
+        }
+        (Some(Source::Directory(root)), Some(Place::File { path: Some(named), mtime })) => {
+            Content::named(root, named.to_vec(), size, mtime)
+        }
+        (Some(Source::Archive(archive)), Some(Place::Archive { offset, extents })) => {
+            Content::in_archive(archive, path, size, offset, extents.cloned())
+        }
+        _ => Err(Error::NotRegular { path: PathBytes::new(path) }),
     }
 }
 

@@ -1,15 +1,18 @@
 //! From the contents of a block to what is stored of it.
 
+use zfs_ondisk::blkptr::BlockPointer;
 use zfs_ondisk::bytes::ByteOrder;
 use zfs_ondisk::checksum::{Checksum, Digest, Salt};
 use zfs_ondisk::compress::{Compression, Compressor, Function, Stored, is_zero};
-use zfs_ondisk::object::ObjectType;
+use zfs_ondisk::crypt::{MAC_SIZE, Nonce};
+use zfs_ondisk::object::{ObjectId, ObjectType};
 
 use crate::allocator::MAX_COPIES;
+use crate::encryption::Cipher;
 use crate::error::Error;
 
 /// What holds for every block of a pool.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Format {
     /// Binary logarithm of the sector.
     pub(crate) ashift: u32,
@@ -17,7 +20,35 @@ pub(crate) struct Format {
     pub(crate) salt: Salt,
     /// Small blocks may be held by their pointers (`embedded_data`).
     pub(crate) embed: bool,
+    /// What datasets are encrypted with, by their index.
+    pub(crate) ciphers: Vec<Option<Cipher>>,
 }
+
+impl Format {
+    /// What blocks with this policy are encrypted with.
+    fn cipher(&self, policy: &Policy) -> Option<&Cipher> {
+        self.ciphers.get(policy.cipher?)?.as_ref()
+    }
+}
+
+/// Which block of an object set it is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Address {
+    pub(crate) object_type: ObjectType,
+    pub(crate) level: u8,
+    /// Its object: 0 for the array of dnodes. It matters at level 0 only.
+    pub(crate) object: ObjectId,
+    /// Its number among the blocks of its level; it matters as the object does.
+    pub(crate) block: u64,
+}
+
+impl Address {
+    /// The root of an object set.
+    pub(crate) const ROOT: Self = Self { object_type: ObjectType::OBJSET, level: 0, object: ObjectId(0), block: 0 };
+}
+
+/// The number of a spill block (`DMU_SPILL_BLKID`).
+pub(crate) const SPILL: u64 = u64::MAX;
 
 /// How blocks of one sort are stored.
 #[derive(Clone, Copy, Debug)]
@@ -25,7 +56,12 @@ pub(crate) struct Policy {
     pub(crate) compression: Compression,
     pub(crate) checksum: Checksum,
     pub(crate) copies: usize,
+    /// Index of the dataset whose keys it is encrypted with.
+    pub(crate) cipher: Option<usize>,
 }
+
+/// Copies of a block whose pointer holds salt and initialization vector, too.
+const MAX_ENCRYPTED_COPIES: usize = 2;
 
 /// Which metadata gets a copy more than data (`redundant_metadata`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +84,21 @@ pub(crate) struct Policies {
 impl Policies {
     /// Of a block of an object.
     pub(crate) fn of(&self, object_type: ObjectType, level: u8) -> Policy {
+        let mut policy = self.plain(object_type, level);
+        if policy.cipher.is_some() {
+            if object_type.is_encrypted() {
+                policy.copies = policy.copies.min(MAX_ENCRYPTED_COPIES);
+            }
+            // What of these is covered by MACs is not all of the block.
+            if level == 0 && object_type.has_fill() {
+                policy.compression = Compression::Off;
+            }
+        }
+        policy
+    }
+
+    /// As if it were not encrypted.
+    fn plain(&self, object_type: ObjectType, level: u8) -> Policy {
         if level == 0 && !object_type.is_metadata() {
             return self.data;
         }
@@ -74,7 +125,29 @@ pub(crate) enum Encoded {
     /// Its pointer holds it.
     Embedded { function: Function, payload: Vec<u8> },
     /// It begins at `start` of the output.
-    Stored { start: usize, physical_size: usize, function: Function, digest: Digest },
+    Stored { start: usize, physical_size: usize, function: Function, digest: Digest, protection: Protection },
+}
+
+/// What the pointer to a block of an encrypted dataset has besides.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Protection {
+    /// Nothing: the dataset is not encrypted.
+    None,
+    /// A MAC: it is not encrypted itself.
+    Mac([u8; MAC_SIZE]),
+    /// It is encrypted.
+    Sealed(Nonce, [u8; MAC_SIZE]),
+}
+
+impl Protection {
+    /// A pointer with that.
+    pub(crate) fn apply(&self, pointer: BlockPointer) -> BlockPointer {
+        match self {
+            Self::None => pointer,
+            Self::Mac(mac) => pointer.with_mac(mac),
+            Self::Sealed(nonce, mac) => pointer.with_mac(mac).with_nonce(&nonce.salt, &nonce.iv),
+        }
+    }
 }
 
 /// Encoded blocks, one behind the other as they will lie on the device, so that
@@ -134,19 +207,28 @@ impl<'a> Encoder<'a> {
     pub(crate) fn encode(
         &mut self,
         policy: &Policy,
-        object_type: ObjectType,
-        level: u8,
+        address: &Address,
         size: usize,
         output: &mut Output,
         fill: impl FnOnce(&mut [u8]) -> Result<(), Error>,
     ) -> Result<Encoded, Error> {
+        let Address { object_type, level, .. } = *address;
         let block = output.room(size);
         fill(block)?;
         if is_zero(block) {
             return Ok(Encoded::Hole);
         }
+        let cipher = self.format.cipher(policy);
+        let mut protection = match cipher {
+            Some(cipher) if level > 0 => Protection::Mac(cipher.key.pointers_mac(block)?),
+            _ => Protection::None,
+        };
         // OpenZFS would embed spill blocks, too, but `zfs send -e` loses them then.
-        let embed = self.format.embed && level == 0 && !object_type.has_fill() && object_type != ObjectType::SA;
+        let embed = self.format.embed
+            && cipher.is_none()
+            && level == 0
+            && !object_type.has_fill()
+            && object_type != ObjectType::SA;
         let min_alloc = 1 << self.format.ashift;
         let (physical_size, function) =
             match self.compressor.compress_block(policy.compression, min_alloc, embed, block) {
@@ -159,9 +241,21 @@ impl<'a> Encoder<'a> {
                 }
                 Stored::Plain => (size, Function::Off),
             };
-        let digest = policy.checksum.compute(ByteOrder::Little, Some(&self.format.salt), &block[..physical_size])?;
+        if let Some(cipher) = cipher
+            && level == 0
+        {
+            let (nonce, mac) = cipher.seal(address, &mut block[..physical_size])?;
+            let sealed = object_type.is_encrypted();
+            protection = if sealed { Protection::Sealed(nonce, mac) } else { Protection::Mac(mac) };
+        }
+        let mut digest =
+            policy.checksum.compute(ByteOrder::Little, Some(&self.format.salt), &block[..physical_size])?;
+        if cipher.is_some() && object_type != ObjectType::OBJSET {
+            let [first, second] = policy.checksum.beside_mac(digest);
+            digest = [first, second, 0, 0];
+        }
         let start = output.length;
         output.commit(physical_size, min_alloc);
-        Ok(Encoded::Stored { start, physical_size, function, digest })
+        Ok(Encoded::Stored { start, physical_size, function, digest, protection })
     }
 }

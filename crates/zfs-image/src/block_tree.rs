@@ -2,9 +2,9 @@
 
 use zfs_ondisk::blkptr::{self, BlockPointer};
 use zfs_ondisk::dnode::{Dnode, INDIRECT_SHIFT};
-use zfs_ondisk::object::ObjectType;
+use zfs_ondisk::object::{ObjectId, ObjectType};
 
-use crate::block::Policies;
+use crate::block::{Address, Policies};
 use crate::error::Error;
 use crate::store::Store;
 
@@ -28,7 +28,7 @@ pub(crate) struct Finished {
     pub(crate) levels: u8,
     /// The largest block id.
     pub(crate) max_block_id: u64,
-    /// Bytes that data and indirect blocks take on the device.
+    /// Space that data and indirect blocks use.
     pub(crate) allocated: u64,
 }
 
@@ -89,7 +89,7 @@ impl BlockTree {
 
     fn add(&mut self, store: &mut Store<'_>, level: usize, pointer: BlockPointer) -> Result<(), Error> {
         self.make_room(store, level)?;
-        self.allocated += pointer.allocated_size();
+        self.allocated += store.shape().used_by(&pointer);
         self.levels[level].push(pointer);
         Ok(())
     }
@@ -130,7 +130,8 @@ impl BlockTree {
                 pointer.write(&mut block, index * blkptr::SIZE);
             }
             let above = level as u8 + 1;
-            store.write(&self.policies.of(self.object_type, above), self.object_type, above, fill, &block)?
+            let address = Address { object_type: self.object_type, level: above, object: ObjectId(0), block: 0 };
+            store.write(&self.policies.of(self.object_type, above), address, fill, &block)?
         };
         self.add(store, level + 1, indirect)
     }

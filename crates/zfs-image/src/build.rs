@@ -1,5 +1,7 @@
 //! From a tree and a specification to an image.
 
+use std::collections::BTreeMap;
+
 use tree::{Kind, Tree};
 use zfs_ondisk::feature::Feature;
 use zfs_ondisk::label;
@@ -8,16 +10,18 @@ use zfs_ondisk::uberblock::{Uberblock, VERSION_FEATURES};
 use crate::allocator::Allocator;
 use crate::block::Format;
 use crate::device::Device;
+use crate::encryption::{self, Keys};
 use crate::error::Error;
 use crate::filesystem::{self, Context, Written};
 use crate::geometry::{self, Geometry};
 use crate::guids::Seed;
 use crate::mos::{self, Assumptions, Input, Mos, PoolGuids};
 use crate::pipeline::Pipeline;
-use crate::plan::Plan;
+use crate::plan::{Origin, Plan};
 use crate::progress::Progress;
 use crate::spec::{self, PoolSpec};
 use crate::store::{Store, Usage};
+use crate::vdev::{Shape, Vdevs};
 
 /// Transaction groups whose blocks OpenZFS verifies on import, counted back from
 /// the uberblock's (`TXG_DEFER_SIZE` and the one that is open).
@@ -42,9 +46,9 @@ pub struct Resources {
 pub struct Summary {
     /// The pool's GUID.
     pub pool_guid: u64,
-    /// Size of the image in bytes.
+    /// Size of each image in bytes.
     pub size: u64,
-    /// Bytes allocated in it.
+    /// Bytes allocated in all, without the usual parity and further sides of mirrors.
     pub allocated: u64,
     /// Size of a metaslab in bytes.
     pub metaslab_size: u64,
@@ -57,6 +61,8 @@ pub struct Summary {
 pub struct DatasetSummary {
     /// Its name.
     pub name: String,
+    /// The snapshot of which it is a clone.
+    pub origin: Option<String>,
     /// Files, directories and all else in it.
     pub files: u64,
     /// Bytes that it references.
@@ -83,18 +89,39 @@ pub fn build(
     device: &dyn Device,
     progress: &dyn Progress,
 ) -> Result<Summary, Error> {
+    build_on(tree, spec, resources, &[device], progress)
+}
+
+/// The same on several devices, which make up the vdevs of [`PoolSpec::vdev`] in their
+/// order.
+///
+/// # Errors
+/// As [`build`], and if they cannot make up these vdevs.
+pub fn build_on(
+    tree: &Tree,
+    spec: &PoolSpec,
+    resources: Resources,
+    devices: &[&dyn Device],
+    progress: &dyn Progress,
+) -> Result<Summary, Error> {
     spec::check(spec)?;
+    let shape = spec.vdev.shape(devices.len(), spec.ashift)?;
+    let vdevs = Vdevs::new(shape, devices);
     let plan = Plan::new(tree, spec)?;
-    let buffers = buffers(tree, &plan, resources)?;
+    let buffers = buffers(tree, &plan, resources, shape)?;
     let (bytes, files) = totals(tree, &plan);
     progress.start(bytes, files);
 
     let seed = Seed::of_spec(spec);
-    let format =
-        Format { ashift: spec.ashift, salt: seed.salt(), embed: spec.features.contains(Feature::EmbeddedData) };
+    let Keys { ciphers, stored: keys } = match plan.datasets.iter().any(|dataset| dataset.encryption.is_some()) {
+        true => encryption::keys(&spec.datasets, &plan.datasets, &seed.with_files(tree, &plan))?,
+        false => Keys::default(),
+    };
+    let embed = spec.features.contains(Feature::EmbeddedData);
+    let format = Format { ashift: spec.ashift, salt: seed.salt(), embed, ciphers };
     let space = match spec.size {
-        Some(size) => Geometry::of_device(size, 0).allocatable(),
-        None => bytes + files * 1024,
+        Some(size) => Geometry::of_devices(size, 0, shape).allocatable(),
+        None => shape.allocated_size(bytes + files * 1024) / shape.count as u64,
     };
     let record_size = plan.datasets.iter().map(|dataset| dataset.settings.record_size as u64).max().unwrap_or(0);
     let metaslab_shift = match spec.metaslab_size {
@@ -102,34 +129,46 @@ pub fn build(
         // Room for some of the largest blocks in each.
         None => geometry::metaslab_shift(space.max(record_size * 64)),
     };
-    let fixed = spec.size.map(|size| Geometry::of_device(size, metaslab_shift));
-    let allocator = Allocator::new(spec.ashift, metaslab_shift, fixed.map(|geometry| geometry.metaslabs));
-    let mut store = Store::new(&format, allocator, device);
+    let fixed = spec.size.map(|size| Geometry::of_devices(size, metaslab_shift, shape));
+    let allocator = Allocator::new(shape, metaslab_shift, fixed.map(|geometry| geometry.metaslabs));
+    let mut store = Store::new(&format, allocator, vdevs);
     let context =
         Context { tree, plan: &plan, creation_time: spec.creation_time, seed: seed.number("directories"), progress };
     let written = std::thread::scope(|scope| {
-        let mut pipeline = Pipeline::start(scope, resources.threads.max(1), buffers, tree, &format, device);
+        let mut pipeline = Pipeline::start(scope, resources.threads.max(1), buffers, tree, &format, vdevs);
         let written = (0..plan.datasets.len())
-            .map(|index| filesystem::write(context, index, &mut store, &mut pipeline))
-            .collect::<Result<Vec<Written>, Error>>()?;
+            .filter(|&index| plan.datasets[index].origin.is_none())
+            .map(|index| Ok((index, filesystem::write(context, index, &mut store, &mut pipeline)?)))
+            .collect::<Result<BTreeMap<usize, Written>, Error>>()?;
         pipeline.wait_for_writes(false)?;
         Ok::<_, Error>(written)
     })?;
+    // Clones have what their origins have.
+    let files_of = |index: usize| plan.datasets[index].origin.map_or(index, |origin| origin.dataset);
+    let written: Vec<Written> = (0..plan.datasets.len()).map(|index| written[&files_of(index)]).collect();
 
     let seed = seed.with_contents(written.iter().map(|dataset| &dataset.root));
-    let guids = PoolGuids { pool: spec.guid.unwrap_or_else(|| seed.number("pool")), vdev: seed.number("vdev") };
-    let snapshots = plan.datasets.iter().map(|dataset| dataset.snapshots.len()).max().unwrap_or(0);
-    let input = Input { spec, plan: &plan, written: &written, seed, guids, txg: mos::pool_txg(snapshots) };
+    let guids = PoolGuids::new(spec.guid.unwrap_or_else(|| seed.number("pool")), shape, &seed);
+    let input = Input {
+        spec,
+        plan: &plan,
+        written: &written,
+        keys: &keys,
+        seed,
+        guids: &guids,
+        shape,
+        txg: mos::pool_txg(&plan),
+    };
     let (mos, geometry) = write_mos(&mut store, input, metaslab_shift, fixed)?;
 
-    let allocated = store.allocator.total();
+    let allocated = shape.deflated(store.allocator.total());
     let taken = allocated + mos.reserved;
     if store.allocator.overflowed() || !geometry.has_room_for(taken) {
         let metaslabs = store.allocator.used().len();
-        let needed = Geometry::for_contents(taken, metaslabs, metaslab_shift).size;
+        let needed = Geometry::for_contents(taken, metaslabs, metaslab_shift, shape).size;
         return Err(Error::TooSmall { size: geometry.size, needed });
     }
-    write_labels(device, input, &mos, &geometry)?;
+    write_labels(vdevs, input, &mos, &geometry)?;
     Ok(summary(input, &geometry, allocated))
 }
 
@@ -141,8 +180,8 @@ fn write_mos(
     fixed: Option<Geometry>,
 ) -> Result<(Mos, Geometry), Error> {
     let geometry = |metaslabs: &[u64], reserved: u64| {
-        let used = metaslabs.iter().sum::<u64>() + reserved;
-        fixed.unwrap_or_else(|| Geometry::for_contents(used, metaslabs.len(), metaslab_shift))
+        let used = input.shape.deflated(metaslabs.iter().sum()) + reserved;
+        fixed.unwrap_or_else(|| Geometry::for_contents(used, metaslabs.len(), metaslab_shift, input.shape))
     };
     let used = store.allocator.used().to_vec();
     let mut assumptions = Assumptions { geometry: geometry(&used, 0), metaslabs: used, usage: Usage::default() };
@@ -156,24 +195,28 @@ fn write_mos(
     }
 }
 
-fn write_labels(device: &dyn Device, input: Input<'_>, mos: &Mos, geometry: &Geometry) -> Result<(), Error> {
-    let config = mos::label_config(input, geometry, mos.metaslab_array, mos.active).to_xdr()?;
+fn write_labels(vdevs: Vdevs<'_>, input: Input<'_>, mos: &Mos, geometry: &Geometry) -> Result<(), Error> {
     let spec = input.spec;
     let uberblock = Uberblock {
         version: VERSION_FEATURES,
         txg: if spec.verify_on_import { input.txg } else { input.txg + VERIFIED_TXGS },
-        guid_sum: input.guids.pool.wrapping_add(input.guids.vdev),
+        guid_sum: input.guids.sum(),
         timestamp: spec.creation_time,
         root: mos.root,
         software_version: VERSION_FEATURES,
         checkpoint_txg: 0,
         raidz_reflow_info: 0,
     };
-    device.set_size(geometry.size)?;
-    for index in 0..label::COUNT {
-        let offset = label::offset(index, geometry.size);
-        let bytes = label::build(offset, &config, spec.ashift, uberblock.txg, |slot| uberblock.write(slot))?;
-        device.write_at(&bytes, offset)?;
+    for vdev in 0..input.shape.count {
+        for (child, device) in vdevs.children(vdev).iter().enumerate() {
+            let config = mos::label_config(input, geometry, mos, (vdev, child)).to_xdr()?;
+            device.set_size(geometry.size)?;
+            for index in 0..label::COUNT {
+                let offset = label::offset(index, geometry.size);
+                let bytes = label::build(offset, &config, spec.ashift, uberblock.txg, |slot| uberblock.write(slot))?;
+                device.write_at(&bytes, offset)?;
+            }
+        }
     }
     Ok(())
 }
@@ -188,14 +231,17 @@ fn totals(tree: &Tree, plan: &Plan) -> (u64, u64) {
 }
 
 /// The memory left for buffers, once tree and plan have theirs.
-fn buffers(tree: &Tree, plan: &Plan, resources: Resources) -> Result<u64, Error> {
+fn buffers(tree: &Tree, plan: &Plan, resources: Resources, shape: Shape) -> Result<u64, Error> {
     let taken = tree.memory() as u64 + plan.memory() + FIXED_MEMORY;
     let largest = plan.datasets.iter().map(|dataset| dataset.settings.record_size as u64).max().unwrap_or(0);
     // Every thread needs a block, its compressed form and an output.
-    let least = (resources.threads.max(1) as u64) * 3 * largest.max(1 << 20);
+    let buffers = (resources.threads.max(1) as u64) * 3 * largest.max(1 << 20);
+    // Parity is put beside an output when it is written.
+    let rows = if shape.width() > 1 { shape.allocated_size(largest.max(1 << 20)) } else { 0 };
+    let least = buffers + rows;
     match resources.memory.checked_sub(taken + least) {
         // A few batches are enough to keep the threads busy, and fewer stay in the caches.
-        Some(rest) => Ok(least + (rest / 2).min(MAX_BUFFERS)),
+        Some(rest) => Ok(buffers + (rest / 2).min(MAX_BUFFERS)),
         None => Err(Error::Memory {
             what: "the list of all files, with buffers for the largest blocks,",
             needed: taken + least,
@@ -205,9 +251,13 @@ fn buffers(tree: &Tree, plan: &Plan, resources: Resources) -> Result<u64, Error>
 }
 
 fn summary(input: Input<'_>, geometry: &Geometry, allocated: u64) -> Summary {
-    let datasets = input.plan.datasets.iter().zip(input.written).map(|(dataset, written)| DatasetSummary {
+    let all = &input.plan.datasets;
+    let datasets = all.iter().zip(input.written).map(|(dataset, written)| DatasetSummary {
         name: dataset.name.clone(),
-        files: dataset.files.len() as u64,
+        origin: dataset
+            .origin
+            .map(|Origin { dataset, snapshot }| format!("{}@{}", all[dataset].name, all[dataset].snapshots[snapshot])),
+        files: dataset.origin.map_or(dataset, |origin| &all[origin.dataset]).files.len() as u64,
         referenced: written.usage.allocated,
         compressed: written.usage.compressed,
         logical: written.usage.uncompressed,

@@ -3,7 +3,7 @@
 use zfs_ondisk::dnode::{BLOCK_SIZE, Dnode, SLOT_SIZE, SLOTS_PER_BLOCK};
 use zfs_ondisk::object::{ObjectId, ObjectType};
 
-use crate::block::Policies;
+use crate::block::{Address, Policies};
 use crate::block_tree::BlockTree;
 use crate::error::Error;
 use crate::store::Store;
@@ -41,12 +41,15 @@ impl DnodeArray {
         let finished = self.tree.finish(store)?;
         let mut dnode = Dnode::new(ObjectType::DNODE, BLOCK_SIZE);
         finished.describe(&mut dnode);
+        dnode.fill_pointers();
         Ok(dnode)
     }
 
     fn flush(&mut self, store: &mut Store<'_>) -> Result<(), Error> {
         let policy = self.policies.of(ObjectType::DNODE, 0);
-        let pointer = store.write(&policy, ObjectType::DNODE, 0, self.fill, &self.block)?;
+        let block = self.tree.count();
+        let address = Address { object_type: ObjectType::DNODE, level: 0, object: ObjectId(0), block };
+        let pointer = store.write(&policy, address, self.fill, &self.block)?;
         self.block.fill(0);
         self.fill = 0;
         self.tree.push(store, pointer)

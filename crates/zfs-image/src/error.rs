@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use zfs_ondisk::{checksum, label, nvlist, sa, zap};
+use zfs_ondisk::{checksum, crypt, label, nvlist, sa, zap};
 
 /// Why an image cannot be built.
 #[derive(Debug, thiserror::Error)]
@@ -75,6 +75,9 @@ pub enum Error {
     /// A checksum cannot be computed.
     #[error(transparent)]
     Checksum(#[from] checksum::Error),
+    /// A block cannot be encrypted.
+    #[error("a block cannot be encrypted: {0}")]
+    Crypt(#[from] crypt::Error),
     /// A thread ended before its work was done.
     #[error("a thread stopped in the middle of its work")]
     Stopped,

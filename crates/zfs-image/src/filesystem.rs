@@ -14,6 +14,7 @@ use zfs_ondisk::zap::{Params, ZapContents};
 use zfs_ondisk::znode::{self, master};
 
 use crate::attributes::{self, Place, XattrPlan, printable};
+use crate::block::{Address, SPILL};
 use crate::block_tree::BlockTree;
 use crate::directory::Directory;
 use crate::dnodes::DnodeArray;
@@ -324,8 +325,9 @@ impl<'a> Writer<'a> {
         let Some(last) = self.pending.back() else { return Ok(()) };
         let (object_type, block_size) = (last.tree.object_type(), last.block_size);
         let policy = self.settings().policies.of(object_type, 0);
-        let identity = Identity { policy, object_type, level: 0, fill: 1, logical_size: block_size };
-        let cost = store.allocator.allocated_size(block_size);
+        let address = Address { object_type, level: 0, object: last.object, block: 0 };
+        let identity = Identity { policy, address, fill: 1, logical_size: block_size };
+        let cost = (block_size as u64).next_multiple_of(1 << store.shape().ashift);
         let mut next = blocks.start;
         while next < blocks.end {
             let room = (BATCH_BYTES.saturating_sub(self.batch.bytes) / cost).max(1);
@@ -435,8 +437,9 @@ impl<'a> Writer<'a> {
         if let Some(mut spill) = packed.spill {
             spill.resize(spill.len().next_multiple_of(dnode::SLOT_SIZE), 0);
             let policy = self.settings().policies.of(ObjectType::SA, 0);
-            let pointer = store.write(&policy, ObjectType::SA, 0, 1, &spill)?;
-            dnode.used += pointer.allocated_size();
+            let address = Address { object_type: ObjectType::SA, level: 0, object, block: SPILL };
+            let pointer = store.write(&policy, address, 1, &spill)?;
+            dnode.used += store.shape().used_by(&pointer);
             dnode.spill = Some(pointer);
         }
         self.owners.count(owner, dnode.used);
@@ -455,7 +458,7 @@ impl<'a> Writer<'a> {
         let dnode = zap_object::write(
             store,
             &self.settings().policies,
-            ObjectType::DIRECTORY_CONTENTS,
+            (object, ObjectType::DIRECTORY_CONTENTS),
             &ZapContents::new(),
             params,
         )?;
@@ -478,8 +481,9 @@ impl<'a> Writer<'a> {
         contents: &ZapContents,
     ) -> Result<(), Error> {
         let params = Params { norm_flags: 0, ..self.params(object) };
-        let mut dnode = zap_object::write(store, &self.settings().policies, object_type, contents, params)?;
+        let mut dnode = zap_object::write(store, &self.settings().policies, (object, object_type), contents, params)?;
         dnode.flags |= self.accounted();
+        dnode.fill_pointers();
         self.dnodes.put(store, object, &dnode)
     }
 
@@ -526,9 +530,13 @@ impl<'a> Writer<'a> {
                     contents.set(format!("obj-{id:x}"), space.objects);
                 }
             }
-            let params = Params { norm_flags: 0, ..self.params(ObjectId(object as u64)) };
+            let object = ObjectId(object as u64);
+            let params = Params { norm_flags: 0, ..self.params(object) };
             let policies = &settings.policies;
-            zap_object::write(store, policies, ObjectType::USERGROUP_USED, &contents, params)
+            let mut dnode =
+                zap_object::write(store, policies, (object, ObjectType::USERGROUP_USED), &contents, params)?;
+            dnode.fill_pointers();
+            Ok(dnode)
         };
         let user_used = used(objset::USERUSED_OBJECT, &self.owners.users)?;
         let group_used = used(objset::GROUPUSED_OBJECT, &self.owners.groups)?;
@@ -550,7 +558,7 @@ impl<'a> Writer<'a> {
         };
         let size = if by_project { objset::SIZE_V3 } else { objset::SIZE_V2 };
         let policy = settings.policies.of(ObjectType::OBJSET, 0);
-        let root = store.write(&policy, ObjectType::OBJSET, 0, fill, &object_set.to_bytes(size))?;
+        let root = store.write(&policy, Address::ROOT, fill, &object_set.to_bytes(size))?;
         Ok(Written { root, usage: store.take_usage() })
     }
 }

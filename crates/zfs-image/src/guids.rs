@@ -2,9 +2,11 @@
 //! builds are equal.
 
 use sha2::{Digest, Sha256};
+use tree::{Kind, Node, Tree};
 use zfs_ondisk::blkptr::BlockPointer;
 use zfs_ondisk::checksum::Salt;
 
+use crate::plan::Plan;
 use crate::spec::PoolSpec;
 
 /// What GUIDs, salts and seeds are derived from.
@@ -16,6 +18,22 @@ impl Seed {
     pub(crate) fn of_spec(spec: &PoolSpec) -> Self {
         // A specification that prints the same asks for the same.
         Self(Sha256::digest(format!("{spec:?}")).into())
+    }
+
+    /// The seed of keys: it depends on the files, but for their contents, which are not
+    /// known yet.
+    pub(crate) fn with_files(&self, tree: &Tree, plan: &Plan) -> Self {
+        let mut hash = Sha256::new_with_prefix(self.0);
+        for &id in plan.datasets.iter().flat_map(|dataset| &dataset.files) {
+            let Node { kind, mode, uid, gid, mtime, size, .. } = tree.node(id);
+            let size = if kind == Kind::File { size } else { 0 };
+            let words = [mode.into(), uid.into(), gid.into(), mtime.seconds as u64, mtime.nanoseconds.into(), size];
+            words.iter().for_each(|word: &u64| hash.update(word.to_le_bytes()));
+            if kind == Kind::Directory {
+                tree.entries(id).for_each(|entry| hash.update([entry.name, &[0]].concat()));
+            }
+        }
+        Self(hash.finalize().into())
     }
 
     /// The seed of what depends on the contents, too: on the checksums that the
@@ -40,6 +58,11 @@ impl Seed {
     /// The key of salted checksums.
     pub(crate) fn salt(&self) -> Salt {
         self.bytes("checksum salt")
+    }
+
+    /// What tells the keys of one image from those of another.
+    pub(crate) fn key_context(&self) -> [u8; 32] {
+        self.bytes("keys")
     }
 
     fn bytes(&self, purpose: &str) -> [u8; 32] {

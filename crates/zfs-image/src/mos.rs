@@ -18,6 +18,8 @@ use zfs_ondisk::spacemap;
 use zfs_ondisk::uberblock::VERSION_FEATURES;
 use zfs_ondisk::zap::ZapContents;
 
+use crate::block::Address;
+use crate::encryption::StoredKey;
 use crate::error::Error;
 use crate::filesystem::Written;
 use crate::geometry::Geometry;
@@ -25,6 +27,7 @@ use crate::guids::Seed;
 use crate::plan::Plan;
 use crate::spec::PoolSpec;
 use crate::store::{BIRTH_TXG, Store, Usage};
+use crate::vdev::{Shape, VdevKind};
 
 pub(crate) use config::label_config;
 pub(crate) use datasets::pool_txg;
@@ -44,17 +47,45 @@ pub(crate) struct Input<'a> {
     pub(crate) plan: &'a Plan,
     /// The datasets of the plan on the device.
     pub(crate) written: &'a [Written],
+    /// The keys of those that are encrypted, as they are stored.
+    pub(crate) keys: &'a [Option<StoredKey>],
     pub(crate) seed: Seed,
-    pub(crate) guids: PoolGuids,
+    pub(crate) guids: &'a PoolGuids,
+    pub(crate) shape: Shape,
     /// The transaction group that the pool is in.
     pub(crate) txg: u64,
 }
 
-/// GUIDs of the pool and its vdev.
-#[derive(Clone, Copy, Debug)]
+/// GUIDs of the pool and its vdevs.
+#[derive(Clone, Debug)]
 pub(crate) struct PoolGuids {
     pub(crate) pool: u64,
-    pub(crate) vdev: u64,
+    /// Of the top-level vdevs, and of the devices of each if it is not a device itself.
+    pub(crate) vdevs: Vec<(u64, Vec<u64>)>,
+}
+
+impl PoolGuids {
+    pub(crate) fn new(pool: u64, shape: Shape, seed: &Seed) -> Self {
+        let vdev = |top: usize| {
+            let name = if top == 0 { "vdev".to_owned() } else { format!("vdev {top}") };
+            let device = |child: usize| seed.number(&format!("device {top} {child}"));
+            let devices = if shape.kind == VdevKind::Single { 0 } else { shape.children };
+            (seed.number(&name), (0..devices).map(device).collect())
+        };
+        Self { pool, vdevs: (0..shape.count).map(vdev).collect() }
+    }
+
+    /// What the uberblock has of them.
+    pub(crate) fn sum(&self) -> u64 {
+        let vdevs = self.vdevs.iter().flat_map(|(top, devices)| devices.iter().chain([top]));
+        vdevs.fold(self.pool, |sum, guid| sum.wrapping_add(*guid))
+    }
+
+    /// Of a device.
+    pub(crate) fn device(&self, top: usize, child: usize) -> u64 {
+        let (guid, devices) = &self.vdevs[top];
+        devices.get(child).copied().unwrap_or(*guid)
+    }
 }
 
 /// What the object set says about space, its own included.
@@ -71,8 +102,8 @@ pub(crate) struct Assumptions {
 pub(crate) struct Mos {
     pub(crate) root: BlockPointer,
     pub(crate) usage: Usage,
-    /// The object with the space maps, which the labels name.
-    pub(crate) metaslab_array: ObjectId,
+    /// The objects with the space maps of each top-level vdev, which the labels name.
+    pub(crate) metaslab_arrays: Vec<ObjectId>,
     pub(crate) active: FeatureSet,
     /// Bytes that datasets have reserved beyond what they use.
     pub(crate) reserved: u64,
@@ -110,7 +141,9 @@ pub(crate) fn write(store: &mut Store<'_>, input: Input<'_>, assumptions: &Assum
     let object = writer.table(ObjectType::POOL_PROPS, &properties)?;
     contents.set("pool_props", object.0);
 
-    let metaslab_array = space_maps(&mut writer, assumptions, spec)?;
+    let metaslab_arrays = (0..input.shape.count)
+        .map(|vdev| space_maps(&mut writer, assumptions, spec, (vdev, input.shape.count)))
+        .collect::<Result<Vec<_>, Error>>()?;
 
     let counts = writer.feature_counts(&datasets, assumptions);
     let active: FeatureSet = counts.iter().filter(|(_, count)| *count > 0).map(|(feature, _)| *feature).collect();
@@ -119,7 +152,7 @@ pub(crate) fn write(store: &mut Store<'_>, input: Input<'_>, assumptions: &Assum
         contents.set_bytes("org.illumos:checksum_salt", writer.salt().to_vec());
     }
 
-    let packed = config::pool_config(input, &assumptions.geometry, metaslab_array, active).to_xdr()?;
+    let packed = config::pool_config(input, &assumptions.geometry, &metaslab_arrays, active).to_xdr()?;
     let object = writer.data(ObjectType::PACKED_NVLIST, CONFIG_BLOCK_SIZE, &packed, |dnode| {
         dnode.bonus_type = ObjectType::PACKED_NVLIST_SIZE;
         dnode.bonus = (packed.len() as u64).to_le_bytes().to_vec();
@@ -140,19 +173,25 @@ pub(crate) fn write(store: &mut Store<'_>, input: Input<'_>, assumptions: &Assum
     };
     let size = if spec.features.contains(Feature::ProjectQuota) { objset::SIZE_V3 } else { objset::SIZE_V2 };
     let policy = writer::policies(spec.features).of(ObjectType::OBJSET, 0);
-    let root = store.write(&policy, ObjectType::OBJSET, 0, fill, &object_set.to_bytes(size))?;
-    Ok(Mos { root, usage: store.take_usage(), metaslab_array, active, reserved: datasets.reserved })
+    let root = store.write(&policy, Address::ROOT, fill, &object_set.to_bytes(size))?;
+    Ok(Mos { root, usage: store.take_usage(), metaslab_arrays, active, reserved: datasets.reserved })
 }
 
-/// Writes the space maps and the array of their objects.
-fn space_maps(writer: &mut MosWriter<'_, '_>, assumptions: &Assumptions, spec: &PoolSpec) -> Result<ObjectId, Error> {
+/// Writes the space maps of a top-level vdev, of so many, and the array of their objects.
+fn space_maps(
+    writer: &mut MosWriter<'_, '_>,
+    assumptions: &Assumptions,
+    spec: &PoolSpec,
+    (vdev, vdevs): (usize, usize),
+) -> Result<ObjectId, Error> {
     let Geometry { metaslab_shift, metaslabs, .. } = assumptions.geometry;
     let histogram = spec.features.contains(Feature::SpacemapHistogram);
     let mut array = vec![0u8; (metaslabs * 8).next_power_of_two().max(512)];
     let room = 1u64 << (metaslab_shift - spec.ashift);
     // A pool that is too small is told so in the end; until then it has no room
     // for the space maps past its end.
-    for (index, &used) in assumptions.metaslabs.iter().enumerate().take(metaslabs) {
+    let own = assumptions.metaslabs.iter().skip(vdev).step_by(vdevs);
+    for (index, &used) in own.enumerate().take(metaslabs) {
         if used == 0 {
             continue;
         }

@@ -12,11 +12,11 @@ use std::thread::Scope;
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use tree::{NodeId, Tree};
 
-use crate::block::{Encoded, Encoder, Format, Output};
-use crate::device::Device;
+use crate::block::{Address, Encoded, Encoder, Format, Output};
 use crate::directory::Directory;
 use crate::error::Error;
-use crate::store::{Identity, Run};
+use crate::store::Identity;
+use crate::vdev::{Run, Vdevs};
 
 /// Where the contents of blocks come from.
 #[derive(Clone)]
@@ -32,6 +32,7 @@ pub(crate) enum Source<'a> {
 /// Consecutive blocks of one object.
 pub(crate) struct Piece<'a> {
     pub(crate) source: Source<'a>,
+    /// What they have in common: that of block 0.
     pub(crate) identity: Identity,
     pub(crate) blocks: Range<u64>,
 }
@@ -76,14 +77,14 @@ pub(crate) struct Pipeline<'a> {
 
 impl<'a> Pipeline<'a> {
     /// Starts `threads` threads that encode files of `tree`, and one that writes to
-    /// `device`, with outputs of `limit` bytes at most under way.
+    /// `vdevs`, with outputs of `limit` bytes at most under way.
     pub(crate) fn start<'scope>(
         scope: &'scope Scope<'scope, '_>,
         threads: usize,
         limit: u64,
         tree: &'a Tree,
         format: &'a Format,
-        device: &'a dyn Device,
+        vdevs: Vdevs<'a>,
     ) -> Self
     where
         'a: 'scope,
@@ -110,8 +111,9 @@ impl<'a> Pipeline<'a> {
         // One thread writes: a file takes one write at a time, and others would
         // only wait for it.
         scope.spawn(move || {
+            let mut scratch = Vec::new();
             for Write(output, runs, cost) in write_queue {
-                let written = write(device, &output, runs);
+                let written = runs.iter().try_for_each(|run| vdevs.write(run, output.as_bytes(), &mut scratch));
                 if let Ok(mut spare) = spare.lock() {
                     spare.push(output);
                 }
@@ -182,10 +184,6 @@ impl<'a> Pipeline<'a> {
     }
 }
 
-fn write(device: &dyn Device, output: &Output, runs: Vec<Run>) -> Result<(), Error> {
-    runs.into_iter().try_for_each(|run| device.write_at(&output.as_bytes()[run.bytes], run.offset))
-}
-
 fn encode(
     tree: &Tree,
     encoder: &mut Encoder<'_>,
@@ -195,11 +193,12 @@ fn encode(
     output.clear();
     let mut blocks = Vec::new();
     for Piece { source, identity, blocks: range } in &batch.pieces {
-        let Identity { policy, object_type, level, logical_size, .. } = identity;
         let contents = Contents::open(tree, source)?;
         for block in range.clone() {
-            let encoded = encoder
-                .encode(policy, *object_type, *level, *logical_size, &mut output, |to| contents.read(block, to))?;
+            let address = Address { block, ..identity.address };
+            let encoded = encoder.encode(&identity.policy, &address, identity.logical_size, &mut output, |to| {
+                contents.read(block, to)
+            })?;
             blocks.push((*identity, encoded));
         }
     }

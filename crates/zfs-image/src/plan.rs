@@ -3,10 +3,12 @@
 use std::collections::HashMap;
 
 use tree::{Kind, NodeId, Tree};
+use zfs_ondisk::feature::Feature;
 use zfs_ondisk::object::ObjectId;
 use zfs_ondisk::property::{Assignment, StoredValue};
 
 use crate::attributes::{self, XattrPlan, printable};
+use crate::encryption::{self, Encryption};
 use crate::error::Error;
 use crate::settings::{Properties, Settings};
 use crate::spec::{CrossLinks, DatasetSpec, MASTER_NODE_PROPERTIES, PoolSpec};
@@ -40,6 +42,19 @@ pub(crate) struct Dataset {
     pub(crate) end: ObjectId,
     /// Names of its snapshots.
     pub(crate) snapshots: Vec<String>,
+    /// The snapshot of which it is a clone.
+    pub(crate) origin: Option<Origin>,
+    /// How it is encrypted.
+    pub(crate) encryption: Option<Encryption>,
+}
+
+/// A snapshot that has clones, by indexes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Origin {
+    /// Of its dataset.
+    pub(crate) dataset: usize,
+    /// Among the snapshots of that.
+    pub(crate) snapshot: usize,
 }
 
 impl Dataset {
@@ -147,10 +162,11 @@ pub fn mountpoints(spec: &PoolSpec) -> Result<Vec<String>, Error> {
 fn arrange(spec: &PoolSpec) -> Result<Vec<Dataset>, Error> {
     let mut specs: Vec<DatasetSpec> = spec.datasets.clone();
     if !specs.iter().any(|dataset| dataset.name == spec.name) {
-        specs.push(DatasetSpec { name: spec.name.clone(), properties: Vec::new() });
+        specs.push(DatasetSpec { name: spec.name.clone(), ..DatasetSpec::default() });
     }
     specs.sort_by(|a, b| a.name.split('/').cmp(b.name.split('/')));
     let mut datasets: Vec<Dataset> = Vec::with_capacity(specs.len());
+    let mut clones = Vec::new();
     for dataset in specs {
         let failed = |what: &str| Err(Error::Spec(format!("dataset {}: {what}", dataset.name)));
         let find = |name: &str| datasets.iter().position(|other| other.name == name);
@@ -177,6 +193,20 @@ fn arrange(spec: &PoolSpec) -> Result<Vec<Dataset>, Error> {
             }
             Settings::of(&dataset.name, &Properties(own), spec.features)?
         };
+        let encryption = encryption::of(&dataset, datasets.len(), parent.map(|index| &datasets[index]))?;
+        let settings = match encryption {
+            // A clone has what its origin has.
+            Some(Encryption { suite, .. }) if dataset.origin.is_none() => {
+                if !spec.features.contains(Feature::Encryption) {
+                    return failed("encryption needs a feature that the compatibility set leaves out");
+                }
+                settings.encrypted(&dataset.name, datasets.len(), suite)?
+            }
+            _ => settings,
+        };
+        if let Some(origin) = dataset.origin {
+            clones.push((datasets.len(), origin));
+        }
         datasets.push(Dataset {
             name: dataset.name,
             parent,
@@ -186,6 +216,8 @@ fn arrange(spec: &PoolSpec) -> Result<Vec<Dataset>, Error> {
             files: Vec::new(),
             end: FIRST_FILE,
             snapshots: Vec::new(),
+            origin: None,
+            encryption,
         });
     }
     for snapshot in &spec.snapshots {
@@ -204,12 +236,38 @@ fn arrange(spec: &PoolSpec) -> Result<Vec<Dataset>, Error> {
             dataset.snapshots.push(snapshot.name.clone());
         }
     }
+    for (index, origin) in clones {
+        set_origin(&mut datasets, index, &origin)?;
+    }
     if let Some(bootfs) = &spec.bootfs
         && !datasets.iter().any(|dataset| dataset.name == *bootfs)
     {
         return Err(Error::Spec(format!("bootfs {bootfs}: there is no such dataset")));
     }
     Ok(datasets)
+}
+
+/// Makes a dataset a clone of the snapshot of this name.
+fn set_origin(datasets: &mut [Dataset], index: usize, name: &str) -> Result<(), Error> {
+    let failed = |what: &str| Err(Error::Spec(format!("dataset {}: its origin {name} {what}", datasets[index].name)));
+    let (dataset, snapshot) = name.split_once('@').unwrap_or((name, ""));
+    let Some(origin) = datasets.iter().position(|other| other.name == dataset).and_then(|dataset| {
+        let snapshot = datasets[dataset].snapshots.iter().position(|other| other == snapshot)?;
+        Some(Origin { dataset, snapshot })
+    }) else {
+        return failed("is not among the snapshots; give that one, too");
+    };
+    if origin.dataset == index || datasets[origin.dataset].origin.is_some() {
+        return failed("is a snapshot of a clone; give one of the dataset that has the files");
+    }
+    // What follows from the contents, it has of them.
+    let Settings { norm_flags, features, .. } = datasets[origin.dataset].settings;
+    let encryption = datasets[origin.dataset].encryption;
+    let clone = &mut datasets[index];
+    clone.encryption = encryption;
+    clone.settings = Settings { norm_flags, features, ..clone.settings.clone() };
+    clone.origin = Some(origin);
+    Ok(())
 }
 
 /// Datasets that can be mounted, by their paths in the tree.
@@ -232,7 +290,7 @@ fn mounts(spec: &PoolSpec, datasets: &[Dataset]) -> Result<HashMap<String, usize
     let mountable: Vec<(usize, &String)> = paths
         .iter()
         .enumerate()
-        .filter(|(index, _)| canmount(*index) != CANMOUNT_OFF)
+        .filter(|(index, _)| canmount(*index) != CANMOUNT_OFF && datasets[*index].origin.is_none())
         .filter_map(|(index, path)| Some((index, path.as_ref()?)))
         .collect();
     let root_path = match &spec.root_path {

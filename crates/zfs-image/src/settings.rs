@@ -2,11 +2,13 @@
 
 use zfs_ondisk::checksum::Checksum;
 use zfs_ondisk::compress::{Compression, Function};
+use zfs_ondisk::crypt::Suite;
 use zfs_ondisk::dnode::SLOT_SIZE;
 use zfs_ondisk::feature::{Feature, FeatureSet};
 use zfs_ondisk::property::{Assignment, DefaultValue, Property, StoredValue};
 use zfs_ondisk::zap::NORM_TO_UPPER;
 
+use crate::allocator::MAX_COPIES;
 use crate::block::{Policies, Policy, Redundancy};
 use crate::error::Error;
 
@@ -16,6 +18,10 @@ const DNODE_SIZE_AUTO: u64 = 1;
 const AUTO_DNODE_SIZE: u64 = 1024;
 /// The largest block without the feature `large_blocks`.
 const OLD_MAX_BLOCK: usize = 128 << 10;
+
+/// The largest block that CCM encrypts with the 12 bytes that OpenZFS's vectors have,
+/// as far as records go: it is shorter than 2^24 bytes.
+const MAX_CCM_BLOCK: usize = 8 << 20;
 
 /// Where small extended attributes go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,6 +86,22 @@ fn find<'a>(own: &'a [Assignment], name: &str) -> Option<&'a StoredValue> {
 }
 
 impl Settings {
+    /// The same for dataset `index`, which is encrypted.
+    pub(crate) fn encrypted(mut self, name: &str, index: usize, suite: Suite) -> Result<Self, Error> {
+        let failed = |what: &str| Err(Error::Spec(format!("dataset {name}: {what}")));
+        if self.policies.data.copies == MAX_COPIES {
+            return failed("an encrypted dataset cannot have copies=3");
+        }
+        if self.record_size > MAX_CCM_BLOCK && [Suite::Aes128Ccm, Suite::Aes192Ccm, Suite::Aes256Ccm].contains(&suite) {
+            return failed("CCM cannot encrypt blocks of 16 MiB; recordsize=8m is possible, and GCM");
+        }
+        for policy in [&mut self.policies.data, &mut self.policies.metadata] {
+            policy.cipher = Some(index);
+        }
+        self.features.insert(Feature::Encryption);
+        Ok(self)
+    }
+
     /// The settings of the dataset `name` in a pool with `features`.
     pub(crate) fn of(name: &str, properties: &Properties<'_>, features: FeatureSet) -> Result<Self, Error> {
         let lz4 = features.contains(Feature::Lz4Compress);
@@ -97,8 +119,13 @@ impl Settings {
         };
         let copies = properties.number("copies") as usize;
         let policies = Policies {
-            data: Policy { compression, checksum, copies },
-            metadata: Policy { compression: Compression::On.resolve(lz4), checksum: metadata_checksum, copies },
+            data: Policy { compression, checksum, copies, cipher: None },
+            metadata: Policy {
+                compression: Compression::On.resolve(lz4),
+                checksum: metadata_checksum,
+                copies,
+                cipher: None,
+            },
             redundancy: match properties.number("redundant_metadata") {
                 0 => Redundancy::All,
                 1 => Redundancy::Most,

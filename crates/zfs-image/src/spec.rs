@@ -4,7 +4,9 @@ use zfs_ondisk::feature::FeatureSet;
 use zfs_ondisk::property::{self, Assignment, PoolProperty, PoolStorage, Storage, StoredValue, Types};
 use zfs_ondisk::znode::ZPL_VERSION;
 
+use crate::encryption::KeyFile;
 use crate::error::Error;
+use crate::vdev::{Shape, VdevKind};
 
 /// Properties that the master node of a file system keeps.
 pub(crate) const MASTER_NODE_PROPERTIES: [&str; 3] = ["normalization", "utf8only", "casesensitivity"];
@@ -19,8 +21,7 @@ pub struct PoolSpec {
     pub name: String,
     /// Binary logarithm of the sector size: 9 to 16.
     pub ashift: u32,
-    /// Size of the image in bytes; `None` for one that has room for the
-    /// contents and some more.
+    /// Size of each device in bytes; `None` for room for the contents and some more.
     pub size: Option<u64>,
     /// Size of a metaslab in bytes, a power of two of 16 MiB at least; `None`
     /// for one that fits the image's size.
@@ -29,7 +30,7 @@ pub struct PoolSpec {
     pub guid: Option<u64>,
     /// Features that are enabled.
     pub features: FeatureSet,
-    /// What the vdev's label says of it.
+    /// The vdevs, and what their labels say of them.
     pub vdev: VdevSpec,
     /// Datasets, with the root's properties if it has any. Ancestors must be
     /// listed, in any order.
@@ -76,19 +77,52 @@ impl PoolSpec {
     }
 }
 
-/// What the labels say of the vdev.
+/// The vdevs, and what their labels say of them.
 #[derive(Clone, Debug)]
 pub struct VdevSpec {
-    /// Whether it is a disk; otherwise a file.
+    /// What the top-level vdevs are.
+    pub kind: VdevKind,
+    /// How many there are: the devices are divided among them.
+    pub count: usize,
+    /// Whether the devices are disks; otherwise files.
     pub disk: bool,
-    /// Where it was last seen. A system that finds the pool elsewhere writes
-    /// down where.
-    pub path: String,
+    /// Where each device was last seen; the last one counts for those that follow. A
+    /// system that finds the pool elsewhere writes down where.
+    pub paths: Vec<String>,
+}
+
+impl VdevSpec {
+    /// How `devices` devices make up the vdevs.
+    ///
+    /// # Errors
+    /// [`Error::Spec`] if they cannot.
+    pub(crate) fn shape(&self, devices: usize, ashift: u32) -> Result<Shape, Error> {
+        let failed = |what: String| Err(Error::Spec(what));
+        let Self { kind, count, .. } = *self;
+        if matches!(kind, VdevKind::Raidz(parity) if !(1..=3).contains(&parity)) {
+            return failed("raidz has a parity of 1 to 3".to_owned());
+        }
+        if count == 0 || !devices.is_multiple_of(count) {
+            return failed(format!("{devices} images cannot be divided among {count} vdevs"));
+        }
+        let children = devices / count;
+        let (least, most) = (kind.min_devices(), kind.max_devices());
+        if !(least..=most).contains(&children) {
+            let expected = if least == most { format!("{least}") } else { format!("{least} to {most}") };
+            return failed(format!("a vdev of this type has {expected} images, and here {children}"));
+        }
+        Ok(Shape { kind, count, children, ashift })
+    }
+
+    /// Where a device was last seen.
+    pub(crate) fn path(&self, device: usize) -> &str {
+        self.paths.get(device).or(self.paths.last()).map_or("/dev/null", String::as_str)
+    }
 }
 
 impl Default for VdevSpec {
     fn default() -> Self {
-        Self { disk: true, path: "/dev/null".to_owned() }
+        Self { kind: VdevKind::Single, count: 1, disk: true, paths: Vec::new() }
     }
 }
 
@@ -103,12 +137,18 @@ pub enum CrossLinks {
 }
 
 /// A dataset to be built.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct DatasetSpec {
     /// Its full name.
     pub name: String,
     /// Properties that it has itself.
     pub properties: Vec<Assignment>,
+    /// The snapshot of which it is a clone, such as `zroot/ROOT/default@a`: one that
+    /// is among [`PoolSpec::snapshots`], of a dataset that is no clone. A clone gets
+    /// no files of its own.
+    pub origin: Option<String>,
+    /// The key of an encryption root, in the form that its property `keyformat` says.
+    pub key: Option<KeyFile>,
 }
 
 impl DatasetSpec {
@@ -124,7 +164,7 @@ impl DatasetSpec {
             true => check_dataset_name(&name)?,
             false => check_pool_name(&name)?,
         }
-        let mut dataset = Self { name, properties: Vec::new() };
+        let mut dataset = Self { name, ..Self::default() };
         for part in parts.filter(|part| !part.is_empty()) {
             let Some((property, value)) = part.split_once('=') else {
                 return Err(Error::Spec(format!(
@@ -240,23 +280,23 @@ pub(crate) fn check(spec: &PoolSpec) -> Result<(), Error> {
             if !is_supported(property) {
                 return failed(format!("dataset {}: {} with this value cannot be built", dataset.name, property.key));
             }
+            if dataset.origin.is_some() && matches!(property.storage(), Storage::MasterNode | Storage::CryptoKey) {
+                return failed(format!("dataset {}: a clone has the {} of its origin", dataset.name, property.key));
+            }
         }
     }
     Ok(())
 }
 
-/// Whether a dataset can be built with a property: not if that means to encrypt
-/// it, or an older version of the file system.
+/// Whether a dataset can be built with a property: not if that means an older version
+/// of the file system.
 fn is_supported(property: &Assignment) -> bool {
-    const ENCRYPTION_OFF: u64 = 2;
     match property.storage() {
-        Storage::CryptoKey => property.key == "encryption" && property.value == StoredValue::Number(ENCRYPTION_OFF),
+        Storage::CryptoKey | Storage::Props | Storage::DirPhys => true,
         Storage::MasterNode => match property.key.as_str() {
             "VERSION" => property.value == StoredValue::Number(ZPL_VERSION),
             key => MASTER_NODE_PROPERTIES.contains(&key),
         },
-        Storage::Props => property.key != "keylocation",
-        Storage::DirPhys => true,
         Storage::Volume | Storage::Computed => false,
     }
 }
@@ -343,8 +383,6 @@ mod tests {
             spec.datasets = vec![DatasetSpec::parse(text).unwrap()];
             check(&spec)
         };
-        assert!(checked("p;encryption=aes-256-gcm").is_err());
-        assert!(checked("p;keylocation=prompt").is_err());
         assert!(checked("p;version=4").is_err());
         assert!(checked("p;encryption=off;version=5;utf8only=on").is_ok());
     }

@@ -1,15 +1,11 @@
 //! Puts encoded blocks onto the device and gives pointers to them.
 
-use std::ops::Range;
-
 use zfs_ondisk::blkptr::{BlockPointer, Dva, Fields};
-use zfs_ondisk::label;
-use zfs_ondisk::object::ObjectType;
 
 use crate::allocator::{Allocator, MAX_COPIES};
-use crate::block::{Encoded, Encoder, Format, Output, Policy};
-use crate::device::Device;
+use crate::block::{Address, Encoded, Encoder, Format, Output, Policy};
 use crate::error::Error;
+use crate::vdev::{Run, Shape, Vdevs};
 
 /// The transaction group in which all blocks are born: the first that a pool
 /// made by OpenZFS has contents in (`TXG_INITIAL` and the rounds after it).
@@ -18,7 +14,7 @@ pub(crate) const BIRTH_TXG: u64 = 4;
 /// Space taken by blocks, in bytes, as datasets and directories count it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Usage {
-    /// Allocated, in all copies.
+    /// Allocated, in all copies, without the usual parity.
     pub(crate) allocated: u64,
     /// After compression.
     pub(crate) compressed: u64,
@@ -27,12 +23,12 @@ pub(crate) struct Usage {
 }
 
 impl Usage {
-    fn of(pointer: &BlockPointer) -> Self {
+    fn of(pointer: &BlockPointer, shape: Shape) -> Self {
         let stored = pointer.dvas().next().is_some();
         let compressed = if stored { pointer.physical_size() as u64 } else { 0 };
         let metadata = pointer.level() > 0 || pointer.object_type().is_metadata();
         Self {
-            allocated: pointer.allocated_size(),
+            allocated: shape.used_by(pointer),
             compressed,
             uncompressed: if metadata { compressed } else { pointer.logical_size() as u64 },
         }
@@ -51,27 +47,20 @@ impl std::ops::AddAssign for Usage {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Identity {
     pub(crate) policy: Policy,
-    pub(crate) object_type: ObjectType,
-    pub(crate) level: u8,
+    pub(crate) address: Address,
     pub(crate) fill: u64,
     pub(crate) logical_size: usize,
-}
-
-/// Bytes of an output that go to one place on the device.
-#[derive(Clone, Debug)]
-pub(crate) struct Run {
-    pub(crate) bytes: Range<usize>,
-    /// Offset on the device.
-    pub(crate) offset: u64,
 }
 
 /// The pool being written.
 pub(crate) struct Store<'a> {
     pub(crate) allocator: Allocator,
     format: &'a Format,
-    device: &'a dyn Device,
+    vdevs: Vdevs<'a>,
     encoder: Encoder<'a>,
     scratch: Output,
+    /// What [`Vdevs::write`] wants.
+    rows: Vec<u8>,
     /// Space taken since [`Self::take_usage`].
     usage: Usage,
     /// Nothing reaches the device.
@@ -79,13 +68,14 @@ pub(crate) struct Store<'a> {
 }
 
 impl<'a> Store<'a> {
-    pub(crate) fn new(format: &'a Format, allocator: Allocator, device: &'a dyn Device) -> Self {
+    pub(crate) fn new(format: &'a Format, allocator: Allocator, vdevs: Vdevs<'a>) -> Self {
         Self {
             allocator,
             format,
-            device,
+            vdevs,
             encoder: Encoder::new(format),
             scratch: Output::default(),
+            rows: Vec::new(),
             usage: Usage::default(),
             rehearsing: false,
         }
@@ -110,6 +100,11 @@ impl<'a> Store<'a> {
         self.format
     }
 
+    /// The vdevs that blocks go to.
+    pub(crate) fn shape(&self) -> Shape {
+        self.vdevs.shape
+    }
+
     /// The space taken by all blocks placed since the last call.
     pub(crate) fn take_usage(&mut self) -> Usage {
         std::mem::take(&mut self.usage)
@@ -119,21 +114,19 @@ impl<'a> Store<'a> {
     pub(crate) fn write(
         &mut self,
         policy: &Policy,
-        object_type: ObjectType,
-        level: u8,
+        address: Address,
         fill: u64,
         block: &[u8],
     ) -> Result<BlockPointer, Error> {
         let mut output = std::mem::take(&mut self.scratch);
         output.clear();
-        let encoded = self.encoder.encode(policy, object_type, level, block.len(), &mut output, |to| {
+        let encoded = self.encoder.encode(policy, &address, block.len(), &mut output, |to| {
             to.copy_from_slice(block);
             Ok(())
         })?;
-        let identity = Identity { policy: *policy, object_type, level, fill, logical_size: block.len() };
+        let identity = Identity { policy: *policy, address, fill, logical_size: block.len() };
         let (pointers, runs) = self.place([(identity, encoded)].into_iter());
-        let written =
-            runs.into_iter().try_for_each(|run| self.device.write_at(&output.as_bytes()[run.bytes], run.offset));
+        let written = runs.iter().try_for_each(|run| self.vdevs.write(run, output.as_bytes(), &mut self.rows));
         self.scratch = output;
         written?;
         Ok(pointers[0])
@@ -145,47 +138,43 @@ impl<'a> Store<'a> {
         let mut runs: [Vec<Run>; MAX_COPIES] = Default::default();
         let pointers = blocks.map(|(identity, encoded)| {
             let pointer = self.pointer(identity, encoded, &mut runs);
-            self.usage += Usage::of(&pointer);
+            self.usage += Usage::of(&pointer, self.shape());
             pointer
         });
         (pointers.collect(), runs.concat())
     }
 
     fn pointer(&mut self, identity: Identity, encoded: Encoded, runs: &mut [Vec<Run>; MAX_COPIES]) -> BlockPointer {
-        let (start, physical_size, function, digest) = match encoded {
+        let Address { object_type, level, .. } = identity.address;
+        let (start, physical_size, function, digest, protection) = match encoded {
             Encoded::Hole => return BlockPointer::HOLE,
             Encoded::Embedded { function, payload } => {
                 return BlockPointer::embedded(
-                    identity.object_type,
+                    object_type,
                     identity.logical_size,
                     function.number(),
                     &payload,
                     BIRTH_TXG,
                 );
             }
-            Encoded::Stored { start, physical_size, function, digest } => (start, physical_size, function, digest),
+            Encoded::Stored { start, physical_size, function, digest, protection } => {
+                (start, physical_size, function, digest, protection)
+            }
         };
-        let asize = self.allocator.allocated_size(physical_size);
-        let bytes = start..start + asize as usize;
+        let asize = self.shape().allocated_size(physical_size as u64);
+        let bytes = start..start + physical_size.next_multiple_of(1 << self.shape().ashift);
         let mut dvas = [Dva::default(); 3];
         for (copy, (dva, runs)) in dvas.iter_mut().zip(runs).enumerate().take(identity.policy.copies) {
-            let offset = self.allocator.allocate(copy, asize);
-            *dva = Dva { vdev: 0, offset, asize, gang: false };
-            if self.rehearsing || self.allocator.is_beyond(offset) {
-                continue;
-            }
-            let offset = label::START_SIZE + offset;
-            match runs.last_mut() {
-                Some(run) if run.bytes.end == bytes.start && run.offset + run.bytes.len() as u64 == offset => {
-                    run.bytes.end = bytes.end;
-                }
-                _ => runs.push(Run { bytes: bytes.clone(), offset }),
+            let (vdev, offset) = self.allocator.allocate(copy, asize);
+            *dva = Dva { vdev: vdev as u32, offset, asize, gang: false };
+            if !self.rehearsing && !self.allocator.is_beyond(offset) {
+                self.vdevs.add(runs, (vdev, offset), asize, bytes.clone());
             }
         }
-        BlockPointer::data(&Fields {
+        let pointer = BlockPointer::data(&Fields {
             dvas,
-            level: identity.level,
-            object_type: identity.object_type,
+            level,
+            object_type,
             logical_size: identity.logical_size,
             physical_size,
             compression: function.number(),
@@ -193,6 +182,7 @@ impl<'a> Store<'a> {
             birth: BIRTH_TXG,
             fill: identity.fill,
             digest,
-        })
+        });
+        protection.apply(pointer)
     }
 }

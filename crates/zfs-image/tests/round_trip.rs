@@ -6,13 +6,16 @@ use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, symlink};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
 use tree::{Kind, Node, NodeId, Tree};
-use zfs_image::{DatasetSpec, ImageFile, PoolSpec, Resources, Silent, SnapshotSpec, build};
+use zfs_image::{
+    DatasetSpec, Device, ImageFile, KeyFile, PoolSpec, Resources, Silent, SnapshotSpec, VdevKind, VdevSpec, build,
+    build_on,
+};
 use zfs_ondisk::feature::FeatureSet;
-use zfs_pool::{FileSystem, Pool, check};
+use zfs_pool::{FileSystem, Pool, Secret, check};
 
 const RESOURCES: Resources = Resources { threads: 2, memory: 256 << 20 };
 
@@ -91,37 +94,79 @@ fn noise(length: usize, seed: u64) -> Vec<u8> {
     (0..length).map(|_| next()).collect()
 }
 
-fn options() -> impl Strategy<Value = PoolSpec> {
+/// A pool, and how many devices it has.
+fn options() -> impl Strategy<Value = (PoolSpec, usize)> {
     let select = |values: &'static [&'static str]| proptest::sample::select(values);
     (
         9u32..=14,
         select(&["off", "lz4", "lzjb", "zle", "gzip-1", "zstd-1", "zstd-fast-10"]),
-        select(&["on", "fletcher2", "sha256", "sha512", "skein"]),
+        select(&["on", "fletcher2", "sha256", "sha512", "skein", "off"]),
         select(&["512", "4k", "16k", "128k", "1m"]),
         select(&["legacy", "auto", "4k", "16k"]),
         select(&["1", "2", "3"]),
         select(&["all", "most", "some", "none"]),
         any::<bool>(),
-        0usize..3,
+        (0usize..3, 0usize..4, encryption(), vdevs()),
     )
-        .prop_map(|(ashift, compression, checksum, record, dnode, copies, redundant, legacy, snapshots)| {
+        .prop_map(|(ashift, compression, checksum, record, dnode, copies, redundant, legacy, more)| {
+            let (snapshots, clones, (encryption, key), (vdev, devices)) = more;
             let mut spec = PoolSpec::new("pool");
             spec.ashift = ashift;
+            spec.vdev = vdev;
             let own = if legacy {
                 spec.features = FeatureSet::EMPTY;
                 format!("pool;compression=gzip-1;checksum=sha256;copies={copies}")
             } else {
                 format!(
                     "pool;compression={compression};checksum={checksum};recordsize={record};dnodesize={dnode};\
-                     copies={copies};redundant_metadata={redundant}"
+                     copies={};redundant_metadata={redundant}{encryption}",
+                    if key.is_some() { copies.replace('3', "2") } else { copies.to_owned() }
                 )
             };
             let others = ["pool/empty;mountpoint=none;quota=1g", "pool/empty/below;org.example:key=value"];
             spec.datasets =
                 others.iter().chain([&own.as_str()]).map(|text| DatasetSpec::parse(text).unwrap()).collect();
+            if let Some(dataset) = spec.datasets.iter_mut().find(|dataset| dataset.name == "pool" && !legacy) {
+                dataset.key = key.map(|key| KeyFile::new(key.to_vec()));
+            }
             spec.snapshots = (0..snapshots).map(|number| SnapshotSpec::parse(&format!("@{number}")).unwrap()).collect();
-            spec
+            if snapshots > 0 {
+                for number in 0..clones {
+                    let mut clone = DatasetSpec::parse(&format!("pool/clone{number};mountpoint=none")).unwrap();
+                    clone.origin = Some(format!("pool@{}", number % snapshots));
+                    spec.datasets.push(clone);
+                }
+            }
+            (spec, devices)
         })
+}
+
+/// Vdevs, and of how many devices they are.
+fn vdevs() -> impl Strategy<Value = (VdevSpec, usize)> {
+    let kind = prop_oneof![
+        3 => Just(VdevKind::Single),
+        1 => Just(VdevKind::Mirror),
+        3 => (1u8..=3).prop_map(VdevKind::Raidz),
+    ];
+    (kind, prop_oneof![2 => Just(1usize), 1 => 2usize..=3], 0usize..4).prop_map(|(kind, count, more)| {
+        let children = (kind.min_devices() + more).min(kind.max_devices());
+        (VdevSpec { kind, count, ..VdevSpec::default() }, count * children)
+    })
+}
+
+const PASSPHRASE: &[u8] = b"correct horse\n";
+const RAW: &[u8] = b"0123456789abcdef0123456789abcdef";
+const HEX: &[u8] = b"000102030405060708090A0b0c0d0e0f000102030405060708090A0b0c0d0e0f\n";
+
+/// Properties that encrypt a dataset, and its key; or nothing.
+fn encryption() -> impl Strategy<Value = (String, Option<&'static [u8]>)> {
+    let suites = ["on", "aes-128-ccm", "aes-192-ccm", "aes-256-ccm", "aes-128-gcm", "aes-192-gcm", "aes-256-gcm"];
+    let formats = [("raw", RAW), ("hex", HEX), ("passphrase;pbkdf2iters=100000", PASSPHRASE)];
+    let encrypted = (proptest::sample::select(suites.to_vec()), proptest::sample::select(formats.to_vec()));
+    prop_oneof![
+        Just((String::new(), None)),
+        encrypted.prop_map(|(suite, (format, key))| (format!(";encryption={suite};keyformat={format}"), Some(key))),
+    ]
 }
 
 fn scan(root: &Path) -> Tree {
@@ -131,8 +176,32 @@ fn scan(root: &Path) -> Tree {
 }
 
 fn image(tree: &Tree, spec: &PoolSpec, threads: usize, path: &Path) {
-    let device = ImageFile::new(fs::File::create(path).unwrap(), path);
-    build(tree, spec, Resources { threads, ..RESOURCES }, &device, &Silent).unwrap();
+    images(tree, spec, threads, &[path.to_owned()]);
+}
+
+fn images(tree: &Tree, spec: &PoolSpec, threads: usize, paths: &[PathBuf]) {
+    let files: Vec<ImageFile> =
+        paths.iter().map(|path| ImageFile::new(fs::File::create(path).unwrap(), path)).collect();
+    let devices: Vec<&dyn Device> = files.iter().map(|file| file as _).collect();
+    build_on(tree, spec, Resources { threads, ..RESOURCES }, &devices, &Silent).unwrap();
+}
+
+/// Whether two files have the same bytes.
+fn same(one: &Path, other: &Path) -> bool {
+    let (one, other) = (fs::File::open(one).unwrap(), fs::File::open(other).unwrap());
+    let size = one.metadata().unwrap().len();
+    let (mut a, mut b) = (vec![0; 1 << 18], vec![0; 1 << 18]);
+    let mut at = 0;
+    while at < size {
+        let length = a.len().min((size - at) as usize);
+        one.read_exact_at(&mut a[..length], at).unwrap();
+        other.read_exact_at(&mut b[..length], at).unwrap();
+        if a[..length] != b[..length] {
+            return false;
+        }
+        at += length as u64;
+    }
+    size == other.metadata().unwrap().len()
 }
 
 /// A file as both sides tell of it.
@@ -208,7 +277,15 @@ fn all_in_pool(file: &zfs_pool::fs::File, path: &[u8], seen: &mut BTreeMap<Vec<u
 }
 
 fn open(path: &Path) -> Pool {
-    Pool::open_paths([path]).unwrap()
+    open_all(&[path.to_owned()])
+}
+
+fn open_all(paths: &[PathBuf]) -> Pool {
+    let pool = Pool::open_paths(paths).unwrap();
+    pool.add_secret(Secret::passphrase_in(PASSPHRASE));
+    pool.add_secret(Secret::key_in(RAW).unwrap());
+    pool.add_secret(Secret::key_in(HEX).unwrap());
+    pool
 }
 
 fn root_of(pool: &Pool, dataset: &str) -> zfs_pool::fs::File {
@@ -217,7 +294,11 @@ fn root_of(pool: &Pool, dataset: &str) -> zfs_pool::fs::File {
 
 /// What the strict check has to say against an image.
 fn findings(path: &Path) -> Vec<String> {
-    let report = check::check(&open(path)).unwrap();
+    findings_in(&open(path))
+}
+
+fn findings_in(pool: &Pool) -> Vec<String> {
+    let report = check::check(pool).unwrap();
     report.findings.iter().map(|finding| format!("{finding:?}")).collect()
 }
 
@@ -225,28 +306,47 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
 
     #[test]
-    fn any_tree_with_any_options_reads_back_as_it_was(plan in plan(), spec in options()) {
+    fn any_tree_with_any_options_reads_back_as_it_was(plan in plan(), (spec, devices) in options()) {
         let directory = tempfile::tempdir().unwrap();
-        let (root, path) = (directory.path().join("root"), directory.path().join("image"));
+        let root = directory.path().join("root");
+        let paths = |name: &str| -> Vec<PathBuf> {
+            (0..devices).map(|number| directory.path().join(format!("{name}{number}"))).collect()
+        };
+        let path = paths("image");
         fs::create_dir(&root).unwrap();
         make(&root, &plan);
         let tree = scan(&root);
-        image(&tree, &spec, 2, &path);
+        images(&tree, &spec, 2, &path);
 
-        prop_assert_eq!(findings(&path), [""; 0]);
-        let pool = open(&path);
+        let pool = open_all(&path);
+        prop_assert_eq!(findings_in(&pool), [""; 0]);
         let mut expected = BTreeMap::new();
         all_in_tree(&tree, tree.root(), b"", &mut expected);
         let snapshots = spec.snapshots.iter().map(|snapshot| format!("pool@{}", snapshot.name));
-        for name in snapshots.chain(["pool".to_owned()]) {
+        let clones = spec.datasets.iter().filter(|dataset| dataset.origin.is_some()).map(|clone| clone.name.clone());
+        for name in snapshots.chain(clones).chain(["pool".to_owned()]) {
             let mut found = BTreeMap::new();
             all_in_pool(&root_of(&pool, &name), b"", &mut found);
             prop_assert_eq!(&found, &expected);
         }
 
-        let again = directory.path().join("again");
-        image(&tree, &spec, 1, &again);
-        prop_assert!(fs::read(&again).unwrap() == fs::read(&path).unwrap(), "one thread makes other bytes than two");
+        // As many devices of each vdev as it can do without are lost, the first ones.
+        let children = devices / spec.vdev.count;
+        let lost = match spec.vdev.kind {
+            VdevKind::Single => 0,
+            VdevKind::Mirror => children - 1,
+            VdevKind::Raidz(parity) => parity.into(),
+        };
+        let left: Vec<PathBuf> = path.chunks(children).flat_map(|vdev| vdev[lost..].to_vec()).collect();
+        let mut found = BTreeMap::new();
+        all_in_pool(&root_of(&open_all(&left), "pool"), b"", &mut found);
+        prop_assert_eq!(&found, &expected);
+
+        let again = paths("again");
+        images(&tree, &spec, 1, &again);
+        for (again, path) in again.iter().zip(&path) {
+            prop_assert!(same(again, path), "one thread makes other bytes than two");
+        }
     }
 }
 

@@ -3,7 +3,8 @@
 //!
 //! ```text
 //! 0  type (16 bit)   2  flags (16 bit)   4  permissions (32 bit)
-//! 8  who (64 bit)    only for a user or group by number
+//! 8  who (64 bit)    left out of an entry that allows or denies the owner, the group or everyone
+//! 16 two GUIDs       only of entries for one type of object, which SMB has (types 5 to 8)
 //! ```
 
 use crate::bytes::{ByteOrder, Put, Truncated, View};
@@ -129,7 +130,7 @@ pub fn to_bytes(acl: &[Ace]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(acl.len() * 16);
     for ace in acl {
         let start = bytes.len();
-        bytes.resize(start + if ace.who.is_some() { 16 } else { 8 }, 0);
+        bytes.resize(start + entry_size(ace.kind, ace.flags), 0);
         bytes.put_u16(start, ace.kind);
         bytes.put_u16(start + 2, ace.flags);
         bytes.put_u32(start + 4, ace.permissions);
@@ -149,18 +150,25 @@ pub fn from_bytes(bytes: &[u8], order: ByteOrder) -> Result<Vec<Ace>, Truncated>
     let mut acl = Vec::new();
     let mut offset = 0;
     while offset < view.len() {
-        let flags = view.u16(offset + 2)?;
+        let (kind, flags) = (view.u16(offset)?, view.u16(offset + 2)?);
+        let entry = view.view(offset, entry_size(kind, flags))?;
         // A user has none of the bits, a group by number the group bit alone.
         let numbered = matches!(flags & flag::WHO, 0 | flag::IDENTIFIER_GROUP);
-        acl.push(Ace {
-            kind: view.u16(offset)?,
-            flags,
-            permissions: view.u32(offset + 4)?,
-            who: if numbered { Some(view.u64(offset + 8)?) } else { None },
-        });
-        offset += if numbered { 16 } else { 8 };
+        let who = if numbered { Some(entry.u64(8)?) } else { None };
+        acl.push(Ace { kind, flags, permissions: entry.u32(4)?, who });
+        offset += entry.len();
     }
     Ok(acl)
+}
+
+/// Bytes of an entry (`zfs_ace_fuid_size`).
+fn entry_size(kind: u16, flags: u16) -> usize {
+    const OWNING_GROUP: u16 = flag::GROUP | flag::IDENTIFIER_GROUP;
+    match (kind, flags & flag::WHO) {
+        (kind::ALLOW | kind::DENY, flag::OWNER | OWNING_GROUP | flag::EVERYONE) => 8,
+        (5..=8, _) => 48,
+        _ => 16,
+    }
 }
 
 #[cfg(test)]
@@ -189,6 +197,21 @@ mod tests {
         acl.insert(0, Ace { kind: kind::DENY, flags: 0, permissions: 7, who: Some(1001) });
         acl.push(Ace { kind: kind::ALLOW, flags: flag::IDENTIFIER_GROUP, permissions: 1, who: Some(20) });
         assert_eq!(from_bytes(&to_bytes(&acl), ByteOrder::Little), Ok(acl));
+    }
+
+    #[test]
+    fn entries_that_audit_or_are_for_one_type_of_object_are_longer() {
+        let entry = |kind, flags, who| Ace { kind, flags, permissions: 1, who };
+        let acl = [
+            entry(kind::AUDIT, flag::EVERYONE, None),
+            entry(5, flag::OWNER, None),
+            entry(6, 0, Some(7)),
+            entry(kind::ALLOW, flag::GROUP, None),
+            entry(kind::ALLOW, flag::EVERYONE, None),
+        ];
+        let bytes = to_bytes(&acl);
+        assert_eq!(bytes.len(), 16 + 48 + 48 + 16 + 8);
+        assert_eq!(from_bytes(&bytes, ByteOrder::Little), Ok(acl.to_vec()));
     }
 
     #[test]

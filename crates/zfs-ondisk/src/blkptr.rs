@@ -6,7 +6,7 @@
 //! ```text
 //! 0-5    three DVAs of two words    where the copies are
 //! 6      properties                 sizes, compression, checksum, type, level
-//! 7-8    padding
+//! 7-8    padding                    the highest bit of 7: rewritten
 //! 9      physical birth txg         0 if it is the logical one
 //! 10     logical birth txg
 //! 11     fill                       non-hole level 0 blocks below
@@ -29,6 +29,7 @@ pub const EMBEDDED_CAPACITY: usize = 14 * 8;
 pub const SECTOR_SHIFT: u32 = 9;
 
 const PROPERTIES: usize = 6;
+const MORE_PROPERTIES: usize = 7;
 const PHYSICAL_BIRTH: usize = 9;
 const LOGICAL_BIRTH: usize = 10;
 const FILL: usize = 11;
@@ -168,6 +169,29 @@ impl BlockPointer {
         Self(words)
     }
 
+    /// The pointer to a block of an encrypted dataset: with its MAC, unless it is the
+    /// root of an object set, which has its MACs inside.
+    #[must_use]
+    pub fn with_mac(mut self, mac: &[u8; 16]) -> Self {
+        self.0[PROPERTIES] |= 1 << 61;
+        if self.object_type() != ObjectType::OBJSET {
+            let mac = u128::from_le_bytes(*mac);
+            (self.0[DIGEST + 2], self.0[DIGEST + 3]) = (mac as u64, (mac >> 64) as u64);
+        }
+        self
+    }
+
+    /// The pointer to an encrypted block: with salt and initialization vector. It has
+    /// two copies at most, and its fill count is below 2^32.
+    #[must_use]
+    pub fn with_nonce(mut self, salt: &[u8; 8], iv: &[u8; 12]) -> Self {
+        let [a, b, c, d, e, f, g, h, end @ ..] = *iv;
+        self.0[4] = u64::from_le_bytes(*salt);
+        self.0[5] = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
+        self.0[FILL] |= u64::from(u32::from_le_bytes(end)) << 32;
+        self
+    }
+
     /// Reads a pointer at `offset` of a structure.
     ///
     /// # Errors
@@ -279,17 +303,30 @@ impl BlockPointer {
         self.properties(63, 1) != 0
     }
 
-    /// Transaction group in which the contents were written.
+    /// Transaction group in which the block came to its dataset: its contents were
+    /// written then, or rewritten elsewhere as they were (`BP_GET_BIRTH`). It decides
+    /// which snapshots have the block.
     pub fn birth(&self) -> u64 {
+        if self.is_rewritten() { self.physical_birth() } else { self.logical_birth() }
+    }
+
+    /// Transaction group in which the contents were written.
+    pub fn logical_birth(&self) -> u64 {
         self.0[LOGICAL_BIRTH]
     }
 
     /// Transaction group in which the block was allocated.
     pub fn physical_birth(&self) -> u64 {
         match (self.kind(), self.0[PHYSICAL_BIRTH]) {
-            (Kind::Embedded, _) | (_, 0) => self.birth(),
+            (Kind::Embedded, _) | (_, 0) => self.logical_birth(),
             (_, txg) => txg,
         }
+    }
+
+    /// Whether the block was moved by writing its contents again (feature
+    /// `physical_rewrite`).
+    pub fn is_rewritten(&self) -> bool {
+        matches!(self.kind(), Kind::Hole | Kind::Data) && self.0[MORE_PROPERTIES] >> 63 != 0
     }
 
     /// Non-hole level 0 blocks (for blocks of dnodes: used dnodes) at or below.
@@ -395,6 +432,18 @@ mod tests {
             prop_assert_eq!(pointer.allocated_size(), 0);
             prop_assert_eq!(pointer.payload(), Some(payload));
         }
+    }
+
+    #[test]
+    fn a_rewritten_block_belongs_to_the_snapshots_since_it_was_rewritten() {
+        let mut words = [0u64; 16];
+        (words[0], words[1], words[PHYSICAL_BIRTH], words[LOGICAL_BIRTH]) = (8, 16, 70, 50);
+        assert_eq!((BlockPointer(words).birth(), BlockPointer(words).physical_birth()), (50, 70));
+        words[MORE_PROPERTIES] = 1 << 63;
+        assert_eq!((BlockPointer(words).birth(), BlockPointer(words).logical_birth()), (70, 50));
+        // In what holds the block itself, that is a bit of the block.
+        words[PROPERTIES] = 1 << 39;
+        assert_eq!(BlockPointer(words).birth(), 50);
     }
 
     #[test]

@@ -34,6 +34,8 @@ pub const FLAG_SPILL_BLKPTR: u8 = 1 << 2;
 pub const FLAG_USEROBJUSED_ACCOUNTED: u8 = 1 << 3;
 
 const CORE_SIZE: usize = 64;
+/// The most pointers of a dnode (`DN_MAX_NBLKPTR`).
+const MAX_POINTERS: usize = 3;
 
 /// The head of an object.
 #[derive(Clone, Debug, PartialEq)]
@@ -107,6 +109,13 @@ impl Dnode {
             bonus: Vec::new(),
             spill: None,
         }
+    }
+
+    /// Gives a dnode without bonus buffer as many pointers as OpenZFS would
+    /// (`deduce_nblkptr`): what receives a raw stream makes them so, and the MAC of the
+    /// dnode covers the number.
+    pub fn fill_pointers(&mut self) {
+        self.pointers.resize(MAX_POINTERS, BlockPointer::HOLE);
     }
 
     /// Slots that the dnode takes.

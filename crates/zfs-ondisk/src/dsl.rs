@@ -10,6 +10,20 @@ pub const DIR_SIZE: usize = 256;
 /// Bytes of a dataset (`dsl_dataset_phys_t`).
 pub const DATASET_SIZE: usize = 320;
 
+/// Indices of [`Dir::used_breakdown`] (`dd_used_t`).
+pub mod used_by {
+    /// By the head dataset.
+    pub const HEAD: usize = 0;
+    /// By what only snapshots have.
+    pub const SNAPSHOTS: usize = 1;
+    /// By the directories below.
+    pub const CHILDREN: usize = 2;
+    /// By what these have reserved beyond what they use.
+    pub const CHILD_RESERVATIONS: usize = 3;
+    /// By the property `refreservation`.
+    pub const REFRESERVATION: usize = 4;
+}
+
 /// [`Dir::used_breakdown`] is kept.
 pub const DIR_FLAG_USED_BREAKDOWN: u64 = 1 << 0;
 /// Not all of its contents were received (`DS_FLAG_INCONSISTENT`).
@@ -53,8 +67,7 @@ pub struct Dir {
     pub delegation: u64,
     /// `DIR_FLAG_...`.
     pub flags: u64,
-    /// Space used by: head, snapshots, children, reservations of children,
-    /// `refreservation`.
+    /// Space used, in parts: see [`used_by`].
     pub used_breakdown: [u64; 5],
     /// Clones of snapshots of this directory (ZAP).
     pub clones: u64,

@@ -23,6 +23,7 @@ pub mod nvlist;
 pub mod object;
 pub mod objset;
 pub mod property;
+pub mod raidz;
 pub mod sa;
 pub mod spacemap;
 pub mod uberblock;

@@ -1,7 +1,7 @@
 //! The intent log (`sys/zil.h`): its header (`zil_header_t`), which is in the root of
 //! every object set, and the chain of blocks with records.
 
-use crate::blkptr::BlockPointer;
+use crate::blkptr::{self, BlockPointer};
 use crate::bytes::{Truncated, View};
 
 /// The log was replayed up to [`Header::replay_sequence`].
@@ -49,6 +49,8 @@ impl Header {
 pub const CHAIN_SIZE: usize = 192;
 /// A record about a write to a file, which may lead to a block with what was written (`TX_WRITE`).
 pub const TX_WRITE: u64 = 9;
+/// A record about blocks that a file got to share with another (`TX_CLONE_RANGE`).
+pub const TX_CLONE_RANGE: u64 = 24;
 /// A flag of record types: names are looked up without regard to case (`TX_CI`).
 const CASE_INSENSITIVE: u64 = 1 << 63;
 
@@ -75,14 +77,17 @@ impl Chain {
 }
 
 /// A record (`lr_t`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
     /// Its type, without flags: `TX_...`.
     pub kind: u64,
     /// Its length in bytes.
     pub length: u64,
-    /// Of a [`TX_WRITE`], the pointer to what was written, if it is not in the record itself (`lr_blkptr`).
-    pub written: Option<BlockPointer>,
+    /// Its sequence number.
+    pub sequence: u64,
+    /// The blocks that it leads to, without holes: of a [`TX_WRITE`] what was written, if that is not in the record
+    /// itself (`lr_blkptr`), of a [`TX_CLONE_RANGE`] what was cloned (`lr_bps`).
+    pub pointers: Vec<BlockPointer>,
 }
 
 impl Record {
@@ -91,10 +96,19 @@ impl Record {
     /// # Errors
     /// [`Truncated`] if the block ends before it.
     pub fn read(block: &View<'_>, at: usize) -> Result<Self, Truncated> {
-        let record = block.view(at, block.len().saturating_sub(at))?;
-        let kind = record.u64(0)? & !CASE_INSENSITIVE;
-        let written = if kind == TX_WRITE { BlockPointer::read(&record, 64).ok() } else { None };
-        Ok(Self { kind, length: record.u64(8)?, written: written.filter(|pointer| !pointer.is_hole()) })
+        let rest = block.view(at, block.len().saturating_sub(at))?;
+        let (kind, length) = (rest.u64(0)? & !CASE_INSENSITIVE, rest.u64(8)?);
+        let record = rest.view(0, usize::try_from(length).unwrap_or(usize::MAX).min(rest.len()))?;
+        let (first, count) = match kind {
+            TX_WRITE => (64, 1),
+            TX_CLONE_RANGE => (72, record.u64(64)?),
+            _ => (0, 0),
+        };
+        // No more than the record has room for.
+        let places = (0..count).map_while(|index| usize::try_from(index).ok()?.checked_mul(blkptr::SIZE));
+        let pointers = places.map_while(|place| BlockPointer::read(&record, first + place).ok());
+        let pointers = pointers.filter(|pointer| !pointer.is_hole()).collect();
+        Ok(Self { kind, length, sequence: rest.u64(24)?, pointers })
     }
 }
 
@@ -121,8 +135,28 @@ mod tests {
         (words[0], words[1], words[8], words[9]) = (1 << 63 | TX_WRITE, 192, 8, 16);
         let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_be_bytes()).collect();
         let record = Record::read(&View::new(&bytes, ByteOrder::Big), 0).unwrap();
-        assert_eq!((record.kind, record.length, record.written.is_some()), (TX_WRITE, 192, true));
+        assert_eq!((record.kind, record.length, record.pointers.len()), (TX_WRITE, 192, 1));
         assert!(Record::read(&View::new(&bytes, ByteOrder::Big), 190).is_err());
+    }
+
+    #[test]
+    fn a_record_of_a_clone_leads_to_as_many_blocks_as_it_has_room_for() {
+        let mut words = [0u64; 9 + 3 * 16];
+        (words[0], words[3]) = (TX_CLONE_RANGE, 5);
+        words[9..].fill(8);
+        // Embedded or not, the last one is a hole.
+        words[9 + 2 * 16..].fill(0);
+        let read = |words: &[u64], count, length| {
+            let mut words = words.to_vec();
+            (words[1], words[8]) = (length, count);
+            let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+            Record::read(&View::new(&bytes, ByteOrder::Little), 0)
+        };
+        let record = read(&words, 3, 72 + 3 * 128).unwrap();
+        assert_eq!((record.sequence, record.pointers.len()), (5, 2));
+        assert_eq!(read(&words, u64::MAX, 72 + 128).unwrap().pointers.len(), 1);
+        assert_eq!(read(&words, u64::MAX, u64::MAX).unwrap().pointers.len(), 2);
+        assert!(read(&words[..9], 1, 40).is_err());
     }
 
     #[test]

@@ -17,9 +17,10 @@ fn main() -> Result<ExitCode, Error> {
         println!("{finding}");
     }
     println!(
-        "{} blocks, {} bytes, {} objects, {} findings",
+        "{} blocks, {} of {} bytes, {} objects, {} findings",
         report.blocks,
         report.bytes,
+        report.allocated,
         report.objects,
         report.findings.len() as u64 + report.omitted
     );

@@ -15,14 +15,13 @@ use zfs_ondisk::object::ObjectType;
 use crate::crypt::{self, Access};
 use crate::error::Error;
 use crate::pool::Pool;
-use crate::vdev::{self, BlockPart, DevicePlace, Fault, Map};
+use crate::vdev::{self, BlockPart, DevicePlace, Fault, Map, Vdev};
 
 /// The largest block in bytes (`SPA_MAXBLOCKSIZE`).
 pub const MAX_BLOCK: usize = 16 << 20;
-/// Bytes of the header of a gang block (`SPA_OLD_GANGBLOCKSIZE`).
+/// Bytes of the header of a gang block (`SPA_OLD_GANGBLOCKSIZE`); with the feature `dynamic_gang_header`, as many as
+/// are allocated for so few.
 pub(crate) const GANG_HEADER_SIZE: usize = 512;
-/// Block pointers in the header of a gang block.
-const GANG_POINTERS: usize = 3;
 
 /// How many faults are told of a part of a gang block.
 const MOST_FAULTS: usize = 32;
@@ -229,8 +228,8 @@ impl Pool {
     }
 
     /// Bytes by which the space used counts all copies of a block
-    /// (`bp_get_dsize_sync`); see [`Vdev::deflated_size`](crate::Vdev::deflated_size).
-    pub fn used_size(&self, pointer: &BlockPointer) -> u64 {
+    /// (`bp_get_dsize_sync`); see [`Vdev::deflated_size`].
+    pub(crate) fn used_size(&self, pointer: &BlockPointer) -> u64 {
         let used = |dva: Dva| self.vdev(dva.vdev).map_or(dva.asize, |vdev| vdev.deflated_size(dva.asize));
         pointer.dvas().map(used).fold(0, u64::wrapping_add)
     }
@@ -348,6 +347,22 @@ impl Pool {
         effort: Effort,
         header: &mut Vec<u8>,
     ) -> Result<Vec<BlockPointer>, Vec<BadCopy>> {
+        let small = self.read_gang_header_of(GANG_HEADER_SIZE, pointer, dva, effort, header);
+        let vdevs = pointer.dvas().filter_map(|dva| self.vdev(dva.vdev));
+        match vdevs.map(Vdev::least_block).min().filter(|&size| size > GANG_HEADER_SIZE) {
+            Some(size) if small.is_err() => self.read_gang_header_of(size, pointer, dva, effort, header).or(small),
+            _ => small,
+        }
+    }
+
+    fn read_gang_header_of(
+        &self,
+        size: usize,
+        pointer: &BlockPointer,
+        dva: Dva,
+        effort: Effort,
+        header: &mut Vec<u8>,
+    ) -> Result<Vec<BlockPointer>, Vec<BadCopy>> {
         // The header of every copy is sealed with the place of the first one.
         let first = pointer.dvas().next().unwrap_or(dva);
         let (vdev, offset, txg) = (first.vdev.into(), first.offset, pointer.physical_birth());
@@ -357,21 +372,26 @@ impl Pool {
             Verifier::Gang { vdev, offset, txg }
         };
         let mut order = ByteOrder::Little;
-        self.read_map(pointer, dva, GANG_HEADER_SIZE, effort, header, &mut |header| {
+        self.read_map(pointer, dva, size, effort, header, &mut |header| {
             order = embedded::verify(header, &place).map_err(|error| format!("gang header: {error}"))?;
             Ok(())
         })?;
         let view = View::new(header, order);
-        let mut parts = (0..GANG_POINTERS)
+        let mut parts = (0..(size - embedded::TRAILER) / blkptr::SIZE)
             .map(|index| BlockPointer::read(&view, index * blkptr::SIZE))
             .collect::<Result<Vec<_>, _>>()
             .map_err(|error| vec![BadCopy::new(dva, error.to_string())])?;
         parts.retain(|part| !part.is_hole());
-        // OpenZFS makes equal parts, so that following them soon comes to an end.
         let size = pointer.physical_size();
         let sum: usize = parts.iter().map(BlockPointer::physical_size).sum();
-        if sum != size || parts.iter().any(|part| part.physical_size() * 2 > size + (1 << blkptr::SECTOR_SHIFT)) {
-            let fault = format!("the parts of the gang block have {sum} bytes, {size} expected, in equal parts");
+        // A part is a gang block because no space was found for a third of what was left, rounded up: following
+        // parts soon comes to an end. One that was found may be as large as the whole.
+        let is_sound = |part: &BlockPointer| {
+            let is_gang = part.dvas().any(|dva| dva.gang);
+            part.kind() == Kind::Data && (!is_gang || part.physical_size() * 3 <= size * 2)
+        };
+        if sum != size || !parts.iter().all(is_sound) {
+            let fault = format!("the parts of the gang block have {sum} bytes, {size} expected, or lead in a circle");
             return Err(vec![BadCopy::new(dva, fault)]);
         }
         Ok(parts)
@@ -432,7 +452,7 @@ impl Pool {
         headers.take().map_err(|what| vec![BadCopy::new(dva, what)])?;
         let mut header = Vec::new();
         let parts = self.read_gang_header(pointer, dva, Effort::All, &mut header)?;
-        bad.extend(BadCopy::of(dva, self.map(pointer, dva, GANG_HEADER_SIZE)?.compare(&header, false)));
+        bad.extend(BadCopy::of(dva, self.map(pointer, dva, header.len())?.compare(&header, false)));
         let mut rest = stored;
         for part in parts {
             let (contents, others) = rest.split_at_checked(part.physical_size()).unwrap_or((rest, &[]));
@@ -462,12 +482,11 @@ fn impossible(pointer: &BlockPointer, field: &'static str, value: u64, expected:
 }
 
 fn compare(pointer: &BlockPointer, function: Checksum, found: Digest, expected: Digest) -> Result<(), String> {
-    // Where half of the checksum has made room for a MAC, hashes are cut and the
-    // other sums folded. The root of an object set has its MACs inside.
+    // Half of the checksum has made room for a MAC. The root of an object set has its
+    // MACs inside.
     let (found, expected) = if pointer.uses_crypt() && pointer.object_type() != ObjectType::OBJSET {
-        let is_hash = function.is_strong_enough_for_metadata() && function != Checksum::Fletcher4;
-        let halves = if is_hash { [found[0], found[1]] } else { [found[0] ^ found[2], found[1] ^ found[3]] };
-        ([halves[0], halves[1], 0, 0], [expected[0], expected[1], 0, 0])
+        let [first, second] = function.beside_mac(found);
+        ([first, second, 0, 0], [expected[0], expected[1], 0, 0])
     } else {
         (found, expected)
     };
@@ -497,4 +516,26 @@ fn decompress_into(pointer: &BlockPointer, stored: &[u8], block: &mut [u8]) -> R
     DECOMPRESSOR
         .with_borrow_mut(|decompressor| decompressor.decompress(function, stored, block))
         .map_err(|source| Error::Decompress { pointer: Box::new(*pointer), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn half_a_checksum_beside_a_mac_is_cut_if_it_is_strong_and_folded_otherwise() {
+        // The bit that says that the block has a MAC.
+        let mut words = [0u8; blkptr::SIZE];
+        words[6 * 8 + 7] = 1 << 5;
+        let pointer = BlockPointer::read(&View::new(&words, ByteOrder::Little), 0).unwrap();
+        let (found, cut, folded) = ([1, 2, 4, 8], [1, 2, 77, 88], [1 ^ 4, 2 ^ 8, 77, 88]);
+        let fits = |function, expected| compare(&pointer, function, found, expected).is_ok();
+        for function in [Checksum::Sha256, Checksum::Sha512, Checksum::Skein, Checksum::Blake3] {
+            assert!(fits(function, cut) && !fits(function, folded), "{function}");
+        }
+        // Edon-R is not trusted for deduplication.
+        for function in [Checksum::Edonr, Checksum::Fletcher4, Checksum::Fletcher2] {
+            assert!(fits(function, folded) && !fits(function, cut), "{function}");
+        }
+    }
 }

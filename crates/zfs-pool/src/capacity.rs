@@ -4,13 +4,14 @@
 use std::collections::BTreeMap;
 
 use zfs_ondisk::bpobj;
-use zfs_ondisk::bytes::View;
 use zfs_ondisk::object::ObjectId;
-use zfs_ondisk::spacemap::{self, Change, Decoder, Header};
+use zfs_ondisk::spacemap::{self, Change, Header};
 
 use crate::error::Error;
 use crate::object::{Object, ObjectSet};
 use crate::pool::Pool;
+use crate::space::{MAX_METASLABS, read_words};
+use crate::unflushed::{self, Unflushed};
 use crate::vdev::{Vdev, VdevKind};
 
 /// The share of the pool that stays free, as a shift (`spa_slop_shift`).
@@ -20,8 +21,6 @@ const MAX_SLOP: u64 = 128 << 30;
 /// Vdevs with more metaslabs than this set one apart for the intent log
 /// (`zfs_embedded_slog_min_ms`).
 const EMBEDDED_LOG_MIN_METASLABS: u64 = 64;
-/// More metaslabs are refused (`zfs_vdev_ms_count_limit` is 2^17).
-const MAX_METASLABS: u64 = 1 << 20;
 
 /// What a top-level vdev is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -113,7 +112,7 @@ impl Capacity {
             if vdev.metaslab_array == 0 || shift == 0 || shift >= 64 || matches!(vdev.kind, VdevKind::Hole) {
                 continue;
             }
-            let metaslabs = vdev.asize >> shift;
+            let metaslabs = vdev.metaslab_count();
             if metaslabs > MAX_METASLABS {
                 return Err(Error::Malformed {
                     what: "number of metaslabs of a vdev",
@@ -121,15 +120,13 @@ impl Capacity {
                     expected: "at most 2^20",
                 });
             }
-            let largest_old_block = 1 << 17;
-            let allocated = vdev.allocated_size(largest_old_block, 0);
             let mut capacity = VdevCapacity {
                 class: class_of(pool, &mos, vdev)?,
                 metaslabs,
                 metaslab_size: 1 << shift,
-                alignment: alignment(pool, vdev),
+                alignment: vdev.metaslab_alignment(),
                 embedded_log: None,
-                deflate_ratio: largest_old_block / (allocated >> 9).max(1),
+                deflate_ratio: vdev.deflate_ratio(),
                 is_nonallocating: config_number(pool, vdev.id, "non_allocating") != 0,
             };
             if capacity.class == Class::Normal && metaslabs > EMBEDDED_LOG_MIN_METASLABS {
@@ -199,7 +196,7 @@ impl Allocation {
     /// If one of them cannot be read.
     pub fn of(pool: &Pool, capacity: &Capacity) -> Result<Self, Error> {
         let mos = pool.mos()?;
-        let unflushed = unflushed_changes(pool, &mos, capacity)?;
+        let unflushed = unflushed_changes(pool)?;
         let mut vdevs = BTreeMap::new();
         for (&id, room) in &capacity.vdevs {
             let Some(vdev) = pool.vdev(id) else { continue };
@@ -233,12 +230,9 @@ fn allocation_of(
     room: &VdevCapacity,
     unflushed: &BTreeMap<(u32, u64), i64>,
 ) -> Result<VdevAllocation, Error> {
-    let array = mos.object(ObjectId(vdev.metaslab_array))?;
+    let maps = read_words(&mos.object(ObjectId(vdev.metaslab_array))?, room.metaslabs)?;
     let mut metaslabs = Vec::new();
-    for index in 0..room.metaslabs {
-        let mut number = [0; 8];
-        array.read_at(index * 8, &mut number)?;
-        let map = array.number_in(&number);
+    for (index, map) in (0..).zip(maps) {
         let change = unflushed.get(&(vdev.id as u32, index)).copied().unwrap_or(0);
         // One that was never used has no map.
         if map == 0 {
@@ -284,98 +278,26 @@ fn header(object: &Object) -> Result<Header, Error> {
 
 /// By vdev and metaslab, the bytes that the logs of the pool allocate, less those that
 /// they free, since the metaslab took them over.
-fn unflushed_changes(pool: &Pool, mos: &ObjectSet, capacity: &Capacity) -> Result<BTreeMap<(u32, u64), i64>, Error> {
+fn unflushed_changes(pool: &Pool) -> Result<BTreeMap<(u32, u64), i64>, Error> {
     let mut changes = BTreeMap::new();
-    let Some(directory) = pool.directory_entry("com.delphix:log_spacemap_zap")? else { return Ok(changes) };
-    let mut logs = BTreeMap::new();
-    for entry in mos.object(directory)?.zap()?.iter() {
-        let entry = entry?;
-        let txg = std::str::from_utf8(&entry.name).ok().and_then(|name| u64::from_str_radix(name, 16).ok());
-        if let (Some(txg), Some(object)) = (txg, entry.number()) {
-            logs.insert(txg, ObjectId(object));
-        }
-    }
-    if logs.is_empty() {
-        return Ok(changes);
-    }
-    let mut taken_over = BTreeMap::new();
-    for (&id, room) in &capacity.vdevs {
-        let top_zap = pool.vdev(id).map_or(0, |vdev| vdev.top_zap);
-        if top_zap == 0 {
-            continue;
-        }
-        let txgs = mos.object(ObjectId(top_zap))?.zap()?.number("com.delphix:ms_unflushed_phys_txgs")?;
-        let Some(txgs) = txgs else { continue };
-        let object = mos.object(ObjectId(txgs))?;
-        let mut bytes = vec![0; room.metaslabs as usize * 8];
-        object.read_at(0, &mut bytes)?;
-        let txgs: Vec<u64> = bytes.chunks_exact(8).map(|number| object.number_in(number)).collect();
-        taken_over.insert(id, txgs);
-    }
-    for (txg, id) in logs {
-        let object = mos.object(id)?;
-        for_each_entry(&object, |entry| {
-            let id = entry.vdev.unwrap_or(0);
-            let Some(room) = capacity.vdevs.get(&id) else { return };
-            let (Some(start), Some(length)) = (entry.offset.checked_mul(512), entry.length.checked_mul(512)) else {
-                return;
-            };
-            let metaslab = start / room.metaslab_size;
-            let since = taken_over.get(&id).and_then(|txgs| txgs.get(metaslab as usize));
-            if txg >= since.copied().unwrap_or(0) {
-                let change = changes.entry((id, metaslab)).or_insert(0i64);
-                *change = match entry.change {
-                    Change::Allocated => change.saturating_add_unsigned(length),
-                    Change::Freed => change.saturating_sub_unsigned(length),
-                };
-            }
-        })?;
-    }
+    unflushed::for_each(pool, |Unflushed { vdev, metaslab, change, range }| {
+        let sum = changes.entry((vdev, metaslab)).or_insert(0i64);
+        let length = range.end - range.start;
+        *sum = match change {
+            Change::Allocated => sum.saturating_add_unsigned(length),
+            Change::Freed => sum.saturating_sub_unsigned(length),
+        };
+    })?;
     Ok(changes)
-}
-
-fn for_each_entry(object: &Object, mut each: impl FnMut(spacemap::Entry)) -> Result<(), Error> {
-    let mut left = header(object)?.length / 8;
-    let mut decoder = Decoder::default();
-    for found in object.blocks() {
-        let (number, pointer) = found?;
-        let contents = object.read_block(number)?;
-        let view = View::new(&contents, crate::block::order_of(&pointer));
-        let words = (contents.len() as u64 / 8).min(left);
-        for index in 0..words {
-            let word = view.u64(index as usize * 8).map_err(Error::truncated("space map"))?;
-            if let Some(entry) = decoder.word(word) {
-                each(entry);
-            }
-        }
-        left -= words;
-        if left == 0 {
-            break;
-        }
-    }
-    Ok(())
-}
-
-/// What the metaslabs of a vdev are aligned to.
-fn alignment(pool: &Pool, vdev: &Vdev) -> u64 {
-    match config_of(pool, vdev.id).map(|config| (config.str("type"), config.u64("nparity"), config.u64("draid_ndata")))
-    {
-        Some((Ok("draid"), Ok(parity), Ok(data))) => {
-            parity.saturating_add(data).checked_shl(vdev.ashift as u32).unwrap_or(1).max(1)
-        }
-        _ => 1,
-    }
 }
 
 /// The metaslab in which the least is allocated: the one that OpenZFS sets apart for
 /// the intent log.
 fn emptiest_metaslab(mos: &ObjectSet, vdev: &Vdev, metaslabs: u64) -> Result<u64, Error> {
-    let array = mos.object(ObjectId(vdev.metaslab_array))?;
+    let maps = read_words(&mos.object(ObjectId(vdev.metaslab_array))?, metaslabs)?;
     let mut emptiest = (u64::MAX, 0);
-    for index in 0..metaslabs {
-        let mut number = [0; 8];
-        array.read_at(index * 8, &mut number)?;
-        let allocated = match array.number_in(&number) {
+    for (index, map) in (0..).zip(maps) {
+        let allocated = match map {
             0 => 0,
             map => header(&mos.object(ObjectId(map))?)?.allocated as u64,
         };
@@ -490,9 +412,7 @@ impl Cloned {
         for vdev in pool.vdevs() {
             let Some(id) = pool.directory_entry(&format!("com.fudosecurity:brt:vdev:{}", vdev.id))? else { continue };
             let object = pool.mos()?.object(id)?;
-            let word = |index: usize| {
-                object.bonus().u64(index * 8).map_err(Error::truncated("header of a table of references"))
-            };
+            let word = |index| object.bonus_word(index, "header of a table of references");
             sum.used = sum.used.saturating_add(word(5)?);
             sum.saved = sum.saved.saturating_add(word(6)?);
         }

@@ -198,7 +198,7 @@ fn intent_log(pool: &Pool, dataset: &Dataset) -> Result<Option<bool>, Error> {
 }
 
 /// The integers that the object directory has under a name.
-fn directory_words(pool: &Pool, name: &str) -> Result<Vec<u64>, Error> {
+pub(crate) fn directory_words(pool: &Pool, name: &str) -> Result<Vec<u64>, Error> {
     let mut directory = pool.mos()?.object(DIRECTORY)?.zap()?;
     Ok(directory.lookup(name.as_bytes())?.map(|entry| entry.values).unwrap_or_default())
 }

@@ -1,4 +1,4 @@
-//! Gang blocks that lead in circles come to an end.
+//! Gang blocks as every version makes them are read; those that lead in circles come to an end.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -66,7 +66,11 @@ fn pointer_with(dva: Dva, size: usize, checksum: Checksum) -> BlockPointer {
 }
 
 fn header(number: u64, parts: &[BlockPointer]) -> Vec<u8> {
-    let mut header = vec![0; GANG_HEADER_SIZE];
+    header_of(GANG_HEADER_SIZE, number, parts)
+}
+
+fn header_of(size: usize, number: u64, parts: &[BlockPointer]) -> Vec<u8> {
+    let mut header = vec![0; size];
     parts.iter().enumerate().for_each(|(index, part)| part.write(&mut header, index * SIZE));
     seal(&mut header, &Verifier::Gang { vdev: 0, offset: place(number).offset, txg: TXG }).unwrap();
     header.resize(4096, 0);
@@ -121,7 +125,31 @@ fn the_header_of_a_gang_block_is_read_in_its_byte_order() {
 fn a_gang_block_that_leads_back_to_itself_is_unreadable() {
     let size = 8192;
     let Some(pool) = pool("gang to itself", vec![header(0, &[pointer(place(0), size)])]) else { return };
-    expect_unreadable(&pool, &pointer(place(0), size), "in equal parts");
+    expect_unreadable(&pool, &pointer(place(0), size), "lead in a circle");
+}
+
+#[test]
+fn parts_of_a_gang_block_may_be_of_any_size() {
+    let part = |number, size| pointer_with(Dva { gang: false, ..place(number) }, size, Checksum::Off);
+    let headers = vec![header(0, &[part(1, 3584), part(2, 512)]), vec![b'a'; 4096], vec![b'b'; 4096]];
+    let Some(pool) = pool("unequal gang parts", headers) else { return };
+    let whole = pointer_with(place(0), 4096, Checksum::Off);
+    assert_eq!(pool.read_block(&whole).unwrap(), [&[b'a'; 3584][..], &[b'b'; 512]].concat());
+}
+
+#[test]
+fn the_header_of_a_gang_block_may_fill_what_is_allocated_for_it() {
+    let size = 4096;
+    let parts: Vec<BlockPointer> =
+        (1..=5).map(|number| pointer_with(Dva { gang: false, ..place(number) }, 512, Checksum::Off)).collect();
+    let contents = (b'a'..=b'e').map(|byte| vec![byte; 4096]);
+    let headers = [header_of(size, 0, &parts)].into_iter().chain(contents).collect();
+    let Some(pool) = pool("large gang header", headers) else { return };
+    let pool = pool.with_ashift(12);
+    let whole = pointer_with(place(0), 5 * 512, Checksum::Off);
+    let expected: Vec<u8> = (b'a'..=b'e').flat_map(|byte| [byte; 512]).collect();
+    assert_eq!(pool.read_block(&whole).unwrap(), expected);
+    assert_eq!(pool.verify_block(&whole).unwrap(), []);
 }
 
 #[test]

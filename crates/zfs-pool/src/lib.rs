@@ -44,6 +44,7 @@ mod spill;
 #[cfg(test)]
 #[path = "../tests/support/mod.rs"]
 mod support;
+mod unflushed;
 mod vdev;
 mod walk;
 mod zap;

@@ -225,12 +225,9 @@ impl Object {
         View::new(&self.dnode.bonus, self.order)
     }
 
-    /// A 64-bit integer of the contents of an object that is an array of them, as
-    /// its first eight bytes are; 0 if there are fewer.
-    pub(crate) fn number_in(&self, bytes: &[u8]) -> u64 {
-        // All blocks of an object of the MOS have one byte order.
-        let order = self.dnode.pointers.first().filter(|pointer| !pointer.is_hole()).map_or(self.order, order_of);
-        View::new(bytes, order).u64(0).unwrap_or(0)
+    /// The 64-bit word at an index of the bonus buffer; `what` is for messages.
+    pub(crate) fn bonus_word(&self, index: usize, what: &'static str) -> Result<u64, Error> {
+        self.bonus().u64(index * 8).map_err(Error::truncated(what)).map_err(|error| self.failed(error))
     }
 
     /// The contents of the spill block, if there is one.
@@ -256,13 +253,14 @@ impl Object {
     /// The contents of a data block, [`Dnode::data_block_size`] bytes long.
     ///
     /// # Errors
-    /// If it, or an indirect block that leads to it, cannot be read.
+    /// If it, or an indirect block that leads to it, cannot be read, or it was left out of a redacted send.
     pub fn read_block(&self, block: u64) -> Result<Arc<[u8]>, Error> {
         let pointer = self.block_pointer(block)?;
         let size = self.dnode.data_block_size();
         if pointer.is_hole() {
             return Ok(vec![0; size].into());
         }
+        self.refuse_redacted(&pointer)?;
         let contents = self.set.block(&pointer).map_err(|error| self.failed(error))?;
         if contents.len() == size {
             return Ok(contents);
@@ -278,17 +276,20 @@ impl Object {
     /// # Errors
     /// If it cannot be read, or was left out of a redacted send.
     pub(crate) fn read_uncached(&self, pointer: &BlockPointer) -> Result<Vec<u8>, Error> {
-        if pointer.kind() == blkptr::Kind::Redacted {
-            return Err(self.failed(Error::Redacted));
-        }
+        self.refuse_redacted(pointer)?;
         self.set.read_block(pointer).map_err(|error| self.failed(error))
+    }
+
+    /// What was left out is not there; it is no zeros.
+    fn refuse_redacted(&self, pointer: &BlockPointer) -> Result<(), Error> {
+        if pointer.kind() == blkptr::Kind::Redacted { Err(self.failed(Error::Redacted)) } else { Ok(()) }
     }
 
     /// Fills `buf` with the contents from `offset` on; zeros where nothing was
     /// written.
     ///
     /// # Errors
-    /// If a block cannot be read.
+    /// If a block cannot be read, or was left out of a redacted send.
     pub fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), Error> {
         let size = self.dnode.data_block_size() as u64;
         let mut done = 0;

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use zfs_ondisk::checksum::Salt;
+use zfs_ondisk::feature::Feature;
 use zfs_ondisk::nvlist::NvList;
 use zfs_ondisk::object::ObjectId;
 use zfs_ondisk::uberblock::{self, Uberblock};
@@ -15,6 +16,7 @@ use crate::device::Device;
 use crate::error::Error;
 use crate::label::Labels;
 use crate::object::ObjectSet;
+use crate::spacemap::SpaceMap;
 use crate::vdev::{self, Members, Vdev};
 
 /// Object of the MOS that says where everything else is
@@ -25,34 +27,6 @@ pub(crate) const MOS: &str = "MOS";
 
 /// The largest configuration in bytes that is read.
 const MAX_CONFIG: u64 = 16 << 20;
-
-/// Features that a reader must know, and this one does.
-const SUPPORTED_FEATURES: &[&str] = &[
-    "com.datto:bookmark_v2",
-    "com.datto:encryption",
-    "com.delphix:bookmark_written",
-    "com.delphix:device_removal",
-    "com.delphix:embedded_data",
-    "com.delphix:extensible_dataset",
-    "com.delphix:head_errlog",
-    "com.delphix:hole_birth",
-    "com.delphix:redacted_datasets",
-    "com.delphix:redaction_bookmarks",
-    "com.delphix:redaction_list_spill",
-    "com.joyent:multi_vdev_crash_dump",
-    "com.klarasystems:vdev_zaps_v2",
-    "org.freebsd:zstd_compress",
-    "org.illumos:edonr",
-    "org.illumos:lz4_compress",
-    "org.illumos:sha512",
-    "org.illumos:skein",
-    "org.open-zfs:large_blocks",
-    "org.openzfs:blake3",
-    "org.openzfs:draid",
-    "org.openzfs:raidz_expansion",
-    "org.zfsonlinux:large_dnode",
-    "org.zfsonlinux:longname",
-];
 
 /// A pool that was opened for reading. Clones share everything.
 #[derive(Clone)]
@@ -220,6 +194,15 @@ impl Pool {
     }
 }
 
+#[cfg(test)]
+impl Pool {
+    /// The pool as if the sectors of its vdevs had another size.
+    pub(crate) fn with_ashift(mut self, ashift: u64) -> Self {
+        Arc::get_mut(&mut self.0).unwrap().vdevs.values_mut().for_each(|vdev| vdev.ashift = ashift);
+        self
+    }
+}
+
 /// Which state of a pool is opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct OpenOptions {
@@ -292,10 +275,7 @@ impl Opening {
             Err(error) => error,
         };
         // What is not supported in the newest state is in older ones no news.
-        if matches!(
-            source.cause(),
-            Error::UnsupportedFeature(_) | Error::UnsupportedVdev { .. } | Error::Version(_) | Error::NvList(_)
-        ) {
+        if matches!(source.cause(), Error::UnsupportedFeature(_) | Error::UnsupportedVdev { .. } | Error::Version(_)) {
             return Err(source);
         }
         let older = self.uberblocks.iter().filter(|uberblock| uberblock.txg < newest.txg);
@@ -315,7 +295,8 @@ impl Opening {
         }
         // A label knows the top-level vdev of its device only; the MOS knows
         // them all, and can be read with those that are known so far.
-        let members = Members { devices: &self.devices, reflow: uberblock.raidz_reflow_info };
+        let nothing = HashSet::new();
+        let members = Members { devices: &self.devices, lacking: &nothing, reflow: uberblock.raidz_reflow() };
         let inner = Inner {
             name: self.name.clone(),
             guid: self.guid,
@@ -340,7 +321,9 @@ impl Opening {
                 expected: "that of the labels",
             });
         }
-        let all = config.list("vdev_tree")?.lists("children")?;
+        let tree = config.list("vdev_tree")?;
+        let all = tree.lists("children")?;
+        let members = Members { lacking: &lacking(tree, &mos), ..members };
         let pool = Pool(Arc::new(Inner {
             name: self.name.clone(),
             guid: self.guid,
@@ -463,6 +446,19 @@ fn build_vdevs<'a>(
     Ok(vdevs)
 }
 
+/// The GUIDs of the devices that lack what was written in some transaction groups, as their logs of these say
+/// (`vdev_dtl`). A log that cannot be read says nothing.
+fn lacking(tree: &NvList, mos: &ObjectSet) -> HashSet<u64> {
+    let mut guids = HashSet::new();
+    vdev::for_each_leaf(tree, &mut |leaf| {
+        let log = leaf.u64("DTL").ok().and_then(|log| SpaceMap::open(&mos.object(ObjectId(log)).ok()?).ok());
+        if log.is_some_and(|log| log.header().allocated != 0) {
+            guids.extend(leaf.u64("guid"));
+        }
+    });
+    guids
+}
+
 fn directory_entry(mos: &ObjectSet, name: &str) -> Result<Option<ObjectId>, Error> {
     let entry = mos.object(DIRECTORY)?.zap()?.lookup(name.as_bytes())?;
     Ok(entry.and_then(|entry| entry.number()).map(ObjectId))
@@ -495,8 +491,8 @@ fn supported(features: impl Iterator<Item = String>) -> Result<(), Error> {
 }
 
 /// Whether this reader reads pools with a feature that readers must know.
-pub(crate) fn is_readable(feature: &str) -> bool {
-    SUPPORTED_FEATURES.contains(&feature)
+pub(crate) fn is_readable(guid: &str) -> bool {
+    Feature::by_guid(guid).is_some_and(|feature| feature != Feature::DraidFailureDomains)
 }
 
 fn read_config(mos: &ObjectSet) -> Result<NvList, Error> {

@@ -14,13 +14,11 @@ use crate::object::{Object, ObjectSet};
 use crate::pool::Pool;
 use crate::spacemap::SpaceMap;
 use crate::spill::{Sorted, Sorter};
-use crate::vdev::Vdev;
+use crate::unflushed::{self, Unflushed};
 
-/// Binary logarithm of the units of the logs of the whole pool.
-const LOG_SHIFT: u64 = 9;
 /// The most metaslabs that a vdev has: a few hundred are usual, and OpenZFS does
 /// not make more than 131072 (`zfs_vdev_ms_count_limit`).
-const MAX_METASLABS: u64 = 1 << 20;
+pub(crate) const MAX_METASLABS: u64 = 1 << 20;
 
 /// Ranges of bytes that neither overlap nor adjoin.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -167,9 +165,17 @@ impl Metaslabs {
     /// If a log cannot be read.
     pub fn new(pool: &Pool, memory: usize, scratch: &Path) -> Result<Self, Error> {
         let mos = pool.mos()?;
-        let mut logs = Logs { pool, mos: &mos, sorter: Sorter::new(memory, scratch), scratch, faults: Vec::new() };
-        logs.read()?;
-        let Logs { sorter, faults, .. } = logs;
+        let (mut sorter, mut failed, mut sequence) = (Sorter::new(memory, scratch), None, 0);
+        let faults = unflushed::for_each(pool, |Unflushed { vdev, metaslab, change, range }| {
+            sequence += 1;
+            let freed = u64::from(change == Change::Freed);
+            let place = u64::from(vdev) << 32 | metaslab;
+            let record = [place, sequence, range.start | freed, range.end - range.start];
+            failed = failed.take().or(sorter.extend(&[record]).err());
+        })?;
+        if let Some(source) = failed {
+            return Err(Error::scratch(scratch, source));
+        }
         let mut vdevs: Vec<u32> =
             pool.vdevs().filter(|vdev| vdev.metaslab_array != 0).map(|vdev| vdev.id as u32).collect();
         vdevs.sort_unstable_by(|a, b| b.cmp(a));
@@ -194,7 +200,7 @@ impl Metaslabs {
             let Some(id) = self.vdevs.pop() else { return Ok(None) };
             let Some(vdev) = self.pool.vdev(id) else { continue };
             let array = ObjectId(vdev.metaslab_array);
-            let count = metaslab_count(vdev);
+            let count = vdev.metaslab_count();
             if count > MAX_METASLABS {
                 let fault = format!("vdev {id} has {count} metaslabs, expected at most {MAX_METASLABS}");
                 self.faults.push((array, fault));
@@ -251,114 +257,12 @@ impl Metaslabs {
     }
 }
 
-fn metaslab_count(vdev: &Vdev) -> u64 {
-    match vdev.metaslab_shift {
-        shift @ 0..=63 => vdev.asize >> shift,
-        _ => u64::MAX,
-    }
-}
-
-/// Reads the logs of space maps.
-struct Logs<'a> {
-    pool: &'a Pool,
-    mos: &'a ObjectSet,
-    sorter: Sorter<4>,
-    scratch: &'a Path,
-    faults: Vec<(ObjectId, String)>,
-}
-
-impl Logs<'_> {
-    /// Takes what the logs say of the transaction groups that each metaslab has not yet
-    /// taken over.
-    fn read(&mut self) -> Result<(), Error> {
-        let Some(directory) = self.pool.directory_entry("com.delphix:log_spacemap_zap")? else {
-            return Ok(());
-        };
-        let mut logs = BTreeMap::new();
-        for entry in self.mos.object(directory)?.zap()?.iter() {
-            let entry = entry?;
-            let txg = std::str::from_utf8(&entry.name).ok().and_then(|name| u64::from_str_radix(name, 16).ok());
-            match (txg, entry.number()) {
-                (Some(txg), Some(object)) => logs.insert(txg, ObjectId(object)),
-                _ => return Err(bad_entry(directory, "an entry of the table of space map logs", &entry.name)),
-            };
-        }
-        if logs.is_empty() {
-            return Ok(());
-        }
-        let taken_over = self.unflushed_txgs()?;
-        let mut sequence = 0;
-        for (txg, id) in logs {
-            self.log(txg, id, &taken_over, &mut sequence)?;
-        }
-        Ok(())
-    }
-
-    fn log(
-        &mut self,
-        txg: u64,
-        id: ObjectId,
-        taken_over: &BTreeMap<u32, Vec<u64>>,
-        sequence: &mut u64,
-    ) -> Result<(), Error> {
-        let mut faults = Faults::default();
-        let mut records = Vec::new();
-        let mut failed = None;
-        for_each_entry(self.mos, id, |entry| {
-            let Some(range) = byte_range(&entry, LOG_SHIFT, 0) else {
-                return faults.add(format!("{entry:?} is beyond any vdev"));
-            };
-            let id = entry.vdev.unwrap_or(0);
-            let vdev = self.pool.vdev(id).filter(|vdev| vdev.metaslab_array != 0 && vdev.metaslab_shift < 64);
-            let Some(vdev) = vdev else {
-                // The log may be about a vdev that was removed since.
-                return;
-            };
-            let metaslab = range.start >> vdev.metaslab_shift;
-            if range.end > (metaslab + 1).checked_shl(vdev.metaslab_shift as u32).unwrap_or(u64::MAX) {
-                return faults.add(format!("{range:x?} is in several metaslabs of vdev {id}"));
-            }
-            let since = taken_over.get(&id).and_then(|txgs| txgs.get(metaslab as usize));
-            if txg >= since.copied().unwrap_or(0) && metaslab >> 32 == 0 {
-                *sequence += 1;
-                let freed = u64::from(entry.change == Change::Freed);
-                let place = u64::from(id) << 32 | metaslab;
-                records.push([place, *sequence, range.start | freed, range.end - range.start]);
-            }
-            if records.len() >= 4096 {
-                failed = self.sorter.extend(&records).err().or(failed.take());
-                records.clear();
-            }
-        })?;
-        let failed = self.sorter.extend(&records).err().or(failed);
-        self.faults.extend(faults.0.into_iter().map(|fault| (id, fault)));
-        failed.map_or(Ok(()), |source| Err(Error::scratch(self.scratch, source)))
-    }
-
-    /// By vdev and metaslab, the transaction group from which on changes are in
-    /// the logs only.
-    fn unflushed_txgs(&self) -> Result<BTreeMap<u32, Vec<u64>>, Error> {
-        let mut txgs = BTreeMap::new();
-        for vdev in self.pool.vdevs() {
-            if vdev.top_zap == 0 || vdev.metaslab_array == 0 || vdev.metaslab_shift >= 64 {
-                continue;
-            }
-            let mut zap = self.mos.object(ObjectId(vdev.top_zap))?.zap()?;
-            if let Some(object) = zap.number("com.delphix:ms_unflushed_phys_txgs")? {
-                let count = metaslab_count(vdev).min(MAX_METASLABS);
-                txgs.insert(vdev.id as u32, read_words(&self.mos.object(ObjectId(object))?, count)?);
-            }
-        }
-        Ok(txgs)
-    }
-}
-
 /// Bytes allocated according to the headers of the space maps, without the logs.
 pub(crate) fn recorded(pool: &Pool) -> Result<u64, Error> {
     let mos = pool.mos()?;
     let mut sum = 0u64;
     for vdev in pool.vdevs().filter(|vdev| vdev.metaslab_array != 0) {
-        let count = metaslab_count(vdev);
+        let count = vdev.metaslab_count();
         if count > MAX_METASLABS {
             continue;
         }
@@ -374,12 +278,12 @@ pub(crate) fn recorded(pool: &Pool) -> Result<u64, Error> {
 
 /// Contradictions in one map; a damaged one has no end of them.
 #[derive(Default)]
-struct Faults(Vec<String>);
+pub(crate) struct Faults(pub(crate) Vec<String>);
 
 impl Faults {
     const MOST: usize = 16;
 
-    fn add(&mut self, fault: String) {
+    pub(crate) fn add(&mut self, fault: String) {
         if self.0.len() < Self::MOST {
             self.0.push(fault);
         }
@@ -428,11 +332,6 @@ pub(crate) fn read_words(object: &Object, count: u64) -> Result<Vec<u64>, Error>
         block += 1;
     }
     Ok(words)
-}
-
-fn bad_entry(object: ObjectId, what: &'static str, name: &[u8]) -> Error {
-    let found = String::from_utf8_lossy(name).into_owned();
-    Error::Malformed { what, found, expected: "a number and an object" }.in_object(crate::pool::MOS, object)
 }
 
 #[cfg(test)]

@@ -62,8 +62,17 @@ impl SpaceMap {
                         expected: "no more than its blocks hold",
                     });
                 }
-                let order = order_of(&self.object.block_pointer(number)?);
-                self.block = Some((self.object.read_block(number)?, order));
+                let pointer = self.object.block_pointer(number)?;
+                // The last block may hold a single word, which may be 0; others cannot be all zeros. What was never
+                // written would be read for ever.
+                if pointer.is_hole() && self.words + per_block < self.header.length / 8 {
+                    return Err(Error::Malformed {
+                        what: "block of a space map",
+                        found: format!("none in place {number}"),
+                        expected: "as many as its length says",
+                    });
+                }
+                self.block = Some((self.object.read_block(number)?, order_of(&pointer)));
             }
             let Some((block, order)) = &self.block else { return Ok(None) };
             let word = View::new(block, *order).u64(at as usize * 8).map_err(Error::truncated("space map"))?;

@@ -13,23 +13,27 @@
 //! the image that this one is based on, or zeros. With extended L2 entries, each
 //! 32nd of a cluster is one of these by itself.
 
-use std::collections::VecDeque;
+mod write;
+
 use std::io::{self, Read};
+use std::ops::Range;
 use std::path::{Component, Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use flate2::read::DeflateDecoder;
 
+pub(super) use self::write::write;
+use super::recent::Recent;
 use super::{Format, open_nested};
 use crate::bytes::{be32, be64};
 use crate::error::Error;
-use crate::read_at::{ReadAt, read_up_to};
+use crate::read_at::{OpenFile, ReadAt, read_up_to};
 
 /// "QFI" and 0xfb.
 pub(super) const MAGIC: [u8; 4] = *b"QFI\xfb";
 
 /// How many images may be based on each other.
-const MAX_DEPTH: usize = 16;
+pub(super) const MAX_DEPTH: usize = 16;
 /// The largest L1 table in bytes (QEMU's `QCOW_MAX_L1_SIZE`).
 const MAX_L1_SIZE: u64 = 32 << 20;
 /// The longest name of a backing file in bytes.
@@ -78,9 +82,12 @@ pub(super) struct Qcow2 {
     clusters: Recent<Vec<u8>>,
 }
 
+/// How compressed clusters are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Compression {
+pub(super) enum Compression {
+    /// Deflate without a header.
     Deflate,
+    /// A zstd frame.
     Zstd,
 }
 
@@ -198,6 +205,17 @@ impl Qcow2 {
         Ok((place, to_end))
     }
 
+    /// Bytes of the disk from `offset` on that are nowhere, as far as one step sees.
+    fn hole(&self, offset: u64) -> io::Result<Option<u64>> {
+        let area = 1 << (self.cluster_bits + self.l2_bits());
+        let l1_index = usize::try_from(offset / area).unwrap_or(usize::MAX);
+        if self.l1.get(l1_index).copied().unwrap_or(0) & OFFSET_MASK == 0 {
+            return Ok(Some(area - offset % area));
+        }
+        let (place, length) = self.place(offset)?;
+        Ok(matches!(place, Place::Zeros | Place::Below).then_some(length))
+    }
+
     fn l2_table(&self, offset: u64) -> io::Result<Arc<Vec<u8>>> {
         if offset & (self.cluster_size() - 1) != 0 {
             return Err(bad(format!("an L2 table is at {offset:#x}, a multiple of the cluster size was expected")));
@@ -290,6 +308,18 @@ impl ReadAt for Qcow2 {
     fn size(&self) -> u64 {
         self.size
     }
+
+    fn next_data(&self, offset: u64) -> io::Result<Option<Range<u64>>> {
+        if self.backing.is_some() {
+            return Ok((offset < self.size).then_some(offset..self.size));
+        }
+        super::next_data(self.size, offset, |at| {
+            Ok(match self.hole(at)? {
+                Some(length) => (false, length),
+                None => (true, self.cluster_size() - at % self.cluster_size()),
+            })
+        })
+    }
 }
 
 fn bad(what: String) -> io::Error {
@@ -363,7 +393,11 @@ fn open_backing(header: &[u8], is_v3: bool, path: &Path, depth: usize) -> Result
         }
     };
     let backing: PathBuf = path.parent().unwrap_or(Path::new("")).join(&name);
-    match open_nested(&backing, format, depth + 1) {
+    let opened = match OpenFile::open(&backing) {
+        Ok(file) => open_nested(Arc::new(file), &backing, format, depth + 1),
+        Err(source) => return refused(&format!("which cannot be read: {source}")),
+    };
+    match opened {
         Ok(image) => Ok(Some(image.disk)),
         Err(error @ Error::Backing { .. }) => Err(error),
         Err(Error::Io { source, .. }) => refused(&format!("which cannot be read: {source}")),
@@ -384,37 +418,6 @@ fn backing_format(header: &[u8], is_v3: bool) -> Option<&[u8]> {
             BACKING_FORMAT => return Some(data),
             _ => at = start.checked_add(length.next_multiple_of(8))?,
         }
-    }
-}
-
-/// What was read last, by where it is.
-struct Recent<T> {
-    capacity: usize,
-    entries: Mutex<VecDeque<(u64, Arc<T>)>>,
-}
-
-impl<T> Recent<T> {
-    fn new(capacity: usize) -> Self {
-        Self { capacity, entries: Mutex::default() }
-    }
-
-    fn get(&self, key: u64, read: impl FnOnce() -> io::Result<T>) -> io::Result<Arc<T>> {
-        let lock = || self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        {
-            let mut entries = lock();
-            if let Some(at) = entries.iter().position(|(found, _)| *found == key)
-                && let Some(entry) = entries.remove(at)
-            {
-                let value = entry.1.clone();
-                entries.push_front(entry);
-                return Ok(value);
-            }
-        }
-        let value = Arc::new(read()?);
-        let mut entries = lock();
-        entries.truncate(self.capacity - 1);
-        entries.push_front((key, value.clone()));
-        Ok(value)
     }
 }
 

@@ -13,7 +13,7 @@
 
 use std::io;
 
-use super::{Kind, Partition, Scheme, Table};
+use super::{Guid, Kind, Partition, Scheme, Table};
 use crate::bytes::{le16, le32, slice};
 use crate::read_at::{ReadAt, read_up_to};
 
@@ -81,6 +81,8 @@ pub(super) fn read_slice(
             size: (sectors * sector).min(size - first * sector),
             kind: Kind::Bsd(entry.get(12).copied().unwrap_or(0)),
             label: String::new(),
+            id: Guid::default(),
+            attributes: 0,
         };
         table.push(disk.size(), partition);
     }

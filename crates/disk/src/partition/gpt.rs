@@ -15,11 +15,11 @@ use super::{Guid, Kind, Partition, Scheme, Table};
 use crate::bytes::{le16, le32, le64, slice};
 use crate::read_at::{ReadAt, read_up_to};
 
-const SIGNATURE: &[u8] = b"EFI PART";
+pub(super) const SIGNATURE: &[u8] = b"EFI PART";
 /// Bytes of the header.
-const HEADER_SIZE: usize = 92;
+pub(super) const HEADER_SIZE: usize = 92;
 /// Bytes of an entry; larger ones are possible.
-const ENTRY_SIZE: u32 = 128;
+pub(super) const ENTRY_SIZE: u32 = 128;
 /// The largest array of entries that is read: 128 entries are usual.
 const MAX_ENTRIES_SIZE: u64 = 1 << 20;
 const SECTOR_SIZES: [u64; 2] = [512, 4096];
@@ -27,6 +27,8 @@ const SECTOR_SIZES: [u64; 2] = [512, 4096];
 /// What a header says, its CRC being right.
 struct Header {
     sector_size: u64,
+    /// That of the disk.
+    id: Guid,
     /// Sector of the other header.
     other: u64,
     /// Sector of the first entry.
@@ -79,6 +81,7 @@ impl Header {
         }
         Ok(Some(Self {
             sector_size,
+            id: Guid::read(&bytes, 56),
             other: le64(&bytes, 32),
             entries: le64(&bytes, 72),
             entry_count: le32(&bytes, 80),
@@ -102,6 +105,7 @@ impl Header {
 
     fn table(&self, disk: &dyn ReadAt, entries: &[u8]) -> Table {
         let mut table = Table::new(Scheme::Gpt, self.sector_size);
+        table.id = self.id;
         for (index, entry) in entries.chunks_exact(self.entry_size as usize).enumerate() {
             let kind = Guid::read(entry, 0);
             if kind.is_zero() {
@@ -115,7 +119,15 @@ impl Header {
                 table.warnings.push(format!("partition {name} is from sector {first} to {last}, which cannot be"));
                 continue;
             };
-            let partition = Partition { name, start, size, kind: Kind::Gpt(kind), label: label(entry) };
+            let partition = Partition {
+                name,
+                start,
+                size,
+                kind: Kind::Gpt(kind),
+                label: label(entry),
+                id: Guid::read(entry, 16),
+                attributes: le64(entry, 48),
+            };
             table.push(disk.size(), partition);
         }
         table

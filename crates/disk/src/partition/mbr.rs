@@ -12,15 +12,15 @@
 use std::collections::HashSet;
 use std::io;
 
-use super::{Kind, Partition, Scheme, Table, bsd};
+use super::{Guid, Kind, Partition, Scheme, Table, bsd};
 use crate::bytes::{le32, slice};
 use crate::read_at::{ReadAt, read_up_to};
 
-const SECTOR: u64 = 512;
-const ENTRIES: usize = 446;
-const SIGNATURE: &[u8] = &[0x55, 0xaa];
+pub(super) const SECTOR: u64 = 512;
+pub(super) const ENTRIES: usize = 446;
+pub(super) const SIGNATURE: &[u8] = &[0x55, 0xaa];
 /// What a GPT leaves in the MBR to protect itself.
-const PROTECTIVE: u8 = 0xee;
+pub(super) const PROTECTIVE: u8 = 0xee;
 const EXTENDED: [u8; 3] = [0x05, 0x0f, 0x85];
 /// A slice of FreeBSD, with a disklabel in it.
 const FREEBSD: u8 = 0xa5;
@@ -94,6 +94,8 @@ fn push(disk: &dyn ReadAt, table: &mut Table, number: u32, entry: &Entry, base: 
         size: u64::from(entry.count) * SECTOR,
         kind: Kind::Mbr(entry.kind),
         label: String::new(),
+        id: Guid::default(),
+        attributes: entry.status.into(),
     };
     let (name, start, size) = (partition.name.clone(), partition.start, partition.size);
     table.push(disk.size(), partition);

@@ -3,12 +3,16 @@
 mod bsd;
 mod gpt;
 mod guid;
+mod kind;
 mod mbr;
+mod write;
 
 use std::fmt;
 use std::io;
 
 pub use guid::Guid;
+pub use kind::Type;
+pub use write::{Layout, Placed, Slot};
 
 use crate::read_at::ReadAt;
 
@@ -58,6 +62,10 @@ pub struct Partition {
     pub kind: Kind,
     /// The label that its maker gave it; empty for none.
     pub label: String,
+    /// What tells it from all others, in a GPT; zeros elsewhere.
+    pub id: Guid,
+    /// Its attributes: those of a GPT, or the status of an MBR's, 0x80 for active.
+    pub attributes: u64,
 }
 
 /// A partition table.
@@ -65,6 +73,8 @@ pub struct Partition {
 pub struct Table {
     /// Its scheme; the outer one, where slices are divided again.
     pub scheme: Scheme,
+    /// What tells the disk from all others: the GUID of a GPT; zeros elsewhere.
+    pub id: Guid,
     /// The unit of its addresses in bytes.
     pub sector_size: u64,
     /// The partitions, also those within slices, in the table's order.
@@ -75,7 +85,7 @@ pub struct Table {
 
 impl Table {
     fn new(scheme: Scheme, sector_size: u64) -> Self {
-        Self { scheme, sector_size, partitions: Vec::new(), warnings: Vec::new() }
+        Self { scheme, id: Guid::default(), sector_size, partitions: Vec::new(), warnings: Vec::new() }
     }
 
     /// Adds a partition as far as it is on the disk.

@@ -235,7 +235,15 @@ proptest! {
 fn a_partition_whose_end_has_no_number_is_left_out_or_cut() {
     let whole = |start, size| {
         let mut table = Table::new(Scheme::Gpt, 512);
-        let partition = Partition { name: "p1".to_owned(), start, size, kind: Kind::Mbr(0), label: String::new() };
+        let partition = Partition {
+            name: "p1".to_owned(),
+            start,
+            size,
+            kind: Kind::Mbr(0),
+            label: String::new(),
+            id: Guid::default(),
+            attributes: 0,
+        };
         table.push(1 << 20, partition);
         (table.partitions.first().map(|partition| (partition.start, partition.size)), table.warnings.len())
     };
@@ -243,4 +251,90 @@ fn a_partition_whose_end_has_no_number_is_left_out_or_cut() {
     assert_eq!(whole(512, u64::MAX), (Some((512, (1 << 20) - 512)), 1));
     assert_eq!(whole(1 << 20, 0), (None, 1));
     assert_eq!(whole(0, 1 << 20), (Some((0, 1 << 20)), 0));
+}
+
+mod written {
+    use std::sync::Arc;
+
+    use super::super::*;
+    use crate::error::Error;
+
+    fn slot(kind: Type, label: &str, size: u64) -> Slot {
+        Slot { kind, label: label.to_owned(), size, attributes: 0, contents: None }
+    }
+
+    fn layout(scheme: Scheme) -> Layout {
+        let mut layout = Layout::new(scheme, b"seed");
+        layout.slots.push(Slot { contents: Some(Arc::new(vec![7; 1000])), ..slot(Type::EFI, "efiesp", 33 << 20) });
+        layout.slots.push(Slot { attributes: 0x80, ..slot(Type::FREEBSD, "rootfs", (64 << 20) + 1) });
+        layout
+    }
+
+    #[test]
+    fn a_gpt_is_read_as_it_was_written() {
+        let disk = layout(Scheme::Gpt).disk().unwrap();
+        assert_eq!(disk.size() % (1 << 20), 0);
+        let table = read(&disk).unwrap().unwrap();
+        assert_eq!((table.scheme, table.warnings.len(), table.id.is_zero()), (Scheme::Gpt, 0, false));
+        let [efi, root] = &table.partitions[..] else { panic!("{table:?}") };
+        assert_eq!((efi.start, efi.size, &efi.label[..]), (1 << 20, 33 << 20, "efiesp"));
+        assert_eq!((root.start, root.size, root.attributes), (34 << 20, (64 << 20) + 512, 0x80));
+        assert_eq!((efi.kind.to_string(), root.kind.to_string()), ("efi".into(), "freebsd".into()));
+        let mut bytes = [0; 1001];
+        disk.read_exact_at(&mut bytes, efi.start).unwrap();
+        assert_eq!((bytes[0], bytes[999], bytes[1000]), (7, 7, 0));
+    }
+
+    #[test]
+    fn the_second_copy_of_a_gpt_stands_in_for_the_first() {
+        let disk = layout(Scheme::Gpt).disk().unwrap();
+        let mut bytes = vec![0; disk.size() as usize];
+        disk.read_exact_at(&mut bytes, 0).unwrap();
+        let table = read(&bytes).unwrap().unwrap();
+        bytes[512..1024].fill(0);
+        let second = read(&bytes).unwrap().unwrap();
+        assert_eq!((second.partitions, second.warnings.len()), (table.partitions, 1));
+    }
+
+    #[test]
+    fn an_mbr_is_read_as_it_was_written() {
+        let mut layout = layout(Scheme::Mbr);
+        layout.boot_code = vec![0x90; 512];
+        let disk = layout.disk().unwrap();
+        let table = read(&disk).unwrap().unwrap();
+        let found: Vec<_> = table.partitions.iter().map(|part| (part.kind.to_string(), part.attributes)).collect();
+        assert_eq!((table.scheme, found), (Scheme::Mbr, vec![("efi".to_owned(), 0), ("freebsd".to_owned(), 0x80)]));
+        let mut sector = [0; 512];
+        disk.read_exact_at(&mut sector, 0).unwrap();
+        assert_eq!((sector[439], &sector[510..]), (0x90, &[0x55, 0xaa][..]));
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused() {
+        let refused = |change: &dyn Fn(&mut Layout), scheme| {
+            let mut layout = layout(scheme);
+            change(&mut layout);
+            matches!(layout.disk(), Err(Error::Impossible(_)))
+        };
+        assert!(refused(&|layout| layout.size = Some(50 << 20), Scheme::Gpt));
+        assert!(refused(&|layout| layout.slots[0].contents = Some(Arc::new(vec![1; 34 << 20])), Scheme::Gpt));
+        assert!(refused(&|layout| layout.slots[0].label = "x".repeat(37), Scheme::Gpt));
+        assert!(refused(&|layout| layout.slots[1].size = u64::MAX, Scheme::Gpt));
+        assert!(refused(&|layout| layout.slots[0].kind = Type::FREEBSD_SWAP, Scheme::Mbr));
+        assert!(refused(&|layout| layout.slots[1].size = 3 << 40, Scheme::Mbr));
+        assert!(refused(&|layout| layout.slots.extend(vec![slot(Type::EFI, "", 1); 3]), Scheme::Mbr));
+        // Room for the table behind the last partition, where the disk's size is given.
+        assert!(refused(&|layout| layout.size = Some((98 << 20) + 512), Scheme::Gpt));
+        assert!(!refused(&|layout| layout.size = Some((98 << 20) + 512 + 33 * 512), Scheme::Gpt));
+    }
+
+    #[test]
+    fn types_have_names_as_gpart_has_them() {
+        for name in ["freebsd-zfs", "efi", "freebsd-boot", "!165", "516e7cba-6ecf-11d6-8ff8-00022d09712b"] {
+            let kind: Type = name.parse().unwrap();
+            assert_eq!(kind.to_string().trim_start_matches('!'), name.trim_start_matches('!'));
+        }
+        assert_eq!(Type::FREEBSD_ZFS.guid().unwrap().to_string(), "516e7cba-6ecf-11d6-8ff8-00022d09712b");
+        assert!("freebsd-zsf".parse::<Type>().is_err());
+    }
 }

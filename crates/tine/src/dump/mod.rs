@@ -7,7 +7,7 @@ mod device;
 mod info;
 mod list;
 mod progress;
-mod reading;
+pub(crate) mod reading;
 mod receive;
 mod save;
 mod send;

@@ -28,7 +28,7 @@ pub(super) fn type_letter(kind: Option<FileType>) -> char {
     }
 }
 
-pub(super) fn type_name(kind: Option<FileType>) -> &'static str {
+pub(crate) fn type_name(kind: Option<FileType>) -> &'static str {
     match kind {
         Some(FileType::Directory) => "directory",
         Some(FileType::Regular) => "file",

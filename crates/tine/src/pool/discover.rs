@@ -5,10 +5,10 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
+use disk::image::Unpacking;
 use disk::{Part, image, partition};
-use zfs_pool::{Device, Labels, PoolState, ReadAt};
+use zfs_pool::{Device, Labels, PoolState};
 
 use crate::failure::Failure;
 
@@ -38,10 +38,10 @@ impl Discovery {
     /// Looks at all files and disks in a folder, or at one.
     pub(super) fn search(&mut self, place: &Path) -> Result<(), Failure> {
         if !place.is_dir() {
-            return self.examine(place).map_err(Failure::Work);
+            return self.examine(place, Unpacking::Temporary).map_err(Failure::Work);
         }
         for file in files_of(place).map_err(|error| Failure::work(place.display(), error))? {
-            if let Err(why) = self.examine(&file) {
+            if let Err(why) = self.examine(&file, Unpacking::Never) {
                 self.unreadable.push(why);
             }
         }
@@ -54,7 +54,7 @@ impl Discovery {
     }
 
     /// Looks at a file or disk: itself, and its partitions.
-    fn examine(&mut self, path: &Path) -> Result<(), String> {
+    fn examine(&mut self, path: &Path, unpacking: Unpacking) -> Result<(), String> {
         let failed = |error: io::Error| format!("{}: {error}", path.display());
         let metadata = fs::metadata(path).map_err(failed)?;
         // A disk may have several nodes.
@@ -62,17 +62,17 @@ impl Discovery {
         if !self.seen.insert(identity) {
             return Ok(());
         }
-        let image = image::open(path).map_err(|error| match error {
+        let image = image::open_with(path, unpacking).map_err(|error| match error {
             disk::Error::Io { .. } => error.to_string(),
             _ => format!("{}: {error}", path.display()),
         })?;
         let name = path.display().to_string();
-        let mut candidates = vec![Device::new(&name, Storage(image.disk.clone()))];
+        let mut candidates = vec![Device::new(&name, image.disk.clone())];
         // A disk that cannot be read where a table would be may still have labels.
         if let Ok(Some(table)) = partition::read(&image.disk) {
             candidates.extend(table.partitions.into_iter().map(|found| {
                 let part = Part::new(image.disk.clone(), found.start, found.size);
-                Device::new(format!("{name} ({})", found.name), Storage(Arc::new(part)))
+                Device::new(format!("{name} ({})", found.name), part)
             }));
         }
         let mut members: Vec<Labels> = Vec::new();
@@ -160,17 +160,4 @@ fn files_of(folder: &Path) -> io::Result<Vec<PathBuf>> {
     }
     files.sort();
     Ok(files)
-}
-
-/// A disk, or a part of one, as the reader of pools sees it.
-struct Storage(Arc<dyn disk::ReadAt>);
-
-impl ReadAt for Storage {
-    fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
-        self.0.read_exact_at(buf, offset)
-    }
-
-    fn size(&self) -> u64 {
-        self.0.size()
-    }
 }

@@ -2,9 +2,9 @@
 
 mod acl_text;
 mod cat;
-mod describe;
-mod diff;
-mod discover;
+pub(crate) mod describe;
+pub(crate) mod diff;
+pub(crate) mod discover;
 mod du;
 mod extract;
 mod find;
@@ -17,20 +17,20 @@ mod ls;
 // FUSE as this program uses it is on these only.
 #[cfg(any(target_os = "linux", target_os = "freebsd"))]
 mod mount;
-mod mounts;
+pub(crate) mod mounts;
 mod open;
-mod out;
+pub(crate) mod out;
 mod place;
 mod source;
 mod stat;
 mod status;
-mod table;
+pub(crate) mod table;
 mod tar;
 mod target;
 mod tree;
 mod vdevs;
 pub(crate) mod verify;
-mod walk;
+pub(crate) mod walk;
 
 use clap::Subcommand;
 

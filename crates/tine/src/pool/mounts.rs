@@ -16,7 +16,7 @@ const CANMOUNT_ON: u64 = 1;
 /// The file systems that are mounted below a dataset, each by its path from there: those of the whole pool whose
 /// mountpoint is below that of the dataset and which are mounted by themselves (`canmount=on`). Where the dataset has no
 /// mountpoint, those below it by name. Of a snapshot, the snapshots of the same name.
-pub(super) fn below(dataset: &Dataset) -> Result<Vec<(Vec<u8>, FileSystem)>, Error> {
+pub(crate) fn below(dataset: &Dataset) -> Result<Vec<(Vec<u8>, FileSystem)>, Error> {
     let (head, snapshot) = match dataset.name.split_once('@') {
         Some((head, snapshot)) => (head, Some(snapshot)),
         None => (dataset.name.as_str(), None),

@@ -18,7 +18,7 @@ use crate::output::{self, plural};
 #[command(next_help_heading = "Pool")]
 pub(crate) struct Opening {
     /// A folder to search for the pool's devices, or one device: a disk or an image file. Pools are found in disk
-    /// images, raw or qcow2, and in partitions, too. Can be given several times
+    /// images of any format, and in partitions, too. Can be given several times
     #[arg(short = 'p', value_name = "DIR|DEVICE", global = true)]
     places: Vec<PathBuf>,
     /// Open the pool as it was at the end of transaction group N, if its uberblock is still there

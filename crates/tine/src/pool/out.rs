@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::failure::Failure;
 
 /// Standard output. It is not that of the standard library, which looks for the ends of lines in whatever it writes.
-pub(super) struct Out {
+pub(crate) struct Out {
     to: BufWriter<File>,
     terminal: bool,
     /// Whether a list of JSON has had an item.
@@ -17,7 +17,7 @@ pub(super) struct Out {
 }
 
 impl Out {
-    pub(super) fn new() -> Result<Self, Failure> {
+    pub(crate) fn new() -> Result<Self, Failure> {
         let stdout = io::stdout();
         let descriptor = stdout.as_fd().try_clone_to_owned();
         let descriptor = descriptor.map_err(|error| Failure::work("cannot write to standard output", error))?;
@@ -25,40 +25,40 @@ impl Out {
         Ok(Self { to: BufWriter::with_capacity(64 << 10, File::from(descriptor)), terminal, items: false })
     }
 
-    pub(super) fn bytes(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+    pub(crate) fn bytes(&mut self, bytes: &[u8]) -> Result<(), Failure> {
         self.to.write_all(bytes).map_err(failed)
     }
 
-    pub(super) fn text(&mut self, text: &str) -> Result<(), Failure> {
+    pub(crate) fn text(&mut self, text: &str) -> Result<(), Failure> {
         self.bytes(text.as_bytes())
     }
 
     /// Writes a name or path: as it is, unless a terminal might take it for something else.
-    pub(super) fn name(&mut self, name: &[u8]) -> Result<(), Failure> {
+    pub(crate) fn name(&mut self, name: &[u8]) -> Result<(), Failure> {
         if self.terminal { self.text(&printable(name)) } else { self.bytes(name) }
     }
 
     /// Writes an item of the list that [`Out::end_list`] ends.
-    pub(super) fn item(&mut self, value: &impl Serialize) -> Result<(), Failure> {
+    pub(crate) fn item(&mut self, value: &impl Serialize) -> Result<(), Failure> {
         self.text(if self.items { ",\n  " } else { "[\n  " })?;
         self.items = true;
         serde_json::to_writer(&mut self.to, value).map_err(|error| failed(error.into()))
     }
 
-    pub(super) fn end_list(&mut self) -> Result<(), Failure> {
+    pub(crate) fn end_list(&mut self) -> Result<(), Failure> {
         self.text(if self.items { "\n]\n" } else { "[]\n" })?;
         self.items = false;
         Ok(())
     }
 
     /// Writes what is still to be written.
-    pub(super) fn finish(mut self) -> Result<(), Failure> {
+    pub(crate) fn finish(mut self) -> Result<(), Failure> {
         self.to.flush().map_err(failed)
     }
 }
 
 /// The failure of a write to standard output.
-pub(super) fn failed(error: io::Error) -> Failure {
+pub(crate) fn failed(error: io::Error) -> Failure {
     match error.kind() {
         io::ErrorKind::BrokenPipe => Failure::Closed,
         _ => Failure::work("cannot write to standard output", error),
@@ -87,7 +87,7 @@ pub(crate) fn printable(name: &[u8]) -> String {
 }
 
 /// A name as JSON can have it, and its bytes in hexadecimal where that is not all of it.
-pub(super) fn json_name(name: &[u8]) -> (String, Option<String>) {
+pub(crate) fn json_name(name: &[u8]) -> (String, Option<String>) {
     match std::str::from_utf8(name) {
         Ok(text) => (text.to_owned(), None),
         Err(_) => {

@@ -1,74 +1,20 @@
-//! Columns of text, and values of properties as text and as JSON.
+//! Values of properties as text and as JSON.
 
 use serde_json::{Value as Json, json};
 use zfs_pool::props::Value;
 
+pub(super) use crate::table::{Column, Table};
+
 /// The largest integer that every reader of JSON keeps: 2^53.
 const LARGEST_NUMBER: u64 = 1 << 53;
 
-/// Rows under headings.
-pub(super) struct Table {
-    columns: Vec<Column>,
-    rows: Vec<Vec<String>>,
-}
-
-/// A column: its heading, and whether its text is aligned to the right.
-pub(super) struct Column {
-    heading: String,
-    right: bool,
-}
-
-impl Column {
-    pub(super) fn left(heading: impl Into<String>) -> Self {
-        Self { heading: heading.into(), right: false }
-    }
-
-    pub(super) fn right(heading: impl Into<String>) -> Self {
-        Self { heading: heading.into(), right: true }
-    }
-}
-
-impl Table {
-    pub(super) fn new(columns: Vec<Column>) -> Self {
-        Self { columns, rows: Vec::new() }
-    }
-
-    pub(super) fn push(&mut self, row: Vec<String>) {
-        self.rows.push(row);
-    }
-
-    /// For people, with headings; each line begins with `indent`.
-    pub(super) fn text(&self, indent: &str) -> String {
-        let width = |(index, column): (usize, &Column)| {
-            let cells = self.rows.iter().filter_map(|row| row.get(index)).map(|cell| cell.chars().count());
-            cells.chain([column.heading.chars().count()]).max().unwrap_or(0)
-        };
-        let widths: Vec<usize> = self.columns.iter().enumerate().map(width).collect();
-        let headings: Vec<String> = self.columns.iter().map(|column| column.heading.clone()).collect();
-        let mut text = String::new();
-        for row in std::iter::once(&headings).chain(&self.rows) {
-            let cells = row.iter().zip(&self.columns).zip(&widths).map(|((cell, column), &width)| {
-                if column.right { format!("{cell:>width$}") } else { format!("{cell:width$}") }
-            });
-            let line = cells.collect::<Vec<_>>().join("  ");
-            text.push_str(&format!("{indent}{}\n", line.trim_end()));
-        }
-        text
-    }
-
-    /// For scripts: fields between tabs, no headings.
-    pub(super) fn fields(&self) -> String {
-        self.rows.iter().map(|row| row.join("\t") + "\n").collect()
-    }
-}
-
 /// A value as text: for people, or with all its digits.
-pub(super) fn text_of(value: &Value, exact: bool) -> String {
+pub(crate) fn text_of(value: &Value, exact: bool) -> String {
     if exact { value.exact() } else { value.readable() }
 }
 
 /// A value as JSON: sizes in bytes, times in seconds since 1970, ratios as fractions, GUIDs as text.
-pub(super) fn json_of(property: &str, value: &Value) -> Json {
+pub(crate) fn json_of(property: &str, value: &Value) -> Json {
     match value {
         Value::Absent | Value::CountOrNone(u64::MAX) => Json::Null,
         Value::Ratio(hundredths) => json!(*hundredths as f64 / 100.0),

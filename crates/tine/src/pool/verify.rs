@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use serde::Serialize;
+use zfs_ondisk::object::ObjectType;
 use zfs_ondisk::property::format_size;
 use zfs_pool::check::{self, BlockPlace, CopyPlace, Finding, Kind, Options, Report};
 
@@ -167,8 +168,12 @@ fn one(finding: &Finding) -> String {
 fn place(block: &BlockPlace) -> String {
     let end = block.offset.saturating_add(block.length);
     match (block.number, block.level) {
-        (None, _) if block.length == 0 => "root or spill block".to_owned(),
-        (None, _) => "spill block".to_owned(),
+        (None, _) => match block.pointer.object_type() {
+            ObjectType::OBJSET => "root".to_owned(),
+            ObjectType::SA => "spill block".to_owned(),
+            ObjectType::INTENT_LOG => "block of the intent log".to_owned(),
+            _ => "block that the intent log leads to".to_owned(),
+        },
         (Some(number), 0) => format!("block {number} (bytes {} to {end})", block.offset),
         (Some(number), level) => {
             format!("indirect block {number} of level {level} (bytes {} to {end})", block.offset)

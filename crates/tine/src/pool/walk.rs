@@ -9,32 +9,32 @@ use zfs_pool::fs::{DirEntry, File, FileSystem};
 
 /// A file that was met.
 #[derive(Clone)]
-pub(super) struct Node {
+pub(crate) struct Node {
     /// Its path from the start, without a slash before it; empty for the start itself.
-    pub(super) path: Vec<u8>,
+    pub(crate) path: Vec<u8>,
     /// How far below the start it is.
-    pub(super) depth: usize,
-    pub(super) file: File,
+    pub(crate) depth: usize,
+    pub(crate) file: File,
     /// The file system that it is in: 0, or one more than its place among the mounts.
-    pub(super) file_system: usize,
+    pub(crate) file_system: usize,
     /// Whether it is the last one in its directory.
-    pub(super) last: bool,
+    pub(crate) last: bool,
 }
 
 impl Node {
     /// The last part of its path.
-    pub(super) fn name(&self) -> &[u8] {
+    pub(crate) fn name(&self) -> &[u8] {
         self.path.rsplit(|&byte| byte == b'/').next().unwrap_or_default()
     }
 
     /// What tells it from all other files.
-    pub(super) fn identity(&self) -> (usize, ObjectId) {
+    pub(crate) fn identity(&self) -> (usize, ObjectId) {
         (self.file_system, self.file.object().id())
     }
 }
 
 /// A step of a walk.
-pub(super) enum Step {
+pub(crate) enum Step {
     /// A file; what is in a directory comes next.
     Visit(Node),
     /// A directory, after all that is in it.
@@ -44,7 +44,7 @@ pub(super) enum Step {
 }
 
 /// A walk that visits a file and all that is below it.
-pub(super) struct Walk {
+pub(crate) struct Walk {
     start: Option<File>,
     mounts: Vec<(Vec<u8>, FileSystem)>,
     selection: Vec<Vec<u8>>,
@@ -63,7 +63,7 @@ struct Frame {
 }
 
 impl Walk {
-    pub(super) fn new(start: File) -> Self {
+    pub(crate) fn new(start: File) -> Self {
         Self {
             start: Some(start),
             mounts: Vec::new(),
@@ -76,32 +76,32 @@ impl Walk {
     }
 
     /// With other file systems at these paths.
-    pub(super) fn with_mounts(mut self, mounts: Vec<(Vec<u8>, FileSystem)>) -> Self {
+    pub(crate) fn with_mounts(mut self, mounts: Vec<(Vec<u8>, FileSystem)>) -> Self {
         self.mounts = mounts;
         self
     }
 
     /// Only these paths, what is below them, and the directories that lead to them; everything if there is none.
-    pub(super) fn only(mut self, selection: Vec<Vec<u8>>) -> Self {
+    pub(crate) fn only(mut self, selection: Vec<Vec<u8>>) -> Self {
         self.selection = selection;
         self
     }
 
     /// Only directory entries that satisfy `keep`.
-    pub(super) fn filtered(mut self, keep: impl Fn(&DirEntry) -> bool + 'static) -> Self {
+    pub(crate) fn filtered(mut self, keep: impl Fn(&DirEntry) -> bool + 'static) -> Self {
         self.keep = Box::new(keep);
         self
     }
 
     /// Leaves out what is in the directory visited last.
-    pub(super) fn prune(&mut self) {
+    pub(crate) fn prune(&mut self) {
         if let Some(node) = self.entered.take() {
             self.frames.push(Frame { node, names: Vec::new().into_iter(), damage: None });
         }
     }
 
     /// Goes on as if the directory visited last were none: it is not left, either.
-    pub(super) fn pass(&mut self) {
+    pub(crate) fn pass(&mut self) {
         self.entered = None;
     }
 
@@ -236,7 +236,7 @@ impl Iterator for Walk {
 }
 
 /// A path and a name below it.
-pub(super) fn join(path: &[u8], name: &[u8]) -> Vec<u8> {
+pub(crate) fn join(path: &[u8], name: &[u8]) -> Vec<u8> {
     if path.is_empty() || name.is_empty() || path.ends_with(b"/") {
         [path, name].concat()
     } else {
@@ -245,7 +245,7 @@ pub(super) fn join(path: &[u8], name: &[u8]) -> Vec<u8> {
 }
 
 /// What is before the last slash, and what is behind it.
-pub(super) fn split(path: &[u8]) -> (&[u8], &[u8]) {
+pub(crate) fn split(path: &[u8]) -> (&[u8], &[u8]) {
     match path.iter().rposition(|&byte| byte == b'/') {
         Some(slash) => (&path[..slash], &path[slash + 1..]),
         None => (&[], path),
@@ -253,12 +253,12 @@ pub(super) fn split(path: &[u8]) -> (&[u8], &[u8]) {
 }
 
 /// Whether a path is another one or below it.
-pub(super) fn is_within(path: &[u8], above: &[u8]) -> bool {
+pub(crate) fn is_within(path: &[u8], above: &[u8]) -> bool {
     above.is_empty() || path.strip_prefix(above).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
 }
 
 /// A path without slashes around it, empty parts and single dots; `None` if it has a `..`.
-pub(super) fn normal(path: &[u8]) -> Option<Vec<u8>> {
+pub(crate) fn normal(path: &[u8]) -> Option<Vec<u8>> {
     let parts = path.split(|&byte| byte == b'/').filter(|part| !matches!(*part, b"" | b"."));
     let parts: Vec<&[u8]> = parts.collect();
     (!parts.contains(&&b".."[..])).then(|| parts.join(&b'/'))

@@ -27,6 +27,7 @@ pub(super) fn policies(features: FeatureSet) -> Policies {
         compression: Compression::On.resolve(features.contains(Feature::Lz4Compress)),
         checksum: Checksum::Fletcher4,
         copies: MAX_COPIES,
+        cipher: None,
     };
     Policies { data: policy, metadata: policy, redundancy: Redundancy::All }
 }
@@ -102,7 +103,7 @@ impl<'s, 'a> MosWriter<'s, 'a> {
         bonus: Vec<u8>,
     ) -> Result<(), Error> {
         let params = Params::new(self.seed.number(&format!("ZAP {object}")));
-        let dnode = zap_object::write(self.store, &self.policies, object_type, contents, params)?;
+        let dnode = zap_object::write(self.store, &self.policies, (object, object_type), contents, params)?;
         self.dnodes.insert(object, Dnode { bonus_type, bonus, ..dnode });
         Ok(())
     }
@@ -150,7 +151,8 @@ impl<'s, 'a> MosWriter<'s, 'a> {
         let mut padded = bytes.to_vec();
         padded.resize(bytes.len().next_multiple_of(block_size), 0);
         let blocks = padded.chunks_exact(block_size);
-        let mut dnode = zap_object::write_blocks(self.store, &self.policies, object_type, block_size, blocks)?;
+        let mut dnode =
+            zap_object::write_blocks(self.store, &self.policies, (object, object_type), block_size, blocks)?;
         finish(&mut dnode);
         self.dnodes.insert(object, dnode);
         Ok(())

@@ -167,6 +167,17 @@ impl Checksum {
         !matches!(self, Self::Off | Self::NoParity | Self::Fletcher2 | Self::Zilog | Self::Zilog2)
     }
 
+    /// What of a checksum the pointer to a block of an encrypted dataset has, whose other
+    /// half is the MAC: of hashes that are fit for deduplication
+    /// (`ZCHECKSUM_FLAG_DEDUP`) the first half, of other functions both halves folded.
+    pub fn beside_mac(self, digest: Digest) -> [u64; 2] {
+        let [a, b, c, d] = digest;
+        match self {
+            Self::Sha256 | Self::Sha512 | Self::Skein | Self::Blake3 => [a, b],
+            _ => [a ^ c, b ^ d],
+        }
+    }
+
     /// The checksum of `data`, the physical bytes of a block.
     ///
     /// `order` is the byte order of the pool, or of the block pointer where the

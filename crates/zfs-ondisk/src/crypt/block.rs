@@ -55,7 +55,63 @@ const LOCAL_MAC: usize = 752;
 const ROOT_MAC_SIZE: usize = 32;
 const ACCOUNTING: [usize; 3] = [1024, 1536, 2048];
 
+/// What a block is encrypted with besides the key: two blocks of a dataset that are
+/// not the same must not have the same one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Nonce {
+    /// What the key of the block is made from.
+    pub salt: [u8; SALT_SIZE],
+    /// The initialization vector.
+    pub iv: [u8; IV_SIZE],
+}
+
 impl DataKey {
+    /// Encrypts in place what is to be stored of a little-endian block of level 0,
+    /// compressed or not, as far as its type is encrypted, and gives the MAC for the
+    /// pointer. The root of an object set gets its MACs inside.
+    ///
+    /// # Errors
+    /// If what is to be encrypted cannot be told, or is too long for the suite.
+    pub fn seal(&self, object_type: ObjectType, nonce: &Nonce, stored: &mut [u8]) -> Result<[u8; MAC_SIZE], Error> {
+        let mut mac = [0; MAC_SIZE];
+        match object_type {
+            ObjectType::OBJSET => {
+                let root = View::new(stored, ByteOrder::Little);
+                let (portable, local) = (self.portable_mac(&root)?, self.local_mac(&root)?);
+                let mut put = |at: usize, mac: Hmac<Sha512>| {
+                    stored[at..at + ROOT_MAC_SIZE].copy_from_slice(&mac.finalize().into_bytes()[..ROOT_MAC_SIZE]);
+                };
+                put(PORTABLE_MAC, portable);
+                if let Some(local) = local {
+                    put(LOCAL_MAC, local);
+                }
+            }
+            ObjectType::DNODE => {
+                let parts = dnode_parts(&View::new(stored, ByteOrder::Little), self.version)?;
+                let mut data = parts.gather(stored);
+                mac = self.encrypt(nonce, &parts.aad, &mut data)?;
+                parts.scatter(&data, stored);
+            }
+            _ if object_type.is_encrypted() => mac = self.encrypt(nonce, &[], stored)?,
+            _ => mac.copy_from_slice(&self.hmac().chain_update(stored).finalize().into_bytes()[..MAC_SIZE]),
+        }
+        Ok(mac)
+    }
+
+    /// The MAC of a little-endian indirect block, from its contents before
+    /// compression.
+    ///
+    /// # Errors
+    /// If it does not consist of whole pointers.
+    pub fn pointers_mac(&self, contents: &[u8]) -> Result<[u8; MAC_SIZE], Error> {
+        Ok(pointers_mac(&View::new(contents, ByteOrder::Little), self.version)?)
+    }
+
+    fn encrypt(&self, nonce: &Nonce, aad: &[u8], data: &mut [u8]) -> Result<[u8; MAC_SIZE], Error> {
+        let key = self.block_key(&nonce.salt);
+        self.suite.encrypt(&Message { key: &key[..self.suite.key_size()], iv: &nonce.iv, aad }, data)
+    }
+
     /// Decrypts what is stored of a block of level 0 in place, after verifying its
     /// MAC; what is not encrypted is only verified. What comes out is still
     /// compressed. Blocks of other levels are for [`verify_pointers`], and left as
@@ -77,17 +133,9 @@ impl DataKey {
             ObjectType::INTENT_LOG => Err(Error::IntentLog),
             ObjectType::DNODE => {
                 let parts = dnode_parts(&View::new(stored, order), self.version)?;
-                // The bonus buffers are one message.
-                let secret: usize = parts.secret.iter().map(Range::len).sum();
-                let mut data = Zeroizing::new(Vec::with_capacity(secret));
-                parts.secret.iter().for_each(|part| data.extend(&stored[part.clone()]));
+                let mut data = parts.gather(stored);
                 self.decrypt(pointer, &parts.aad, &mut data)?;
-                let mut rest = data.as_slice();
-                for part in parts.secret {
-                    let (bonus, after) = rest.split_at(part.len());
-                    stored[part].copy_from_slice(bonus);
-                    rest = after;
-                }
+                parts.scatter(&data, stored);
                 Ok(())
             }
             _ if pointer.is_encrypted() => self.decrypt(pointer, &[], stored),
@@ -278,6 +326,26 @@ struct Parts {
     aad: Vec<u8>,
     /// Bonus buffers that are encrypted.
     secret: Vec<Range<usize>>,
+}
+
+impl Parts {
+    /// The bonus buffers of a block, which are one message.
+    fn gather(&self, block: &[u8]) -> Zeroizing<Vec<u8>> {
+        let secret: usize = self.secret.iter().map(Range::len).sum();
+        let mut data = Zeroizing::new(Vec::with_capacity(secret));
+        self.secret.iter().for_each(|part| data.extend(&block[part.clone()]));
+        data
+    }
+
+    /// Puts them back.
+    fn scatter(&self, data: &[u8], block: &mut [u8]) {
+        let mut rest = data;
+        for part in &self.secret {
+            let (bonus, after) = rest.split_at(part.len());
+            block[part.clone()].copy_from_slice(bonus);
+            rest = after;
+        }
+    }
 }
 
 fn dnode_parts(block: &View<'_>, version: Version) -> Result<Parts, Truncated> {

@@ -42,9 +42,7 @@ fn from_words(words: [u64; 16]) -> BlockPointer {
 /// Encrypts `data` in place and gives a pointer to it.
 fn seal(key: &DataKey, object_type: ObjectType, order: ByteOrder, aad: &[u8], data: &mut [u8]) -> BlockPointer {
     let (salt, iv) = (*b"saltsalt", *b"ivivivivIVIV");
-    let block_key = key.block_key(&salt);
-    let message = Message { key: &block_key[..key.suite.key_size()], iv: &iv, aad };
-    let mac = key.suite.encrypt(&message, data);
+    let mac = key.encrypt(&Nonce { salt, iv }, aad, data).unwrap();
     pointer((object_type, 0), order, (salt, iv, mac))
 }
 
@@ -191,6 +189,52 @@ fn blocks_of_types_that_are_not_encrypted_are_authenticated() {
         assert_eq!(block, b"master node");
         block[3] ^= 1;
         assert_eq!(key.open(&pointer, &mut block), Err(Error::Mac));
+    }
+}
+
+proptest! {
+    #[test]
+    fn what_is_sealed_can_be_opened(
+        suite in proptest::sample::select(&Suite::ALL[..]), data in proptest::collection::vec(any::<u8>(), 1..600),
+        salt: [u8; 8], iv: [u8; 12],
+    ) {
+        let key = data_key(suite, Version::V1);
+        let mut dnodes = vec![0; 1 << 14];
+        for (at, bonus_type) in [(0, ObjectType::SA), (512, ObjectType::NONE), (1024, ObjectType::DSL_DIR)] {
+            let mut dnode = Dnode::new(ObjectType::PLAIN_FILE_CONTENTS, 512);
+            dnode.bonus_type = bonus_type;
+            dnode.bonus = data[..data.len().min(300)].to_vec();
+            dnode.write(&mut dnodes[at..]);
+        }
+        let cases = [
+            (ObjectType::PLAIN_FILE_CONTENTS, data.clone()),
+            (ObjectType::USERGROUP_USED, data),
+            (ObjectType::DNODE, dnodes),
+            (ObjectType::OBJSET, root(ByteOrder::Little)),
+        ];
+        for (object_type, plain) in cases {
+            let mut stored = plain.clone();
+            let mac = key.seal(object_type, &Nonce { salt, iv }, &mut stored).unwrap();
+            prop_assert_eq!(stored != plain, object_type != ObjectType::USERGROUP_USED);
+            // The pointer as the format says, and as it is made for others to write.
+            let meant = pointer((object_type, 0), ByteOrder::Little, (salt, iv, mac));
+            let mut words = *meant.words();
+            (words[SALT], words[IV], words[FILL], words[PROPERTIES]) = (0, 0, 1, words[PROPERTIES] & !(1 << 61));
+            (words[MAC], words[MAC + 1]) = (0, 0);
+            let made = from_words(words).with_mac(&mac);
+            let made = if object_type.is_encrypted() { made.with_nonce(&salt, &iv) } else { made };
+            let mut opened = stored.clone();
+            prop_assert_eq!(key.open(&made, &mut opened), Ok(()));
+            if object_type == ObjectType::OBJSET {
+                opened[PORTABLE_MAC..LOCAL_MAC + ROOT_MAC_SIZE].fill(0);
+            }
+            prop_assert!(opened == plain);
+            if object_type.is_encrypted() {
+                prop_assert_eq!(made, meant);
+            }
+            stored[0] ^= 1;
+            prop_assert_eq!(key.open(&made, &mut stored), Err(Error::Mac));
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use sha2::Sha512;
 use zeroize::Zeroizing;
 
 use super::suite::Message;
-use super::{HMAC_KEY_SIZE, IV_SIZE, MAC_SIZE, MASTER_KEY_SIZE, SALT_SIZE, Suite, Version};
+use super::{Error, HMAC_KEY_SIZE, IV_SIZE, MAC_SIZE, MASTER_KEY_SIZE, SALT_SIZE, Suite, Version};
 
 /// Bytes of a wrapping key, whatever the suite of the dataset (`WRAPPING_KEY_LEN`).
 pub const WRAPPING_KEY_SIZE: usize = 32;
@@ -43,6 +43,17 @@ impl WrappingKey {
         let mut key = Self(Zeroizing::default());
         pbkdf2::pbkdf2_hmac::<Sha1>(passphrase, &salt.to_le_bytes(), iterations, &mut *key.0);
         key
+    }
+
+    /// Fills `to` with bytes that follow from this key and from `purpose`, and that
+    /// tell nothing of the key: HKDF with SHA-512. No part of the format; it is for
+    /// those who must make the same keys from the same key again.
+    ///
+    /// # Panics
+    /// If `to` is longer than 255 hashes.
+    pub fn derive(&self, purpose: &[u8], to: &mut [u8]) {
+        let derived = Hkdf::<Sha512>::new(None, &*self.0).expand(purpose, to);
+        assert!(derived.is_ok(), "HKDF gives up to 255 hashes");
     }
 }
 
@@ -104,6 +115,7 @@ impl WrappedKey {
         Ok(data_key)
     }
 
+    /// What the MAC covers besides the keys.
     fn aad(&self) -> Vec<u8> {
         let words = [self.guid, self.suite as u64, self.version as u64];
         let count = match self.version {
@@ -124,6 +136,35 @@ pub struct DataKey {
 }
 
 impl DataKey {
+    /// A key of the current version. Of `master`, the suite's key size is used.
+    pub fn new(suite: Suite, master: &[u8; MASTER_KEY_SIZE], hmac: &[u8; HMAC_KEY_SIZE]) -> Self {
+        Self { suite, version: Version::V1, master: Zeroizing::new(*master), hmac: Zeroizing::new(*hmac) }
+    }
+
+    /// Encrypts the keys with a wrapping key. `guid` names them; no other keys may be
+    /// encrypted with the same wrapping key and the same `iv`.
+    ///
+    /// # Errors
+    /// None that a suite would give for so short a message.
+    pub fn wrap(&self, key: &WrappingKey, guid: u64, iv: [u8; IV_SIZE]) -> Result<WrappedKey, Error> {
+        let mut wrapped = WrappedKey {
+            suite: self.suite,
+            version: self.version,
+            guid,
+            iv,
+            mac: [0; MAC_SIZE],
+            master_key: [0; MASTER_KEY_SIZE],
+            hmac_key: [0; HMAC_KEY_SIZE],
+        };
+        let size = self.suite.key_size();
+        let mut keys = Zeroizing::new([&self.master[..size], &self.hmac[..]].concat());
+        let aad = wrapped.aad();
+        wrapped.mac = self.suite.wrapping().encrypt(&Message { key: &*key.0, iv: &iv, aad: &aad }, &mut keys)?;
+        wrapped.master_key[..size].copy_from_slice(&keys[..size]);
+        wrapped.hmac_key.copy_from_slice(&keys[size..]);
+        Ok(wrapped)
+    }
+
     /// The suite that the dataset is encrypted with.
     pub fn suite(&self) -> Suite {
         self.suite
@@ -153,7 +194,7 @@ pub(super) mod tests {
 
     use super::*;
 
-    /// Encrypts keys as the format says.
+    /// Encrypts keys, of either version.
     pub(in super::super) fn wrap(
         suite: Suite,
         version: Version,
@@ -161,22 +202,8 @@ pub(super) mod tests {
         master: [u8; 32],
         hmac: [u8; 64],
     ) -> WrappedKey {
-        let mut wrapped = WrappedKey {
-            suite,
-            version,
-            guid: 0x1234_5678,
-            iv: [3; IV_SIZE],
-            mac: [0; MAC_SIZE],
-            master_key: master,
-            hmac_key: hmac,
-        };
-        let size = suite.key_size();
-        let mut keys = [&master[..size], &hmac[..]].concat();
-        let aad = wrapped.aad();
-        wrapped.mac = suite.wrapping().encrypt(&Message { key: &*key.0, iv: &wrapped.iv, aad: &aad }, &mut keys);
-        wrapped.master_key[..size].copy_from_slice(&keys[..size]);
-        wrapped.hmac_key.copy_from_slice(&keys[size..]);
-        wrapped
+        let keys = DataKey { version, ..DataKey::new(suite, &master, &hmac) };
+        keys.wrap(key, 0x1234_5678, [3; IV_SIZE]).unwrap()
     }
 
     fn hex(bytes: &[u8]) -> String {

@@ -27,7 +27,7 @@ mod block;
 mod key;
 mod suite;
 
-pub use block::verify_pointers;
+pub use block::{Nonce, verify_pointers};
 pub use key::{DataKey, WRAPPING_KEY_SIZE, WrappedKey, WrappingKey, WrongKey};
 pub use suite::Suite;
 
@@ -48,6 +48,10 @@ pub const HMAC_KEY_SIZE: usize = 64;
 /// (`DD_FIELD_CRYPTO_KEY_OBJ`).
 pub const KEY_OBJECT: &str = "com.datto:crypto_key_obj";
 
+/// Entry of the ZAP of a snapshot of an encrypted dataset: what names its set of
+/// initialization vectors to raw streams (`DS_FIELD_IVSET_GUID`).
+pub const IVSET_GUID: &str = "com.datto:ivset_guid";
+
 /// The entries of the ZAP of a [`WrappedKey`] (`sys/dsl_crypt.h`).
 pub mod entry {
     /// Number of the [`Suite`](super::Suite).
@@ -64,6 +68,8 @@ pub mod entry {
     pub const HMAC_KEY: &str = "DSL_CRYPTO_HMAC_KEY_1";
     /// The DSL directory of the encryption root.
     pub const ROOT: &str = "DSL_CRYPTO_ROOT_DDOBJ";
+    /// How many DSL directories share the key: that of a dataset, and of its clones.
+    pub const REFERENCES: &str = "DSL_CRYPTO_REFCOUNT";
     /// Number of the [`Version`](super::Version); missing means 0.
     pub const VERSION: &str = "DSL_CRYPTO_VERSION";
     /// Number of the [`KeyFormat`](super::KeyFormat).
@@ -129,6 +135,9 @@ pub enum Error {
     /// A structure that decides what is encrypted ends too early.
     #[error("its encrypted parts cannot be told: {0}")]
     Truncated(#[from] Truncated),
+    /// It is longer than its suite can encrypt: CCM takes less than 16 MiB here.
+    #[error("it is longer than its suite can encrypt")]
+    TooLong,
     /// A block of the intent log, whose contents are not decrypted.
     #[error("it belongs to the intent log, which is not decrypted")]
     IntentLog,

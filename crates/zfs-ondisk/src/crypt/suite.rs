@@ -82,8 +82,7 @@ impl Suite {
     }
 
     /// Encrypts `data` and gives the MAC.
-    #[cfg(test)]
-    pub(super) fn encrypt(self, message: &Message<'_>, data: &mut [u8]) -> [u8; MAC_SIZE] {
+    pub(super) fn encrypt(self, message: &Message<'_>, data: &mut [u8]) -> Result<[u8; MAC_SIZE], Error> {
         match self {
             Self::Aes128Ccm => encrypt::<Ccm<Aes128, U16, U12>>(message, data),
             Self::Aes192Ccm => encrypt::<Ccm<Aes192, U16, U12>>(message, data),
@@ -118,13 +117,13 @@ where
     cipher.decrypt_inout_detached(message.iv.into(), message.aad, data.into(), mac.into()).map_err(|_| Error::Mac)
 }
 
-#[cfg(test)]
-fn encrypt<C>(message: &Message<'_>, data: &mut [u8]) -> [u8; MAC_SIZE]
+fn encrypt<C>(message: &Message<'_>, data: &mut [u8]) -> Result<[u8; MAC_SIZE], Error>
 where
     C: KeyInit + AeadInOut<NonceSize = U12, TagSize = U16>,
 {
-    let cipher = C::new_from_slice(message.key).unwrap();
-    cipher.encrypt_inout_detached(message.iv.into(), message.aad, data.into()).unwrap().into()
+    let cipher = C::new_from_slice(message.key).map_err(|_| Error::TooLong)?;
+    let mac = cipher.encrypt_inout_detached(message.iv.into(), message.aad, data.into());
+    Ok(mac.map_err(|_| Error::TooLong)?.into())
 }
 
 #[cfg(test)]
@@ -147,7 +146,7 @@ mod tests {
             let key = vec![7; suite.key_size()];
             let message = Message { key: &key, iv: &[1; IV_SIZE], aad: b"beside" };
             let mut data = b"in secret".to_vec();
-            let mac = suite.encrypt(&message, &mut data);
+            let mac = suite.encrypt(&message, &mut data).unwrap();
             assert_ne!(data, b"in secret");
             let mut copy = data.clone();
             assert_eq!(suite.decrypt(&message, &mut copy, &mac), Ok(()));

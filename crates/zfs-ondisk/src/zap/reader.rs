@@ -10,6 +10,9 @@ use super::{
 };
 use crate::bytes::{ByteOrder, View};
 
+/// Leaves are examined until so many faults were found.
+const MOST_FAULTS: usize = 1000;
+
 /// A ZAP being read.
 ///
 /// `fetch` gives a block of the object, as it is on the disk but decompressed, by
@@ -173,8 +176,8 @@ where
         self.faults = Some(Vec::new());
     }
 
-    /// What does not hold in the leaves that were read since [`Reader::examine`] although their entries can be listed:
-    /// hashes are those of the names, entries are where their hashes lead, none is there twice, and counts are right.
+    /// What does not hold in the leaves that were read since [`Reader::examine`], up to some number of faults, although
+    /// their entries can be listed: hashes are those of the names, entries are where their hashes lead, none is there twice, and counts are right.
     pub fn take_faults(&mut self) -> Vec<String> {
         self.faults.as_mut().map(std::mem::take).unwrap_or_default()
     }
@@ -244,7 +247,7 @@ where
             .into_iter()
             .map(|(hash, _, chunk)| Ok((hash, leaf.entry(chunk, header.flags)?)))
             .collect::<Result<_, ZapError>>()?;
-        if let Some(faults) = &mut self.faults {
+        if let Some(faults) = self.faults.as_mut().filter(|faults| faults.len() < MOST_FAULTS) {
             leaf.examine(&entries, |entry| header.hash(entry), faults)?;
         }
         let pointers = 1 << (shift - leaf.prefix_len);

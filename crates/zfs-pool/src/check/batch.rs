@@ -7,8 +7,8 @@ use zfs_ondisk::object::ObjectId;
 
 use super::claims::Claim;
 use super::files::{FileRecord, NameRecord};
-use super::findings::{BlockPlace, CopyPlace, Finding, Kind, Place};
-use super::tree::Totals;
+use super::findings::{BlockPlace, CopyPlace, Finding, Kind, MOST_FINDINGS, Place};
+use super::totals::Totals;
 use crate::error::Error;
 
 /// Parts of an object, in the order of their findings.
@@ -21,6 +21,8 @@ pub(super) mod part {
     pub(crate) const OBJECT: u64 = 2;
     /// What is below an indirect block: see [`subtree`].
     const SUBTREE: u64 = 3;
+    /// The intent log.
+    pub(crate) const LOG: u64 = (1 << 61) - 1;
     /// The sums over the whole block tree, or the block of dnodes.
     pub(crate) const SUMS: u64 = 1 << 61;
     /// A name in a directory: this and the object that it leads to.
@@ -58,6 +60,8 @@ pub(super) struct Batch {
     name: Arc<str>,
     place: Place,
     pub(super) findings: Vec<(Place, Finding)>,
+    /// Findings that are counted only, as there are too many.
+    pub(super) omitted: BTreeMap<Kind, u64>,
     pub(super) claims: Vec<Claim>,
     pub(super) blocks: u64,
     pub(super) bytes: u64,
@@ -75,6 +79,7 @@ impl Batch {
             name: name.into(),
             place: Place { set, object: WHOLE.0, part: step::OPEN, number: 0 },
             findings: Vec::new(),
+            omitted: BTreeMap::new(),
             claims: Vec::new(),
             blocks: 0,
             bytes: 0,
@@ -142,6 +147,10 @@ impl Batch {
     }
 
     fn add(&mut self, finding: Finding) {
+        if self.findings.len() >= MOST_FINDINGS {
+            *self.omitted.entry(finding.kind).or_default() += 1;
+            return;
+        }
         self.findings.push((self.place, finding));
         self.place.number = self.place.number.saturating_add(1);
     }
@@ -156,5 +165,24 @@ pub(super) fn kind_of(error: &Error) -> Kind {
         Error::Attributes(_) | Error::NvList(_) => Kind::Attributes,
         Error::Encrypted(_) | Error::Locked(_) => Kind::NotChecked,
         _ => Kind::Unreadable,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::findings::Findings;
+
+    #[test]
+    fn what_one_job_finds_beyond_what_a_report_lists_is_counted() {
+        let mut batch = Batch::new(1, "a");
+        for _ in 0..MOST_FINDINGS + 3 {
+            batch.finding(Kind::Zap, None, "?");
+        }
+        let mut all = Findings::default();
+        batch.findings.into_iter().for_each(|(place, finding)| all.add(place, finding));
+        batch.omitted.into_iter().for_each(|(kind, count)| all.count(kind, count));
+        let report = all.report();
+        assert_eq!((report.findings.len(), report.omitted), (MOST_FINDINGS, 3));
     }
 }

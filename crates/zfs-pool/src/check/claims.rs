@@ -41,13 +41,25 @@ pub(super) enum Source {
     DedupTable = 4,
     /// The space map of what only the checkpoint has.
     CheckpointMap = 5,
-    /// A pointer to a further copy of a block, or to the parts of one that is in a table.
-    Copy = 7,
     /// Where blocks of a vdev that was removed, or is being, were moved to.
     Moved = 6,
+    /// A pointer to a further copy of a block, or to the parts of one that is in a table.
+    Copy = 7,
+    /// Where blocks of a vdev that was removed were moved to, and that was removed later, too.
+    Between = 8,
 }
 
 impl Source {
+    /// Whether it was met with a block that was read.
+    pub(super) fn is_visit(self) -> bool {
+        matches!(self, Self::Pointer | Self::Dedup | Self::Checkpoint | Self::Copy)
+    }
+
+    /// Whether it means that the newest state of the pool has what is there.
+    pub(super) fn is_reference(self) -> bool {
+        matches!(self, Self::Pointer | Self::Dedup | Self::Copy | Self::Between)
+    }
+
     fn from_number(number: u64) -> Self {
         match number {
             0 => Self::Pointer,
@@ -57,7 +69,8 @@ impl Source {
             4 => Self::DedupTable,
             5 => Self::CheckpointMap,
             6 => Self::Moved,
-            _ => Self::Copy,
+            7 => Self::Copy,
+            _ => Self::Between,
         }
     }
 }
@@ -122,10 +135,13 @@ pub(super) fn claim(pool: &Pool, pointer: &BlockPointer, owner: Owner, to: &mut 
 }
 
 /// Makes what was said of a pool something that is said of the state that its checkpoint keeps.
-pub(super) fn of_checkpoint(claim: &mut Claim) {
-    let said = Said::unpack(claim);
-    let source = if said.source == Source::Moved { Source::Moved } else { Source::Checkpoint };
-    *claim = Said { source, ..said }.pack().unwrap_or(*claim);
+pub(super) fn of_checkpoint(claims: &mut Vec<Claim>) {
+    claims.retain_mut(|claim| {
+        let said = Said::unpack(claim);
+        let source = if said.source == Source::Moved { Source::Moved } else { Source::Checkpoint };
+        *claim = Said { source, ..said }.pack().unwrap_or(*claim);
+        said.source != Source::Between
+    });
 }
 
 /// The same, said by another source.
@@ -161,11 +177,23 @@ mod tests {
 
     use super::*;
 
+    #[test]
+    fn a_checkpoint_says_nothing_of_what_counts_for_the_newest_state() {
+        let owner = Owner { set: 1, object: ObjectId(1) };
+        let said = |source| Said { vdev: 1, offset: 512, size: 512, source, owner }.pack().unwrap();
+        let mut claims: Vec<Claim> =
+            [Source::Pointer, Source::Copy, Source::Moved, Source::Between].into_iter().map(said).collect();
+        of_checkpoint(&mut claims);
+        let sources: Vec<Source> = claims.iter().map(|claim| Said::unpack(claim).source).collect();
+        assert_eq!(sources, [Source::Checkpoint, Source::Checkpoint, Source::Moved]);
+        assert!(!Source::Checkpoint.is_reference() && Source::Checkpoint.is_visit());
+    }
+
     proptest! {
         #[test]
         fn what_is_said_is_kept(
             vdev in 0u32..1 << 24, sector in 0u64..1 << 55, sectors in 0u64..1 << 24, set in 0u32..1 << 20, object: u64,
-            source in 0u64..8,
+            source in 0u64..9,
         ) {
             let said = Said {
                 vdev,

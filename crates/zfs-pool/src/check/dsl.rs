@@ -2,25 +2,21 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use zfs_ondisk::dsl::{DATASET_FLAG_INCONSISTENT, DIR_FLAG_USED_BREAKDOWN};
+use zfs_ondisk::dsl::{DATASET_FLAG_INCONSISTENT, DIR_FLAG_USED_BREAKDOWN, used_by};
 use zfs_ondisk::object::ObjectId;
 
 use super::batch::{Batch, step};
 use super::features::Recorded;
 use super::findings::Kind;
 use super::lists::Deadlist;
-use super::tree::{Shared, Space, Totals, Walk};
+use super::totals::{Shared, Space, Totals};
+use super::tree::Walk;
 use super::{Checker, FIRST_DATASET};
 use crate::dataset::{Dataset, DatasetKind, read_dir};
 use crate::error::Error;
 use crate::object::ObjectSet;
 use crate::pool::MOS;
 
-/// Indices of the parts of the space used by a directory (`dd_used_t`).
-const HEAD: usize = 0;
-const SNAPSHOTS: usize = 1;
-const CHILD: usize = 2;
-const CHILD_RESERVATIONS: usize = 3;
 /// Names in the own tables of datasets and directories.
 const BOOKMARKS: &str = "com.delphix:bookmarks";
 const LIVELIST: &str = "com.delphix:livelist";
@@ -144,10 +140,11 @@ impl Checker<'_> {
         features: &mut Recorded,
         batch: &mut Batch,
     ) {
+        let before_previous = family.previous(dataset).map_or(0, |previous| previous.dataset.prev_snapshot_txg);
         let deadlist = match dataset.dataset.deadlist {
             0 => Some(Deadlist::default()),
             id => self
-                .deadlist(mos, ObjectId(id), false, batch)
+                .deadlist(mos, ObjectId(id), before_previous, batch)
                 .map_err(|error| batch.failed(Some(ObjectId(id)), &error))
                 .ok(),
         };
@@ -180,7 +177,8 @@ impl Checker<'_> {
             origin_txg: origin.map_or(0, |origin| origin.dataset.creation_txg),
         };
         let is_head = dataset.kind == DatasetKind::Head;
-        let full = is_head || self.options.every_snapshot || family.is_head(dataset);
+        let as_head = is_head || family.is_head(dataset);
+        let full = as_head || self.options.every_snapshot;
         let unchanged = family.is_unchanged(dataset);
         let previous = family.previous(dataset);
         let chain = family.chains.entry(dataset.dir_object).or_default();
@@ -201,7 +199,7 @@ impl Checker<'_> {
                             "it was not received to its end: its files are not all there, and were not compared";
                         batch.finding(Kind::NotChecked, None, message);
                     }
-                    let walk = Walk { shared, full, compare_files: consistent };
+                    let walk = Walk { shared, full, compare_files: consistent, intent_log: as_head };
                     let (totals, complete) = self.object_set(&set, number, walk);
                     self.merge_into(number, &chain.sets, &dataset.name);
                     chain.sets.push(number);
@@ -239,7 +237,7 @@ impl Checker<'_> {
             batch.finding(Kind::Accounting, None, format!("its blocks take {found:?}, its record says {recorded:?}"));
         }
         if is_head {
-            let head = dataset.dir.used_breakdown[HEAD];
+            let head = dataset.dir.used_breakdown[used_by::HEAD];
             let pairs = [("unique", totals.born.used, record.unique_bytes), ("its directory's", totals.own, head)];
             for (what, found, recorded) in pairs {
                 if found != recorded {
@@ -291,7 +289,7 @@ impl Checker<'_> {
             return Ok(());
         }
         if let Some(id) = object.zap()?.number(LIVELIST)? {
-            self.deadlist(mos, ObjectId(id), true, batch)?;
+            self.lists_by_birth(mos, ObjectId(id), true, batch)?;
         }
         Ok(())
     }
@@ -395,7 +393,10 @@ fn directory(mos: &ObjectSet, dataset: &Dataset, family: &Family<'_>, batch: &mu
         Ok(children) => children,
         Err(error) => return batch.failed(None, &error),
     };
-    let pairs = [("use", children.used, CHILD), ("have reserved beyond that", reserved, CHILD_RESERVATIONS)];
+    let pairs = [
+        ("use", children.used, used_by::CHILDREN),
+        ("have reserved beyond that", reserved, used_by::CHILD_RESERVATIONS),
+    ];
     for (what, found, index) in pairs {
         let recorded = dir.used_breakdown[index];
         if found != recorded {
@@ -407,7 +408,7 @@ fn directory(mos: &ObjectSet, dataset: &Dataset, family: &Family<'_>, batch: &mu
         batch.failed(None, &error);
     }
     let Some(chain) = family.chains.get(&dataset.dir_object).filter(|chain| !chain.incomplete) else { return };
-    let own = dir.used_breakdown[HEAD].wrapping_add(dir.used_breakdown[SNAPSHOTS]);
+    let own = dir.used_breakdown[used_by::HEAD].wrapping_add(dir.used_breakdown[used_by::SNAPSHOTS]);
     if dir.flags & DIR_FLAG_USED_BREAKDOWN != 0 && own != chain.born.used {
         let message = format!("dataset and snapshots take {} bytes, the directory says {own}", chain.born.used);
         batch.finding(Kind::Accounting, None, message);

@@ -14,6 +14,7 @@ use zfs_ondisk::znode::{self, flag, master};
 use super::Checker;
 use super::batch::{Batch, Spent, part};
 use super::findings::Kind;
+use super::tree::Set;
 use crate::error::Error;
 use crate::fs::{File, FileSystem, FileType};
 use crate::object::{Object, ObjectSet};
@@ -135,12 +136,12 @@ impl Checker<'_> {
     }
 
     /// Examines an object of a file system.
-    pub(super) fn file_system_object(&self, files: &Files, object: &Object, batch: &mut Batch) {
+    pub(super) fn file_system_object(&self, set: &Set, files: &Files, object: &Object, batch: &mut Batch) {
         let dnode = object.dnode();
         let id = object.id();
         if matches!(dnode.bonus_type, ObjectType::SA | ObjectType::ZNODE) {
             return match files.fs.file_of(object.clone()) {
-                Ok(file) => self.file(&file, batch),
+                Ok(file) => self.file(set, &file, batch),
                 Err(error) => batch.failed(Some(id), &error),
             };
         }
@@ -155,11 +156,12 @@ impl Checker<'_> {
         self.zap(object, batch, |batch, entry| {
             if is_queue && let Some(file) = entry.number() {
                 batch.names.push([file, id.0 << 8 | u64::from(DELETED)]);
+                self.hand_in(set, batch);
             }
         });
     }
 
-    fn file(&self, file: &File, batch: &mut Batch) {
+    fn file(&self, set: &Set, file: &File, batch: &mut Batch) {
         let object = file.object();
         let attributes = file.attributes();
         let id = object.id();
@@ -193,6 +195,7 @@ impl Checker<'_> {
                 unsaid |= number == UNSAID;
                 subdirectories += u64::from(FileType::from_number(number) == Some(FileType::Directory));
                 batch.names.push([file.0, id.0 << 8 | u64::from(number)]);
+                self.hand_in(set, batch);
             });
             if attributes.size != count + 2 {
                 let message = format!("the size is {}, expected {} for its entries", attributes.size, count + 2);

@@ -7,7 +7,7 @@ use zfs_ondisk::blkptr::BlockPointer;
 use zfs_ondisk::object::ObjectId;
 
 /// More findings than this are counted only.
-const MOST_FINDINGS: usize = 10_000;
+pub(super) const MOST_FINDINGS: usize = 10_000;
 
 /// What sort of thing is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -185,9 +185,10 @@ pub struct Report {
     pub kinds: BTreeMap<Kind, u64>,
     /// Findings beyond those listed.
     pub omitted: u64,
-    /// Blocks that were read and verified, each counted once.
+    /// References to blocks that were followed, and the blocks verified: one that is deduplicated or cloned counts for
+    /// each of them.
     pub blocks: u64,
-    /// Bytes allocated by them, with all copies.
+    /// Bytes allocated by the blocks that were verified, with all copies: each counted once, if space was compared.
     pub bytes: u64,
     /// Objects that were examined.
     pub objects: u64,
@@ -266,6 +267,13 @@ impl Findings {
         list.insert(place, finding);
         if list.len() > MOST_FINDINGS {
             list.pop_last();
+        }
+    }
+
+    /// Counts findings that are not kept.
+    pub(super) fn count(&mut self, kind: Kind, count: u64) {
+        if !kind.is_remark() {
+            *self.kinds.entry(kind).or_default() += count;
         }
     }
 

@@ -12,7 +12,7 @@ use super::MOS_SET;
 use super::batch::{Batch, step};
 use super::claims::{Owner, claim};
 use super::findings::Kind;
-use super::tree::Space;
+use super::totals::Space;
 use crate::block::order_of;
 use crate::error::Error;
 use crate::object::ObjectSet;
@@ -46,6 +46,7 @@ impl Checker<'_> {
                 let result = self.pool.directory_entry(name).and_then(|id| match id {
                     Some(id) => for_each_in_list(mos, id, &mut HashSet::new(), &mut |pointer| {
                         claim(self.pool, pointer, owner(id), &mut batch.claims);
+                        self.hand_on(batch);
                     }),
                     None => Ok(()),
                 });
@@ -56,9 +57,29 @@ impl Checker<'_> {
         }
     }
 
-    /// Compares the totals of a deadlist with those of its lists, and theirs with their blocks. `signed` is true for
-    /// livelists, where what is freed counts less.
+    /// Compares the totals of a deadlist with those of its lists, and theirs with their blocks. Where one list is all,
+    /// as it was before pool version 26, it is taken for two: of the blocks born until `split`, and after it.
     pub(super) fn deadlist(
+        &self,
+        mos: &ObjectSet,
+        id: ObjectId,
+        split: u64,
+        batch: &mut Batch,
+    ) -> Result<Deadlist, Error> {
+        if mos.object(id)?.dnode().bonus_type == ObjectType::DEADLIST_HDR {
+            return self.lists_by_birth(mos, id, false, batch);
+        }
+        let mut after = Space::default();
+        let total = self.list(mos, id, false, batch, |pointer, space| {
+            if pointer.birth() > split {
+                after.add(space);
+            }
+        })?;
+        Ok(Deadlist { total, parts: vec![(0, total.less(after)), (split, after)] })
+    }
+
+    /// The same of a deadlist of several lists, or of a livelist: `signed`, as what was freed counts less there.
+    pub(super) fn lists_by_birth(
         &self,
         mos: &ObjectSet,
         id: ObjectId,
@@ -66,11 +87,6 @@ impl Checker<'_> {
         batch: &mut Batch,
     ) -> Result<Deadlist, Error> {
         let object = mos.object(id)?;
-        // Before pools had deadlists of several lists, one list was all.
-        if object.dnode().bonus_type != ObjectType::DEADLIST_HDR {
-            let total = self.list(mos, id, signed, batch)?;
-            return Ok(Deadlist { total, parts: vec![(0, total)] });
-        }
         let header = DeadlistHeader::read(&object.bonus()).map_err(Error::truncated("header of a deadlist"))?;
         let recorded = Space { used: header.used, compressed: header.compressed, uncompressed: header.uncompressed };
         let mut deadlist = Deadlist::default();
@@ -83,7 +99,7 @@ impl Checker<'_> {
                 batch.finding(Kind::Dataset, Some(id), message);
                 continue;
             };
-            let space = self.list(mos, ObjectId(entry.number().unwrap_or(0)), signed, batch)?;
+            let space = self.list(mos, ObjectId(entry.number().unwrap_or(0)), signed, batch, |_, _| ())?;
             deadlist.parts.push((since, space));
             deadlist.total.add(space);
         }
@@ -94,11 +110,19 @@ impl Checker<'_> {
         Ok(deadlist)
     }
 
-    /// Compares the totals of a list with its blocks, and gives them as recorded.
-    fn list(&self, mos: &ObjectSet, id: ObjectId, signed: bool, batch: &mut Batch) -> Result<Space, Error> {
+    /// Compares the totals of a list with its blocks, each of which is handed to `each`, and gives them as recorded.
+    fn list(
+        &self,
+        mos: &ObjectSet,
+        id: ObjectId,
+        signed: bool,
+        batch: &mut Batch,
+        mut each: impl FnMut(&BlockPointer, Space),
+    ) -> Result<Space, Error> {
         let mut sum = Space::default();
         for_each_in_list(mos, id, &mut HashSet::new(), &mut |pointer| {
             let space = Space::of(self.pool, pointer);
+            each(pointer, space);
             if signed && pointer.fill() & FREED != 0 { sum = sum.less(space) } else { sum.add(space) }
         })?;
         let header = list_header(mos, id)?;
@@ -129,10 +153,8 @@ pub(super) fn for_each_in_list(
 ) -> Result<(), Error> {
     // Lists in lists in lists, without end for all that a damaged pool may say.
     let mut waiting = vec![id];
+    seen.insert(id);
     while let Some(id) = waiting.pop() {
-        if !seen.insert(id) {
-            continue;
-        }
         let header = list_header(mos, id)?;
         let object = mos.object(id)?;
         let mut left = header.pointers;
@@ -168,7 +190,7 @@ pub(super) fn for_each_in_list(
                     Error::Malformed { what: "number of a list in a list", found: "0".into(), expected: "an object" };
                 return Err(sublists.failed(error));
             }
-            if !seen.contains(&ObjectId(id)) {
+            if seen.insert(ObjectId(id)) {
                 waiting.push(ObjectId(id));
             }
         }

@@ -33,7 +33,9 @@
 #![warn(clippy::missing_errors_doc)]
 
 mod batch;
+mod block;
 mod claims;
+mod dnode;
 mod dsl;
 mod features;
 mod files;
@@ -47,6 +49,7 @@ mod removal;
 mod space;
 #[cfg(test)]
 mod tests;
+mod totals;
 mod tree;
 mod work;
 mod zap;
@@ -147,19 +150,22 @@ pub fn check_with(pool: &Pool, options: &Options, progress: &dyn Progress) -> Re
     let claims = Sorter::new((options.memory.max(LEAST_MEMORY) / CLAIMS_PART) as usize, &options.scratch);
     progress.start(space::recorded(pool).unwrap_or(0));
     let newest = |knows_checkpoint, claims| walk(pool, options, progress, State::Newest { knows_checkpoint }, claims);
-    let Some(checkpoint) = checkpoint_of(pool) else { return Ok(newest(false, claims)?.report) };
+    let Some(checkpoint) = checkpoint_of(pool) else {
+        let Walked { report, repeated, .. } = newest(false, claims)?;
+        return Ok(Report { bytes: report.bytes.saturating_sub(repeated), ..report });
+    };
     // Both states together are what is allocated.
     let kept = match checkpoint {
         Ok(checkpoint) => walk(&checkpoint, options, progress, State::Checkpoint, claims)?,
         Err(error) => {
             let message = format!("the checkpoint cannot be opened: {error}");
             let findings = vec![Finding::new(Kind::Unreadable, message)];
-            Walked { report: Report { findings, ..Report::default() }, claims, is_complete: false }
+            Walked { report: Report { findings, ..Report::default() }, claims, is_complete: false, repeated: 0 }
         }
     };
-    let mut report = newest(kept.is_complete, kept.claims)?.report;
+    let Walked { mut report, repeated, .. } = newest(kept.is_complete, kept.claims)?;
     report.add_checkpoint(kept.report);
-    Ok(report)
+    Ok(Report { bytes: report.bytes.saturating_sub(repeated), ..report })
 }
 
 /// The state of a pool that its checkpoint keeps, if there is one.
@@ -188,6 +194,8 @@ struct Walked {
     claims: Sorter<{ claims::WORDS }>,
     /// Whether all that is referenced was met.
     is_complete: bool,
+    /// Bytes that all walks read more than once.
+    repeated: u64,
 }
 
 /// Walks through one state of a pool. At the end of the newest one, space is compared with what all walks claimed.
@@ -257,6 +265,7 @@ struct Counts {
     objects: AtomicU64,
     datasets: AtomicU64,
     allocated: AtomicU64,
+    repeated: AtomicU64,
 }
 
 struct Checker<'a> {
@@ -287,7 +296,7 @@ impl Checker<'_> {
             self.labels();
         }
         self.progress.stage(MOS);
-        let walk = tree::Walk { shared: tree::Shared::default(), full: true, compare_files: false };
+        let walk = tree::Walk { full: true, ..tree::Walk::default() };
         let (totals, _) = self.object_set(mos, MOS_SET, walk);
         let mut batch = Batch::new(MOS_SET, MOS);
         batch.at_step(step::FEATURES);
@@ -340,14 +349,15 @@ impl Checker<'_> {
             missing_copies,
             ..findings.report()
         };
-        Ok(Walked { report, claims, is_complete: !self.incomplete.into_inner() })
+        let repeated = count(&self.counts.repeated);
+        Ok(Walked { report, claims, is_complete: !self.incomplete.into_inner(), repeated })
     }
 
     /// Adds what was found to what is known.
     fn merge(&self, batch: Batch) {
-        let Batch { findings, mut claims, blocks, bytes, objects, .. } = batch;
+        let Batch { findings, omitted, mut claims, blocks, bytes, objects, .. } = batch;
         if self.state == State::Checkpoint {
-            claims.iter_mut().for_each(claims::of_checkpoint);
+            claims::of_checkpoint(&mut claims);
         }
         self.counts.blocks.fetch_add(blocks, Ordering::Relaxed);
         self.counts.bytes.fetch_add(bytes, Ordering::Relaxed);
@@ -357,6 +367,9 @@ impl Checker<'_> {
             let mut all = lock(&self.findings);
             for (place, finding) in findings {
                 all.add(place, finding);
+            }
+            for (kind, count) in omitted {
+                all.count(kind, count);
             }
         }
         if !claims.is_empty() {

@@ -39,7 +39,7 @@ impl Checker<'_> {
             let name = format!("com.fudosecurity:brt:vdev:{}", vdev.id);
             let Some(id) = self.pool.directory_entry(&name)? else { continue };
             let object = mos.object(id)?;
-            let entries = super::tree::bonus_word(&object, 0, "block reference table")?;
+            let entries = object.bonus_word(0, "block reference table")?;
             if entries == 0 {
                 continue;
             }

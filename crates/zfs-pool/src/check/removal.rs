@@ -3,7 +3,7 @@
 //! Pointers to a removed vdev lead through its mapping to other vdevs, and take space there. What of an entry of the
 //! mapping no pointer leads to any more is counted as obsolete.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use zfs_ondisk::blkptr::Dva;
 use zfs_ondisk::bytes::View;
@@ -17,6 +17,7 @@ use super::MOS_SET;
 use super::batch::Batch;
 use super::claims::{Claim, Owner, Said, Source};
 use super::findings::Kind;
+use super::lists::for_each_in_list;
 use super::space::LOGS_PART;
 use crate::block::order_of;
 use crate::error::Error;
@@ -24,13 +25,14 @@ use crate::facts::{self, Progress};
 use crate::object::{Object, ObjectSet};
 use crate::pool::Pool;
 use crate::space::{Metaslabs, byte_range, for_each_entry};
-use crate::vdev::{Indirect, Vdev, VdevKind};
+use crate::vdev::{Indirect, MAX_REMOVALS, Vdev, VdevKind};
 
-/// Vdevs removed one after the other lead to each other; more than these in a row do not.
-const MAX_REMOVALS: usize = 64;
-
-/// Name in the table of a top-level vdev.
+/// Names in the table of a top-level vdev.
 const OBSOLETE_MAP: &str = "com.delphix:indirect_obsolete_sm";
+const PRECISE: &str = "com.delphix:obsolete_counts_are_precise";
+/// Names in the object directory: blocks that are obsolete and not counted yet, and a mapping that is being condensed.
+const OBSOLETE_LIST: &str = "com.delphix:obsolete_bpobj";
+const CONDENSING: &str = "com.delphix:condensing_indirect";
 /// Where the configuration of a vdev has the object with its mapping.
 const MAPPING: &str = "com.delphix:indirect_object";
 /// A kind of mismatch is told of so many entries of a mapping.
@@ -101,12 +103,11 @@ impl Checker<'_> {
             let VdevKind::Indirect(indirect) = &vdev.kind else { continue };
             let entries = indirect.entries();
             let sums = referenced.0.remove(&(vdev.id as u32)).unwrap_or_else(|| vec![0; entries.len()]);
-            let Some(obsolete) = obsolete(mos, vdev, indirect)? else { continue };
+            let Some(Obsolete { bytes, is_precise }) = self.obsolete(mos, vdev, indirect)? else { continue };
             let mut told = 0;
-            for ((entry, referenced), obsolete) in entries.iter().zip(sums).zip(obsolete) {
+            for ((entry, referenced), obsolete) in entries.iter().zip(sums).zip(bytes) {
                 let unused = entry.target.asize.saturating_sub(referenced);
-                // Too little may be counted: some waits to be counted, and some is after another removal only.
-                if obsolete > unused && told < MOST_TOLD {
+                if (obsolete > unused || is_precise && obsolete < unused) && told < MOST_TOLD {
                     told += 1;
                     let message = format!(
                         "removed vdev {}, {:#x}: {unused} of {} bytes are not referenced, {obsolete} are counted as obsolete",
@@ -119,34 +120,64 @@ impl Checker<'_> {
         Ok(())
     }
 
+    /// How much of each entry of a mapping is counted as obsolete; `None` if it is not counted.
+    ///
+    /// That is the sum of what was counted when the mapping was last condensed, of what became obsolete since, of what
+    /// was to be counted in a condensation that is under way, and of what is not counted yet of snapshots that were
+    /// destroyed (as `zdb_load_obsolete_counts` has it).
+    fn obsolete(&self, mos: &ObjectSet, vdev: &Vdev, indirect: &Indirect) -> Result<Option<Obsolete>, Error> {
+        let mapping = mos.object(indirect.object())?;
+        let header =
+            Header::read(&mapping.bonus()).map_err(Error::truncated("header of a mapping of a removed vdev"))?;
+        let Some(counts) = header.counts_object.filter(|&object| object != 0) else { return Ok(None) };
+        let entries = indirect.entries();
+        let mut bytes = read_counts(&mos.object(ObjectId(counts))?, entries.len())?;
+        let mut add = |offset, size| {
+            spread(entries, offset, size, |index, part| {
+                if let Some(count) = bytes.get_mut(index) {
+                    *count = count.saturating_add(part);
+                }
+            });
+        };
+        let (mut maps, mut is_precise) = (Vec::new(), false);
+        if vdev.top_zap != 0 {
+            let mut table = mos.object(ObjectId(vdev.top_zap))?.zap()?;
+            maps.extend(table.number(OBSOLETE_MAP)?);
+            is_precise = table.number(PRECISE)?.unwrap_or(0) != 0;
+        }
+        if let [id, map, ..] = facts::directory_words(self.pool, CONDENSING)?[..]
+            && id == vdev.id
+        {
+            maps.push(map);
+        }
+        for map in maps.into_iter().filter(|&map| map != 0) {
+            for_each_entry(mos, ObjectId(map), |entry| {
+                if let Some(range) = byte_range(&entry, 0, 0).filter(|_| entry.change == Change::Allocated) {
+                    add(range.start, range.end - range.start);
+                }
+            })?;
+        }
+        if let Some(list) = self.pool.directory_entry(OBSOLETE_LIST)? {
+            for_each_in_list(mos, list, &mut HashSet::new(), &mut |pointer| {
+                let moved = pointer.dvas().filter(|dva| u64::from(dva.vdev) == vdev.id);
+                moved.for_each(|dva| add(dva.offset, dva.asize));
+            })?;
+        }
+        Ok(Some(Obsolete { bytes, is_precise }))
+    }
+
     /// Whether a vdev was removed, and has no space of its own.
     pub(super) fn is_indirect(&self, vdev: u32) -> bool {
         self.pool.vdev(vdev).is_some_and(|vdev| matches!(vdev.kind, VdevKind::Indirect(_)))
     }
 }
 
-/// How much of each entry of a mapping is counted as obsolete; `None` if it is not counted.
-fn obsolete(mos: &ObjectSet, vdev: &Vdev, indirect: &Indirect) -> Result<Option<Vec<u64>>, Error> {
-    let mapping = mos.object(indirect.object())?;
-    let header = Header::read(&mapping.bonus()).map_err(Error::truncated("header of a mapping of a removed vdev"))?;
-    let Some(counts) = header.counts_object.filter(|&object| object != 0) else { return Ok(None) };
-    let mut obsolete = read_counts(&mos.object(ObjectId(counts))?, indirect.entries().len())?;
-    if vdev.top_zap == 0 {
-        return Ok(Some(obsolete));
-    }
-    let mut table = mos.object(ObjectId(vdev.top_zap))?.zap()?;
-    if let Some(map) = table.number(OBSOLETE_MAP)? {
-        for_each_entry(mos, ObjectId(map), |entry| {
-            if let Some(range) = byte_range(&entry, 0, 0).filter(|_| entry.change == Change::Allocated) {
-                spread(indirect.entries(), range.start, range.end - range.start, |index, bytes| {
-                    if let Some(count) = obsolete.get_mut(index) {
-                        *count = count.saturating_add(bytes);
-                    }
-                });
-            }
-        })?;
-    }
-    Ok(Some(obsolete))
+/// What of a mapping is counted as obsolete.
+struct Obsolete {
+    /// By entry.
+    bytes: Vec<u64>,
+    /// Whether it is counted since the vdev was removed, so that nothing is left out.
+    is_precise: bool,
 }
 
 /// The first `count` numbers of 32 bits of an object.
@@ -167,20 +198,46 @@ fn read_counts(object: &Object, count: usize) -> Result<Vec<u64>, Error> {
 
 /// Claims the space that a part of a removed vdev was moved to.
 pub(super) fn claim_moved(pool: &Pool, vdev: u32, offset: u64, size: u64, owner: Owner, to: &mut Vec<Claim>) {
+    let said =
+        |part: Dva, source| Said { vdev: part.vdev, offset: part.offset, size: part.asize, source, owner }.pack();
     let mut waiting = vec![(Dva { vdev, offset, asize: size, gang: false }, 0)];
     while let Some((part, removals)) = waiting.pop() {
         match pool.vdev(part.vdev).map(|vdev| &vdev.kind) {
             Some(VdevKind::Indirect(indirect)) if removals < MAX_REMOVALS => {
                 let length = usize::try_from(part.asize).unwrap_or(usize::MAX);
+                if removals > 0 {
+                    to.extend(said(part, Source::Between));
+                }
                 // What the mapping does not have is found when the block is read.
                 let parts = indirect.resolve(part.offset, length).unwrap_or_default();
                 waiting.extend(parts.into_iter().map(|part| (part, removals + 1)));
             }
-            _ if removals > 0 => {
-                let Dva { vdev, offset, asize: size, .. } = part;
-                to.extend(Said { vdev, offset, size, source: Source::Moved, owner }.pack());
-            }
+            _ if removals > 0 => to.extend(said(part, Source::Moved)),
             _ => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(source: u64, asize: u64) -> Entry {
+        Entry { source, target: Dva { vdev: 1, offset: 0, asize, gang: false } }
+    }
+
+    #[test]
+    fn a_range_is_spread_over_the_entries_that_it_is_in() {
+        let entries = [entry(0, 1000), entry(1000, 500), entry(3000, 500)];
+        let parts = |offset, size| {
+            let mut parts = Vec::new();
+            spread(&entries, offset, size, |index, bytes| parts.push((index, bytes)));
+            parts
+        };
+        assert_eq!(parts(900, 200), [(0, 100), (1, 100)]);
+        assert_eq!(parts(1000, 500), [(1, 500)]);
+        assert_eq!(parts(0, 10_000), [(0, 1000), (1, 500), (2, 500)]);
+        assert_eq!(parts(1500, 1500), []);
+        assert_eq!(parts(3400, u64::MAX), [(2, 100)]);
     }
 }

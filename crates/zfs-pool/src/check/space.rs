@@ -37,6 +37,8 @@ struct Group {
     checkpoint: bool,
     /// A further copy of a block, or what was moved from a vdev: how often is not known.
     uncounted: bool,
+    /// How often a block that is there was read.
+    visits: u64,
     /// What the table of clones counts beyond the first reference.
     clones: u64,
     /// What tables of deduplicated blocks count.
@@ -46,6 +48,7 @@ struct Group {
 impl Group {
     fn add(&mut self, said: &Said) {
         let count = said.owner.object.0;
+        self.visits += u64::from(said.source.is_visit());
         match said.source {
             Source::Pointer | Source::Dedup => {
                 self.pointers += 1;
@@ -54,7 +57,7 @@ impl Group {
                 }
             }
             Source::Checkpoint => self.checkpoint = true,
-            Source::Moved | Source::Copy => self.uncounted = true,
+            Source::Moved | Source::Between | Source::Copy => self.uncounted = true,
             Source::CloneTable => return self.clones = self.clones.saturating_add(count),
             Source::DedupTable => return self.dedup = self.dedup.saturating_add(count),
             Source::CheckpointMap => return,
@@ -164,6 +167,7 @@ impl Checker<'_> {
         while let Some((offset, group)) = claims.group(vdev, range.end, &mut kept)? {
             self.compare_group(vdev, offset, &group, complete, batch);
             let Some(&size) = group.sizes.iter().max() else { continue };
+            self.read_again(group.visits.saturating_sub(1).saturating_mul(size));
             let block = offset..offset.saturating_add(size);
             if let Err(part) = left.remove(block.clone()) {
                 let owners = self.owners(&group);
@@ -191,6 +195,11 @@ impl Checker<'_> {
             self.space_finding(Kind::Leaked, vdev, part, message, &Group::default(), batch);
         }
         Ok(0)
+    }
+
+    /// Notes that blocks were read again, as several references lead to them.
+    fn read_again(&self, bytes: u64) {
+        self.counts.repeated.fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// Whether what is said of one place holds together.
@@ -259,6 +268,7 @@ impl Checker<'_> {
                     batch.claims.extend(said.pack());
                     range.start += size;
                 }
+                self.hand_on(batch);
             })?;
             if faults > 0 {
                 let message = format!("{faults} entries of the checkpoint's map are beyond the vdev, or not freed");
@@ -272,7 +282,7 @@ impl Checker<'_> {
     fn unknown_references(&self, mos: &ObjectSet) -> Result<Option<String>, Error> {
         if let Some(id) = self.pool.directory_entry("bptree_obj")? {
             let object = mos.object(id)?;
-            let word = |index| super::tree::bonus_word(&object, index, "tree of blocks");
+            let word = |index| object.bonus_word(index, "tree of blocks");
             if word(0)? != word(1)? {
                 return Ok(Some("datasets are being destroyed".into()));
             }
@@ -333,10 +343,15 @@ impl Claims<'_> {
             let Some(said) = self.next()? else { break };
             if !self.checker.is_indirect(said.vdev) {
                 *by_vdev.entry(said.vdev).or_default() += 1;
-            } else if said.size > 0 && (said.vdev, said.offset) >= self.removed {
-                // Several pointers may lead to one block.
+                continue;
+            }
+            // What only the checkpoint references counts as obsolete. Several references may lead to one block.
+            let is_first = (said.vdev, said.offset) >= self.removed;
+            if is_first && said.source.is_reference() {
                 self.referenced.add(self.checker.pool, said.vdev, said.offset, said.size);
                 self.removed = (said.vdev, said.offset.saturating_add(said.size));
+            } else if !is_first && said.source.is_visit() {
+                self.checker.read_again(said.size);
             }
         }
         for (vdev, count) in by_vdev {

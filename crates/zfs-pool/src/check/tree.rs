@@ -3,120 +3,37 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use zfs_ondisk::blkptr::{self, BlockPointer, Kind as PointerKind};
-use zfs_ondisk::bytes::View;
-use zfs_ondisk::dnode::Dnode;
-use zfs_ondisk::feature::{Feature, FeatureSet};
+use zfs_ondisk::blkptr::{self, BlockPointer};
+use zfs_ondisk::feature::Feature;
 use zfs_ondisk::object::{ObjectId, ObjectType};
 
 use super::batch::{Batch, kind_of, part, step};
+use super::block::place_of;
 use super::claims;
-use super::features::{used_by_block, used_by_root};
+use super::dnode::dnode_faults;
+use super::features::used_by_root;
 use super::files::{Files, Tables};
-use super::findings::{BlockPlace, CopyPlace, Kind};
+use super::findings::{BlockPlace, Kind};
+use super::totals::{Shared, Totals};
 use super::{Checker, lock};
-use crate::block::{BadCopy, order_of};
+use crate::block::order_of;
 use crate::error::Error;
 use crate::object::{Object, ObjectSet, dnodes_of, pointer_at, slots_per_block};
-use crate::pool::Pool;
 use crate::vdev::Vdev;
 
-/// Space, in the three ways in which ZFS counts it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Space {
-    /// Bytes allocated.
-    pub(super) used: u64,
-    /// Bytes stored.
-    pub(super) compressed: u64,
-    /// Bytes of contents; of metadata, bytes stored.
-    pub(super) uncompressed: u64,
-}
-
-impl Space {
-    pub(super) fn of(pool: &Pool, pointer: &BlockPointer) -> Self {
-        let stored = match pointer.kind() {
-            PointerKind::Data => pointer.physical_size() as u64,
-            _ => 0,
-        };
-        let is_metadata = pointer.level() > 0 || pointer.object_type().is_metadata();
-        Self {
-            used: pool.used_size(pointer),
-            compressed: stored,
-            uncompressed: match pointer.kind() {
-                PointerKind::Data | PointerKind::Embedded if !is_metadata => pointer.logical_size() as u64,
-                _ => stored,
-            },
-        }
-    }
-
-    pub(super) fn add(&mut self, other: Self) {
-        self.used = self.used.wrapping_add(other.used);
-        self.compressed = self.compressed.wrapping_add(other.compressed);
-        self.uncompressed = self.uncompressed.wrapping_add(other.uncompressed);
-    }
-
-    pub(super) fn less(self, other: Self) -> Self {
-        Self {
-            used: self.used.wrapping_sub(other.used),
-            compressed: self.compressed.wrapping_sub(other.compressed),
-            uncompressed: self.uncompressed.wrapping_sub(other.uncompressed),
-        }
-    }
-}
-
-/// Which blocks of an object set belong to others, too.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Shared {
-    /// Blocks born in this transaction group or before belong to the snapshot
-    /// before, with which they are examined.
-    pub(super) snapshot_txg: u64,
-    /// Blocks born in this transaction group or before belong to the origin of
-    /// the clone.
-    pub(super) origin_txg: u64,
-}
+/// Names of files that a job keeps to itself at most: a directory may have millions.
+const MANY_NAMES: usize = 1 << 16;
 
 /// How an object set is to be walked.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Walk {
     pub(super) shared: Shared,
     /// Whether what belongs to the snapshot before is walked, too. It is not verified again.
     pub(super) full: bool,
     /// Whether files are compared with each other.
     pub(super) compare_files: bool,
-}
-
-/// The space that an object set takes.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Totals {
-    /// All blocks that were met: without those shared, if they were passed over.
-    pub(super) all: Space,
-    /// Blocks that the snapshot before does not have.
-    pub(super) born: Space,
-    /// Bytes allocated by blocks that the origin does not have.
-    pub(super) own: u64,
-    /// Features that its blocks and dnodes use.
-    pub(super) features: FeatureSet,
-}
-
-impl Totals {
-    fn count(&mut self, pool: &Pool, pointer: &BlockPointer, shared: &Shared) {
-        let space = Space::of(pool, pointer);
-        self.all.add(space);
-        if pointer.birth() > shared.snapshot_txg {
-            self.born.add(space);
-        }
-        if pointer.birth() > shared.origin_txg {
-            self.own = self.own.wrapping_add(space.used);
-        }
-        used_by_block(pointer, &mut self.features);
-    }
-
-    fn add(&mut self, other: &Self) {
-        self.all.add(other.all);
-        self.born.add(other.born);
-        self.own = self.own.wrapping_add(other.own);
-        other.features.iter().for_each(|feature| self.features.insert(feature));
-    }
+    /// Whether the intent log is its own: a snapshot keeps what its root had of the head's.
+    pub(super) intent_log: bool,
 }
 
 /// An object set being examined.
@@ -184,7 +101,7 @@ impl Set {
 impl Checker<'_> {
     /// Examines all objects of an object set, and gives the space that it takes, and whether all could be read.
     pub(super) fn object_set(&self, objects: &ObjectSet, number: u32, walk: Walk) -> (Totals, bool) {
-        let Walk { shared, full, compare_files } = walk;
+        let Walk { shared, full, compare_files, intent_log } = walk;
         let mut batch = Batch::new(number, objects.name());
         let files = self.open_files(objects, &mut batch);
         // Files are compared with each other only if all are met.
@@ -208,6 +125,9 @@ impl Checker<'_> {
             tally: Mutex::new(Tally { totals: Totals::default(), tables }),
         });
         self.root(&set, &mut batch);
+        if intent_log {
+            self.intent_log(objects, &mut batch);
+        }
         let meta = objects.meta();
         batch.at(ObjectId(0), part::OBJECT);
         self.block_tree(&set, &meta, &mut batch);
@@ -273,6 +193,17 @@ impl Checker<'_> {
         self.merge(batch);
     }
 
+    /// Hands in what a job knows of the names of files, when it is much. Where files are not compared, it is not needed.
+    pub(super) fn hand_in(&self, set: &Set, batch: &mut Batch) {
+        if batch.names.len() < MANY_NAMES {
+            return;
+        }
+        match &mut lock(&set.tally).tables {
+            Some(tables) => _ = self.scratch(tables.merge(batch)),
+            None => batch.names.clear(),
+        }
+    }
+
     fn root(&self, set: &Arc<Set>, batch: &mut Batch) {
         let root = *set.objects.pointer();
         let meta = set.objects.meta();
@@ -285,7 +216,6 @@ impl Checker<'_> {
         }
         let place = BlockPlace { level: 0, number: None, offset: 0, length: 0, pointer: root };
         self.block(set, &meta, &place, (ObjectType::OBJSET, root.logical_size()), batch);
-        self.intent_log(&set.objects, batch);
     }
 
     /// The objects in a block of dnodes.
@@ -340,7 +270,7 @@ impl Checker<'_> {
         batch.objects += 1;
         self.block_tree(set, object, batch);
         match &set.files {
-            Some(files) => self.file_system_object(files, object, batch),
+            Some(files) => self.file_system_object(set, files, object, batch),
             None if object.dnode().object_type.is_zap() && is_open(object) => self.zap(object, batch, |_, _| ()),
             None => {}
         }
@@ -509,30 +439,10 @@ impl Checker<'_> {
         let keep = place.level > 0 || expected.0.is_metadata();
         let objects = object.set();
         let result = if keep { objects.verify_and_keep(pointer) } else { objects.verify_block(pointer) };
-        match result {
-            Ok(bad) => {
-                let copies = self.copies(bad);
-                if !copies.is_empty() {
-                    let what = if copies.len() == 1 { "a copy is bad" } else { "copies are bad" };
-                    let message = format!("{pointer:?}: {what}");
-                    batch.block_finding(Kind::BadCopy, object.id(), *place, copies, message);
-                }
-            }
-            Err(error) => {
-                let kind = kind_of(&error);
-                let (message, copies) = match error {
-                    Error::Unreadable { copies, .. } if !copies.is_empty() => {
-                        (format!("{pointer:?}: no copy can be read"), self.copies(copies))
-                    }
-                    error => (error.to_string(), Vec::new()),
-                };
-                batch.block_finding(kind, object.id(), *place, copies, message);
-                // What cannot be read cannot be walked.
-                if place.level > 0 || expected.0 == ObjectType::DNODE {
-                    self.lose(set);
-                    return Next::Pass;
-                }
-            }
+        // What cannot be read cannot be walked.
+        if !self.tell_copies(object, place, result, batch) && (place.level > 0 || expected.0 == ObjectType::DNODE) {
+            self.lose(set);
+            return Next::Pass;
         }
         Next::Walk
     }
@@ -546,21 +456,6 @@ impl Checker<'_> {
     /// Notes that not everything that is referenced can be met.
     pub(super) fn is_incomplete(&self) {
         self.incomplete.store(true, Ordering::Release);
-    }
-
-    /// Where bad copies are. Those on devices that were away are counted only: that they were is told once.
-    fn copies(&self, bad: Vec<BadCopy>) -> Vec<CopyPlace> {
-        let is_away = |copy: &BadCopy| {
-            let away = copy.place.as_ref().and_then(|place| self.away.get(&place.guid));
-            away.inspect(|count| _ = count.fetch_add(1, Ordering::Relaxed)).is_some()
-        };
-        let place = |copy: BadCopy| CopyPlace {
-            vdev: copy.vdev,
-            offset: copy.offset,
-            device: copy.place.map(|place| (place.name, place.offset)),
-            fault: copy.fault,
-        };
-        bad.into_iter().filter(|copy| !is_away(copy)).map(place).collect()
     }
 }
 
@@ -578,65 +473,10 @@ fn is_shared(pointer: &BlockPointer, shared: &Shared) -> bool {
     pointer.birth() <= shared.snapshot_txg
 }
 
-/// A block of an object, not its spill block.
-pub(super) fn place_of(object: &Object, pointer: &BlockPointer, level: u32, number: u64) -> BlockPlace {
-    let size = object.dnode().data_block_size() as u64;
-    let blocks = 1u64.checked_shl(object.indirect_bits() * level).unwrap_or(u64::MAX);
-    BlockPlace {
-        level,
-        number: Some(number),
-        offset: number.saturating_mul(blocks).saturating_mul(size),
-        length: blocks.saturating_mul(size),
-        pointer: *pointer,
-    }
-}
-
 fn compare_used(object: &Object, used: u64, batch: &mut Batch) {
     let recorded = object.dnode().used_bytes();
     if used != recorded {
         let message = format!("its blocks take {used} bytes, its dnode says {recorded}");
         batch.finding(Kind::Dnode, Some(object.id()), message);
     }
-}
-
-/// What a dnode says of itself that cannot be.
-fn dnode_faults(dnode: &Dnode) -> Vec<String> {
-    let mut faults = Vec::new();
-    if !(12..=17).contains(&dnode.indirect_shift) {
-        faults.push(format!("the indirect block shift is {}, expected 12 to 17", dnode.indirect_shift));
-    }
-    if !dnode.bonus.is_empty() && !dnode.bonus_type.is_valid() {
-        faults.push(format!("the type of the bonus buffer is {}", dnode.bonus_type.0));
-    }
-    if dnode.data_block_size() > crate::block::MAX_BLOCK {
-        faults.push(format!("data blocks have {} bytes", dnode.data_block_size()));
-    }
-    if dnode.max_block_id > 0 && !dnode.data_block_size().is_power_of_two() {
-        // The size of a lone block can be any number of sectors.
-        faults.push(format!("several data blocks have {} bytes, expected a power of two", dnode.data_block_size()));
-    }
-    let bits = u32::from(dnode.indirect_shift) - blkptr::SIZE.ilog2();
-    let below = bits * (u32::from(dnode.levels) - 1);
-    let reach = (dnode.pointers.len() as u64).checked_shl(below).filter(|reach| *reach >> below != 0);
-    if reach.is_some_and(|reach| dnode.max_block_id >= reach) {
-        faults.push(format!(
-            "the largest block id is {}, but {} levels reach {} blocks only",
-            dnode.max_block_id,
-            dnode.levels,
-            reach.unwrap_or(0)
-        ));
-    }
-    if zfs_ondisk::compress::Function::from_number(dnode.compression).is_none() {
-        faults.push(format!("compression function {} is not known", dnode.compression));
-    }
-    if zfs_ondisk::checksum::Checksum::from_number(dnode.checksum).is_none() {
-        faults.push(format!("checksum function {} is not known", dnode.checksum));
-    }
-    faults
-}
-
-/// The 64-bit word at an index of a bonus buffer.
-pub(super) fn bonus_word(object: &Object, index: usize, what: &'static str) -> Result<u64, Error> {
-    let view: View<'_> = object.bonus();
-    view.u64(index * 8).map_err(Error::truncated(what)).map_err(|error| object.failed(error))
 }

@@ -6,7 +6,7 @@ mod contents;
 mod cursor;
 mod lookup;
 mod names;
-mod volume;
+pub(crate) mod volume;
 mod xattr;
 
 use std::sync::Arc;

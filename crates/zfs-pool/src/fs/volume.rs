@@ -11,9 +11,9 @@ use crate::error::Error;
 use crate::object::ObjectSet;
 
 /// The object with a volume's bytes (`ZVOL_OBJ`).
-const DATA: ObjectId = ObjectId(1);
+pub(crate) const DATA: ObjectId = ObjectId(1);
 /// The object with its properties (`ZVOL_ZAP_OBJ`).
-const PROPERTIES: ObjectId = ObjectId(2);
+pub(crate) const PROPERTIES: ObjectId = ObjectId(2);
 
 /// A volume or a snapshot of one.
 #[derive(Clone)]

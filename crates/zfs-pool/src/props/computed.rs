@@ -4,10 +4,12 @@
 use std::collections::{BTreeMap, HashSet};
 
 use zfs_ondisk::bpobj::{self, DeadlistHeader};
-use zfs_ondisk::dsl::{self, DATASET_FLAG_DEFER_DESTROY, DIR_FLAG_USED_BREAKDOWN};
+use zfs_ondisk::crypt::{self, entry};
+use zfs_ondisk::dsl::{self, DATASET_FLAG_DEFER_DESTROY, DIR_FLAG_USED_BREAKDOWN, used_by};
 use zfs_ondisk::object::{ObjectId, ObjectType};
 use zfs_ondisk::property::Property;
 use zfs_ondisk::zap::Entry;
+use zfs_ondisk::znode::master;
 
 use super::token::resume_token;
 use super::{Item, ItemType, Properties, Setting, Source, Value};
@@ -15,19 +17,9 @@ use crate::capacity::ratio;
 use crate::crypt::Access;
 use crate::dataset::{Dataset, DatasetKind, entries_of, read_dataset};
 use crate::error::Error;
+use crate::fs::volume;
 use crate::object::Object;
 
-/// Object of a volume with its data, and object with its properties (`sys/zvol_impl.h`).
-const VOLUME_DATA: ObjectId = ObjectId(1);
-const VOLUME_PROPS: ObjectId = ObjectId(2);
-/// Object of a file system that says where everything else is.
-const MASTER_NODE: ObjectId = ObjectId(1);
-/// Parts of the space used by a directory (`dd_used_t`).
-const USED_HEAD: usize = 0;
-const USED_SNAPSHOTS: usize = 1;
-const USED_CHILDREN: usize = 2;
-const USED_CHILD_RESERVATIONS: usize = 3;
-const USED_REFRESERVATION: usize = 4;
 /// Bytes of the bonus buffer of a redaction list before its snapshots.
 const REDACTION_HEADER: usize = 32;
 
@@ -59,12 +51,12 @@ impl Properties {
             }
             "logicalused" => Value::Size(dir.uncompressed_bytes),
             "logicalreferenced" => Value::Size(record.uncompressed_bytes),
-            "usedbydataset" => return Ok(used(USED_HEAD).and_then(fact)),
-            "usedbysnapshots" => return Ok(used(USED_SNAPSHOTS).and_then(fact)),
-            "usedbyrefreservation" => return Ok(used(USED_REFRESERVATION).and_then(fact)),
+            "usedbydataset" => return Ok(used(used_by::HEAD).and_then(fact)),
+            "usedbysnapshots" => return Ok(used(used_by::SNAPSHOTS).and_then(fact)),
+            "usedbyrefreservation" => return Ok(used(used_by::REFRESERVATION).and_then(fact)),
             "usedbychildren" => {
-                let reserved = dir.used_breakdown.get(USED_CHILD_RESERVATIONS).copied().unwrap_or(0);
-                let parts = used(USED_CHILDREN).map(|children| match children {
+                let reserved = dir.used_breakdown.get(used_by::CHILD_RESERVATIONS).copied().unwrap_or(0);
+                let parts = used(used_by::CHILDREN).map(|children| match children {
                     Value::Bytes(children) => Value::Bytes(children.saturating_add(reserved)),
                     other => other,
                 });
@@ -94,7 +86,7 @@ impl Properties {
             },
             "encryptionroot" => match self.key_of(dataset)? {
                 None => Value::Absent,
-                Some(key) => match key.get("DSL_CRYPTO_ROOT_DDOBJ").and_then(Entry::number) {
+                Some(key) => match key.get(entry::ROOT).and_then(Entry::number) {
                     None => Value::Absent,
                     Some(root) => Value::Text(self.pool.directory_name(ObjectId(root))?),
                 },
@@ -133,7 +125,7 @@ impl Properties {
     /// Properties of a file system that are in its master node.
     pub(super) fn in_master_node(&self, dataset: &Dataset, property: &Property) -> Result<Option<Setting>, Error> {
         let Some(objects) = dataset.objects()? else { return Ok(None) };
-        let number = objects.object(MASTER_NODE)?.zap()?.number(property.key())?;
+        let number = objects.object(ObjectId(master::OBJECT))?.zap()?.number(property.key())?;
         // The quotas of users who have none of their own: older systems do not know them.
         if number.is_none() && property.name.starts_with("default") {
             return Ok(None);
@@ -149,10 +141,10 @@ impl Properties {
     pub(super) fn of_volume(&self, dataset: &Dataset, property: &Property) -> Result<Option<Setting>, Error> {
         let Some(objects) = dataset.objects()? else { return Ok(None) };
         if property.name == "volsize" {
-            let size = objects.object(VOLUME_PROPS)?.zap()?.number("size")?;
+            let size = objects.object(volume::PROPERTIES)?.zap()?.number("size")?;
             return Ok(size.map(|size| Setting { value: Value::Size(size), source: Source::Local }));
         }
-        let size = objects.object(VOLUME_DATA)?.dnode().data_block_size() as u64;
+        let size = objects.object(volume::DATA)?.dnode().data_block_size() as u64;
         let value = Value::Size(size);
         let is_default = super::default_of(property).is_some_and(|default| default == value);
         Ok(Some(Setting { value, source: if is_default { Source::Default } else { Source::Fact } }))
@@ -161,7 +153,7 @@ impl Properties {
     /// Properties that are kept with the key of an encrypted dataset.
     pub(super) fn of_key(&self, dataset: &Dataset, property: &Property) -> Result<Option<Setting>, Error> {
         let key = match property.name {
-            "encryption" => "DSL_CRYPTO_SUITE",
+            "encryption" => entry::SUITE,
             name => name,
         };
         let entries = self.key_of(dataset)?;
@@ -310,7 +302,7 @@ impl Properties {
 
     /// What is kept with the key of an encrypted dataset.
     fn key_of(&self, dataset: &Dataset) -> Result<Option<BTreeMap<String, Entry>>, Error> {
-        match self.table_number(dataset, "com.datto:crypto_key_obj")? {
+        match self.table_number(dataset, crypt::KEY_OBJECT)? {
             None => Ok(None),
             Some(object) => entries_of(&self.mos, ObjectId(object)).map(Some),
         }

@@ -9,7 +9,9 @@
 
 use std::cell::RefCell;
 
-use super::{Vdev, parity};
+use zfs_ondisk::raidz::parity;
+
+use super::Vdev;
 
 /// How many bytes are checked in search of columns that fit together, in whole
 /// blocks, [`LEAST_ATTEMPTS`] of them at least.

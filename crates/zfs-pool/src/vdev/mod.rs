@@ -3,16 +3,16 @@
 mod draid;
 mod indirect;
 mod map;
-mod parity;
 mod raidz;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use zfs_ondisk::blkptr;
 use zfs_ondisk::label;
 use zfs_ondisk::nvlist::{NvError, NvList, Value};
+use zfs_ondisk::uberblock::RaidzReflow;
 
 pub use self::draid::Draid;
 pub use self::indirect::Indirect;
@@ -30,7 +30,7 @@ const MAX_DEPTH: usize = 8;
 /// The most children of a raidz or draid vdev.
 const MAX_CHILDREN: u64 = 255;
 /// How often a block can have been moved, each time because its vdev was removed.
-const MAX_REMOVALS: usize = 64;
+pub(crate) const MAX_REMOVALS: usize = 64;
 
 /// What the configuration of a leaf has if it lacks something.
 const STALE: [&str; 6] = ["offline", "faulted", "removed", "not_present", "resilver_txg", "rebuild_txg"];
@@ -93,8 +93,10 @@ pub enum VdevKind {
 pub(crate) struct Members<'a> {
     /// The devices that were given, by GUID.
     pub(crate) devices: &'a HashMap<u64, Device>,
-    /// How far a raidz expansion is, from the uberblock.
-    pub(crate) reflow: u64,
+    /// Those that lack what was written at some time, by GUID.
+    pub(crate) lacking: &'a HashSet<u64>,
+    /// How far a raidz expansion is.
+    pub(crate) reflow: RaidzReflow,
 }
 
 impl Vdev {
@@ -116,7 +118,7 @@ impl Vdev {
             "disk" | "file" => VdevKind::Leaf {
                 path: config.str("path").unwrap_or_default().to_owned(),
                 device: members.devices.get(&guid).cloned(),
-                is_stale: STALE.iter().any(|name| config.contains(name)),
+                is_stale: members.lacking.contains(&guid) || STALE.iter().any(|name| config.contains(name)),
             },
             "mirror" | "replacing" | "spare" if depth < MAX_DEPTH => VdevKind::Mirror(children()?),
             "raidz" if depth == 0 => VdevKind::Raidz(Raidz::build(config, children()?, members.reflow)?),
@@ -140,7 +142,7 @@ impl Vdev {
         let is_concrete = depth == 0 && !matches!(kind, VdevKind::Hole);
         let required = |name| if is_concrete { config.u64(name) } else { number(name) };
         let ashift = required("ashift")?;
-        if is_concrete && !(9..=16).contains(&ashift) {
+        if ashift > 16 || is_concrete && ashift < 9 {
             return Err(malformed("ashift of a vdev", ashift.to_string(), "9 to 16"));
         }
         Ok(Self {
@@ -167,30 +169,57 @@ impl Vdev {
         }
     }
 
+    /// The fewest bytes of contents that something is allocated for (`vdev_get_min_alloc`).
+    pub(crate) fn least_block(&self) -> usize {
+        match &self.kind {
+            VdevKind::Draid(draid) => (draid.least_block(self.ashift)) as usize,
+            _ => 1 << self.ashift,
+        }
+    }
+
     /// Where a metaslab begins, of which the entries of its space map are relative
     /// (`vdev_op_metaslab_init`). They are `1 << metaslab_shift` bytes apart; on
     /// draid, each begins with a whole row of sectors.
     pub fn metaslab_start(&self, index: u64) -> u64 {
         let start = index.checked_shl(self.metaslab_shift as u32).unwrap_or(u64::MAX);
+        start.checked_next_multiple_of(self.metaslab_alignment()).unwrap_or(u64::MAX)
+    }
+
+    /// Metaslabs begin and end at multiples of this many bytes: of draid, a whole row of
+    /// sectors; 1 for others.
+    pub(crate) fn metaslab_alignment(&self) -> u64 {
         match &self.kind {
-            VdevKind::Draid(draid) => start.checked_next_multiple_of(draid.stripe(self.ashift)).unwrap_or(u64::MAX),
-            _ => start,
+            VdevKind::Draid(draid) => draid.stripe(self.ashift),
+            _ => 1,
         }
     }
 
-    /// Bytes by which the space used counts `asize` bytes that are allocated: parity
-    /// and padding do not count, as far as blocks of 128 KiB have them
-    /// (`vdev_deflate_ratio`).
-    pub fn deflated_size(&self, asize: u64) -> u64 {
+    /// How many metaslabs it has.
+    pub(crate) fn metaslab_count(&self) -> u64 {
+        match self.metaslab_shift {
+            shift @ 0..=63 => self.asize >> shift,
+            _ => u64::MAX,
+        }
+    }
+
+    /// Of 512 bytes that are allocated, how many are not parity and padding, as far as
+    /// blocks of 128 KiB have them (`vdev_deflate_ratio`).
+    pub(crate) fn deflate_ratio(&self) -> u64 {
         const USUAL_BLOCK: u64 = 128 << 10;
         // Of raidz, as it was at first.
         let sectors = self.allocated_size(USUAL_BLOCK, 0) >> blkptr::SECTOR_SHIFT;
-        (asize >> blkptr::SECTOR_SHIFT).saturating_mul(USUAL_BLOCK / sectors.max(1))
+        USUAL_BLOCK / sectors.max(1)
+    }
+
+    /// Bytes by which the space used counts `asize` bytes that are allocated: parity
+    /// and padding do not count.
+    pub(crate) fn deflated_size(&self, asize: u64) -> u64 {
+        (asize >> blkptr::SECTOR_SHIFT).saturating_mul(self.deflate_ratio())
     }
 
     /// Bytes that each device must have for all that can be allocated, its labels
     /// included.
-    pub fn device_size(&self) -> u64 {
+    pub(crate) fn device_size(&self) -> u64 {
         let space = match &self.kind {
             VdevKind::Raidz(raidz) => self.asize / raidz.children().len() as u64,
             VdevKind::Draid(draid) => self.asize / draid.disks(),

@@ -10,17 +10,18 @@
 
 use zfs_ondisk::label;
 use zfs_ondisk::nvlist::NvList;
+use zfs_ondisk::raidz::{Layout, parity};
+use zfs_ondisk::uberblock::RaidzReflow;
 
 use super::map::{Column, Map, Row};
-use super::{MAX_CHILDREN, Vdev, malformed, parity};
+use super::{MAX_CHILDREN, Vdev, malformed};
 use crate::error::Error;
 
 /// Where in the reserved space before the allocatable one the rows are that are
 /// moved first: that many bytes before their place (`VDEV_BOOT_SIZE`).
 const SCRATCH_DISTANCE: u64 = 7 << 19;
-/// With a single parity, it changes places with the first data column in every
-/// second MiB.
-const SWAP_BIT: u64 = 1 << 20;
+/// The state in which the rows that were moved are still there (`RRSS_SCRATCH_VALID`).
+const SCRATCH_VALID: u16 = 1;
 
 /// A raidz vdev.
 #[derive(Clone, Debug)]
@@ -31,28 +32,12 @@ pub struct Raidz {
     original_width: u64,
     /// From which transaction group on the rows had which width, in order.
     widths: Vec<(u64, u64)>,
-    /// How far an expansion is that has not come to its end.
-    reflow: Option<Reflow>,
-}
-
-/// How far an expansion is (`ub_raidz_reflow_info`, `sys/uberblock_impl.h`).
-#[derive(Clone, Copy, Debug)]
-struct Reflow {
-    /// Rows that end before this offset have been moved.
-    offset: u64,
-    /// Whether these are still in the reserved space.
-    is_scratch: bool,
-}
-
-impl Reflow {
-    fn from_word(word: u64) -> Self {
-        // `RRSS_SCRATCH_VALID` is 1.
-        Self { offset: (word & ((1 << 55) - 1)) << 9, is_scratch: word >> 55 == 1 }
-    }
+    /// How far an expansion is that has not come to its end: rows that end before its offset have been moved.
+    reflow: Option<RaidzReflow>,
 }
 
 impl Raidz {
-    pub(super) fn build(config: &NvList, children: Vec<Vdev>, reflow: u64) -> Result<Self, Error> {
+    pub(super) fn build(config: &NvList, children: Vec<Vdev>, reflow: RaidzReflow) -> Result<Self, Error> {
         let physical = children.len() as u64;
         // Before there was more than one, it was not written down.
         let parity = if config.contains("nparity") { config.u64("nparity")? } else { 1 };
@@ -60,7 +45,7 @@ impl Raidz {
             let found = format!("{parity} parities of {physical} children");
             return Err(malformed("raidz vdev", found, "1 to 3 parities, of 255 children at most"));
         }
-        let reflow = config.contains("raidz_expanding").then(|| Reflow::from_word(reflow));
+        let reflow = config.contains("raidz_expanding").then_some(reflow);
         let now = physical - u64::from(reflow.is_some());
         let txgs = if config.contains("raidz_expand_txgs") { config.u64s("raidz_expand_txgs")? } else { &[] };
         let original_width = now.checked_sub(txgs.len() as u64).filter(|&width| width > parity).ok_or_else(|| {
@@ -88,17 +73,13 @@ impl Raidz {
     }
 
     pub(super) fn allocated_size(&self, ashift: u64, psize: u64, birth: u64) -> u64 {
-        let sectors = psize.div_ceil(1 << ashift);
-        let rows = sectors.div_ceil(self.width(birth) - self.parity);
-        (sectors + rows * self.parity).next_multiple_of(self.parity + 1) << ashift
+        Layout::new(self.width(birth), self.parity, psize.div_ceil(1 << ashift)).allocated() << ashift
     }
 
     pub(super) fn map(&self, ashift: u64, offset: u64, size: usize, birth: u64) -> Map<'_> {
         let layout = Layout::new(self.width(birth), self.parity, (size as u64).div_ceil(1 << ashift));
         let first = offset >> ashift;
-        // The place that a column would have takes the one after it.
-        let swaps = self.parity == 1 && offset & SWAP_BIT != 0;
-        let place = |column: u64| if swaps && column < 2 { 1 - column } else { column };
+        let place = |column: u64| layout.place(column, offset);
         let physical = self.children.len() as u64;
         if layout.width == physical {
             let columns = (0..layout.columns())
@@ -115,7 +96,7 @@ impl Raidz {
             let end = start.saturating_add(layout.columns());
             let (width, back) = match self.reflow {
                 Some(reflow) if end > reflow.offset >> ashift => (physical - 1, 0),
-                Some(reflow) if reflow.is_scratch => (physical, SCRATCH_DISTANCE),
+                Some(reflow) if reflow.state == SCRATCH_VALID => (physical, SCRATCH_DISTANCE),
                 _ => (physical, 0),
             };
             let column = |column: u64| {
@@ -137,40 +118,5 @@ impl Raidz {
             child.places(offset.saturating_add(label::START_SIZE - back), None, &mut places);
         }
         Column { places, child, at: at as usize, length: length as usize, padding: 0, sector }
-    }
-}
-
-/// How the sectors of a block are spread over the columns of rows.
-#[derive(Clone, Copy)]
-pub(super) struct Layout {
-    pub(super) width: u64,
-    parity: u64,
-    /// Full rows.
-    full: u64,
-    /// Data sectors in the last row, if that is not full.
-    rest: u64,
-}
-
-impl Layout {
-    pub(super) fn new(width: u64, parity: u64, sectors: u64) -> Self {
-        let data = width - parity;
-        Self { width, parity, full: sectors / data, rest: sectors % data }
-    }
-
-    pub(super) fn rows(&self) -> u64 {
-        self.full + u64::from(self.rest > 0)
-    }
-
-    /// Columns that have a sector.
-    fn columns(&self) -> u64 {
-        if self.full > 0 { self.width } else { self.parity + self.rest }
-    }
-
-    /// Where in the block a column begins, for parity anywhere, and how many
-    /// sectors it has.
-    pub(super) fn extent(&self, column: u64) -> (u64, u64) {
-        let Some(data) = column.checked_sub(self.parity) else { return (0, self.rows()) };
-        let at = data * self.full + data.min(self.rest);
-        (at, self.full + u64::from(data < self.rest))
     }
 }

@@ -6,6 +6,7 @@ use std::io;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
+use zfs_ondisk::raidz::parity;
 
 use super::*;
 use crate::device::ReadAt;
@@ -54,9 +55,10 @@ fn disks(count: u64) -> Vec<NvList> {
     (0..count).map(leaf).collect()
 }
 
-fn build(config: &NvList, devices: &Devices, reflow: u64) -> Result<Vdev, Error> {
+fn build(config: &NvList, devices: &Devices, reflow: RaidzReflow) -> Result<Vdev, Error> {
     let device = |(&guid, storage): (&u64, &Sparse)| (guid, Device::new(format!("disk {guid}"), storage.clone()));
-    Vdev::build(config, Members { devices: &devices.iter().map(device).collect(), reflow })
+    let members = Members { devices: &devices.iter().map(device).collect(), lacking: &HashSet::new(), reflow };
+    Vdev::build(config, members)
 }
 
 fn start_of(map: &Map<'_>) -> Vec<(u64, u64)> {
@@ -68,7 +70,7 @@ fn start_of(map: &Map<'_>) -> Vec<(u64, u64)> {
 #[derive(Clone, Debug)]
 struct Subject {
     config: NvList,
-    reflow: u64,
+    reflow: RaidzReflow,
     offset: u64,
     birth: u64,
     block: Vec<u8>,
@@ -147,7 +149,8 @@ fn raidz() -> impl Strategy<Value = Subject> {
             let offset = (0u64..8 << 20).prop_map(move |offset| offset >> ashift << ashift);
             // In sectors of 512 bytes, around where blocks are; and whether rows are
             // in the reserved space yet.
-            let reflow = (0u64..16 << 10, 0u64..3).prop_map(|(offset, state)| offset | state << 55);
+            let reflow =
+                (0u64..16 << 10, 0u16..3).prop_map(|(sectors, state)| RaidzReflow { state, offset: sectors << 9 });
             (Just(config), reflow, offset, 0u64..400, blocks(ashift))
                 .prop_map(|(config, reflow, offset, birth, block)| Subject { config, reflow, offset, birth, block })
         },
@@ -169,7 +172,7 @@ fn draid() -> impl Strategy<Value = Subject> {
         let offset = (1u64..1000, 0u64..20).prop_map(move |(group, back)| group * width * (16 << 20) - back * stripe);
         (Just(config), offset, blocks(ashift)).prop_map(|(config, offset, block)| Subject {
             config,
-            reflow: 0,
+            reflow: RaidzReflow::default(),
             offset,
             birth: 1,
             block,
@@ -269,7 +272,7 @@ proptest! {
 }
 
 fn subject(config: NvList, block: Vec<u8>) -> Subject {
-    Subject { config, reflow: 0, offset: 0, birth: 1, block }
+    Subject { config, reflow: RaidzReflow::default(), offset: 0, birth: 1, block }
 }
 
 #[test]
@@ -369,7 +372,7 @@ fn a_block_is_read_at_any_stage_of_an_expansion() {
             devices.get_mut(&disk).unwrap().0.push((offset, bytes));
         }
         let mut new = subject(config.clone(), block.clone());
-        new.reflow = moved | u64::from(is_scratch) << 55;
+        new.reflow = RaidzReflow { state: is_scratch.into(), offset: moved << 9 };
         let vdevs = new.vdevs(&devices);
         let mut found = Vec::new();
         new.map(&vdevs).read(&mut found).unwrap();
@@ -445,6 +448,8 @@ fn vdevs_that_cannot_be_are_refused() {
         top("raidz", 9, disks(3)).with("nparity", 1u64).with("raidz_expand_txgs", vec![1, 2]),
         top("raidz", 8, disks(3)).with("nparity", 1u64),
         top("raidz", 17, disks(3)).with("nparity", 1u64),
+        // Nothing of a hole is used, but its sectors have a size like others.
+        top("hole", 64, Vec::new()),
         draid_with_spare().with("draid_nspares", 2u64),
         draid_with_spare().with("draid_ngroups", 0u64),
         draid_with_spare().with("draid_ndata", 0u64),
@@ -452,7 +457,7 @@ fn vdevs_that_cannot_be_are_refused() {
         top("raidz", 9, vec![top("raidz", 9, disks(3)).with("nparity", 1u64), leaf(7)]).with("nparity", 1u64),
     ];
     for config in wrong {
-        let error = build(&config, &Devices::new(), 0).unwrap_err();
+        let error = build(&config, &Devices::new(), RaidzReflow::default()).unwrap_err();
         assert!(!error.to_string().is_empty());
     }
 }

@@ -1,7 +1,7 @@
 //! `tine pool diff`: what differs between two states of a file system, or between two file systems.
 
 mod objects;
-mod paths;
+pub(crate) mod paths;
 
 use clap::Args;
 use serde::Serialize;
@@ -38,7 +38,7 @@ pub(crate) struct Diff {
 }
 
 /// A difference; paths are from the root, without a slash before them.
-struct Change {
+pub(crate) struct Change {
     kind: ChangeKind,
     file_type: Option<FileType>,
     path: Vec<u8>,
@@ -53,8 +53,9 @@ enum ChangeKind {
     Renamed(Vec<u8>),
 }
 
+/// A change, as JSON has it.
 #[derive(Serialize)]
-struct Item {
+pub(crate) struct Item {
     change: &'static str,
     r#type: &'static str,
     path: String,
@@ -84,7 +85,7 @@ impl Diff {
             }
         }
         let mut changes = compare(&older, &newer)?;
-        changes.sort_by(|a, b| (&a.path, a.kind.order()).cmp(&(&b.path, b.kind.order())));
+        sort(&mut changes);
         let mut out = Out::new()?;
         for change in &changes {
             self.print(&mut out, change)?;
@@ -99,6 +100,14 @@ impl Diff {
         if self.json {
             return out.item(&Item::new(change));
         }
+        change.print(out)
+    }
+}
+
+impl Change {
+    /// Writes it as a line.
+    pub(crate) fn print(&self, out: &mut Out) -> Result<(), Failure> {
+        let change = self;
         let letter = match type_letter(change.file_type) {
             '-' => 'F',
             letter => letter,
@@ -196,8 +205,13 @@ impl ChangeKind {
     }
 }
 
+/// Sorts changes by path; what was there goes before what is there.
+pub(crate) fn sort(changes: &mut [Change]) {
+    changes.sort_by(|a, b| (&a.path, a.kind.order()).cmp(&(&b.path, b.kind.order())));
+}
+
 impl Item {
-    fn new(change: &Change) -> Self {
+    pub(crate) fn new(change: &Change) -> Self {
         let (path, path_bytes) = json_name(&slashed(&change.path));
         let (from, from_bytes) = match &change.kind {
             ChangeKind::Renamed(from) => {

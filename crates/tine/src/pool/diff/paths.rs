@@ -10,7 +10,8 @@ use zfs_pool::fs::{File, FileSystem, FileType, Xattr};
 use super::{Change, ChangeKind};
 use crate::pool::walk::{Step, Walk, join};
 
-pub(super) fn compare(old: &FileSystem, new: &FileSystem) -> Result<Vec<Change>, Error> {
+/// What differs between two file systems, in no order.
+pub(crate) fn compare(old: &FileSystem, new: &FileSystem) -> Result<Vec<Change>, Error> {
     let mut changes = Vec::new();
     let mut pending = vec![(Vec::new(), old.root()?, new.root()?)];
     // Each directory once: damage must not make it go on for ever.

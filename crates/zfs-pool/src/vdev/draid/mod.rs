@@ -15,11 +15,11 @@ use std::sync::Arc;
 
 use zfs_ondisk::label;
 use zfs_ondisk::nvlist::NvList;
+use zfs_ondisk::raidz::{Layout, parity};
 
 use self::seeds::SEEDS;
 use super::map::{Column, Map, Row};
-use super::raidz::Layout;
-use super::{MAX_CHILDREN, Vdev, malformed, parity};
+use super::{MAX_CHILDREN, Vdev, malformed};
 use crate::error::Error;
 
 /// Bytes of a row on each disk (`VDEV_DRAID_ROWHEIGHT`).
@@ -81,6 +81,11 @@ impl Draid {
         self.group_width() << ashift
     }
 
+    /// Bytes of data in a row of sectors in a group.
+    pub(super) fn least_block(&self, ashift: u64) -> u64 {
+        self.data << ashift
+    }
+
     /// Disks that are not kept as spares.
     pub(super) fn disks(&self) -> u64 {
         self.children.len() as u64 - self.spares
@@ -92,7 +97,7 @@ impl Draid {
     }
 
     pub(super) fn allocated_size(&self, ashift: u64, psize: u64) -> u64 {
-        (psize.div_ceil(self.data << ashift) * self.group_width()) << ashift
+        (psize.div_ceil(self.least_block(ashift)) * self.group_width()) << ashift
     }
 
     pub(super) fn map(&self, ashift: u64, offset: u64, size: usize) -> Result<Map<'_>, String> {

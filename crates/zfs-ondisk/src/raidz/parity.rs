@@ -5,7 +5,7 @@
 //! and R (`sys/vdev_raidz_impl.h`). Columns that are shorter go on with zeros.
 
 /// The most parity columns that a row has.
-pub(super) const MAX: usize = 3;
+pub const MAX: usize = 3;
 /// The polynomial of the field, without its highest term (`VDEV_RAIDZ_MUL_2`).
 const POLYNOMIAL: u8 = 0x1d;
 
@@ -58,7 +58,7 @@ fn add_multiple(to: &mut [u8], from: &[u8], factor: u8) {
 }
 
 /// Makes `parity` the parity column `index` (0 is P) of the data `columns`.
-pub(super) fn compute<'a>(index: usize, columns: impl IntoIterator<Item = &'a [u8]>, parity: &mut [u8]) {
+pub fn compute<'a>(index: usize, columns: impl IntoIterator<Item = &'a [u8]>, parity: &mut [u8]) {
     parity.fill(0);
     for column in columns {
         for _ in 0..index {
@@ -74,7 +74,7 @@ pub(super) fn compute<'a>(index: usize, columns: impl IntoIterator<Item = &'a [u
 /// The `missing` ones of the data `columns`, which are empty there, from as many
 /// `parities`, given by index. `None` if these are too few, or do not determine
 /// them.
-pub(super) fn reconstruct(missing: &[usize], columns: &[&[u8]], parities: &[(usize, &[u8])]) -> Option<Vec<Vec<u8>>> {
+pub fn reconstruct(missing: &[usize], columns: &[&[u8]], parities: &[(usize, &[u8])]) -> Option<Vec<Vec<u8>>> {
     let count = missing.len();
     let parities = parities.get(..count)?;
     // What each parity says of the missing columns alone.

@@ -1,0 +1,208 @@
+//! Writing qcow2 images of version 3, without snapshots or a backing file.
+//!
+//! ```text
+//! header | clusters and, after those of each, the L2 table of 512 MiB of the disk | L1 table | reference counts
+//! ```
+//!
+//! The header comes last: what is not whole is no image.
+
+use std::io::Write;
+
+use flate2::{Compress, FlushCompress, Status};
+
+use super::{COMPRESSED, COMPRESSION_TYPE, Compression, MAGIC};
+use crate::bytes::put;
+use crate::error::Error;
+use crate::image::blocks;
+use crate::image::write::Work;
+use crate::read_at::ReadAt;
+use crate::write_at::{Stream, WriteAt};
+
+const CLUSTER_BITS: u32 = 16;
+const CLUSTER: u64 = 1 << CLUSTER_BITS;
+/// Entries of an L2 table, and so clusters that one stands for.
+const L2_ENTRIES: u64 = CLUSTER / 8;
+/// Reference counts, of 16 bits, in a cluster.
+const COUNTS: u64 = CLUSTER / 2;
+/// What the count of is one: it may be written in place.
+const COPIED: u64 = 1 << 63;
+const HEADER_SIZE: u32 = 112;
+/// Levels of compression that are worth their time for images.
+const DEFLATE_LEVEL: u32 = 6;
+const ZSTD_LEVEL: i32 = 1;
+/// Bits of deflate's window in a qcow2 image: readers have no larger one.
+const WINDOW_BITS: u8 = 12;
+
+/// A cluster as it is stored.
+enum Cluster {
+    Plain(Vec<u8>),
+    Compressed(Vec<u8>),
+}
+
+/// Writes an image of `disk`.
+pub(in crate::image) fn write(
+    disk: &dyn ReadAt,
+    compression: Option<Compression>,
+    work: &Work<'_>,
+    out: &dyn WriteAt,
+) -> Result<(), Error> {
+    let size = disk.size();
+    let areas = size.div_ceil(CLUSTER * L2_ENTRIES).max(1);
+    if areas * 8 > super::MAX_L1_SIZE {
+        return Err(Error::Impossible(format!("a disk of {size} bytes is too large for a qcow2 image")));
+    }
+    let mut image = Image { out, end: CLUSTER, packed: 0, counts: vec![1], l1: vec![0; areas as usize], l2: None };
+    blocks::each(
+        disk,
+        CLUSTER,
+        work,
+        |cluster| encode(cluster, compression),
+        |number, cluster| image.add(number, &cluster),
+    )?;
+    image.finish(size, compression)
+}
+
+fn encode(cluster: &[u8], compression: Option<Compression>) -> Result<Cluster, Error> {
+    let mut whole = cluster.to_vec();
+    whole.resize(CLUSTER as usize, 0);
+    let compressed = match compression {
+        None => return Ok(Cluster::Plain(whole)),
+        Some(Compression::Deflate) => deflate(&whole),
+        Some(Compression::Zstd) => Some(zstd::bulk::compress(&whole, ZSTD_LEVEL).map_err(Error::write)?),
+    };
+    // It must take less than a cluster.
+    let smaller = compressed.filter(|bytes| bytes.len() < CLUSTER as usize);
+    Ok(smaller.map_or(Cluster::Plain(whole), Cluster::Compressed))
+}
+
+/// Deflates a cluster; `None` if it does not become smaller.
+fn deflate(cluster: &[u8]) -> Option<Vec<u8>> {
+    let mut deflate = Compress::new_with_window_bits(flate2::Compression::new(DEFLATE_LEVEL), false, WINDOW_BITS);
+    let mut out = Vec::with_capacity(CLUSTER as usize);
+    let status = deflate.compress_vec(cluster, &mut out, FlushCompress::Finish).ok()?;
+    (status == Status::StreamEnd).then_some(out)
+}
+
+/// The image so far.
+struct Image<'a> {
+    out: &'a dyn WriteAt,
+    /// Where the next cluster goes: a multiple of their size.
+    end: u64,
+    /// Where the next compressed cluster goes, if it has room in the last cluster that
+    /// holds such: these stand one behind the other. On a cluster's border, there is none.
+    packed: u64,
+    /// Reference counts of the clusters of the file.
+    counts: Vec<u16>,
+    l1: Vec<u64>,
+    /// The L2 table that is being filled, and its number.
+    l2: Option<(u64, Vec<u8>)>,
+}
+
+impl Image<'_> {
+    fn add(&mut self, number: u64, cluster: &Cluster) -> Result<(), Error> {
+        let entry = match cluster {
+            Cluster::Plain(bytes) => self.append(bytes)? | COPIED,
+            Cluster::Compressed(bytes) => self.pack(bytes)?,
+        };
+        let area = number / L2_ENTRIES;
+        if self.l2.as_ref().is_none_or(|(current, _)| *current != area) {
+            self.finish_l2()?;
+            self.l2 = Some((area, vec![0; CLUSTER as usize]));
+        }
+        if let Some((_, table)) = &mut self.l2 {
+            put(table, (number % L2_ENTRIES * 8) as usize, &entry.to_be_bytes());
+        }
+        Ok(())
+    }
+
+    /// Puts whole clusters at the end.
+    fn append(&mut self, bytes: &[u8]) -> Result<u64, Error> {
+        let offset = self.end;
+        self.out.write_all_at(bytes, offset).map_err(Error::write)?;
+        self.end += (bytes.len() as u64).next_multiple_of(CLUSTER);
+        self.count(offset, self.end);
+        Ok(offset)
+    }
+
+    /// Puts a compressed cluster behind the last one.
+    fn pack(&mut self, bytes: &[u8]) -> Result<u64, Error> {
+        let length = bytes.len() as u64;
+        let room = self.packed.next_multiple_of(CLUSTER) - self.packed;
+        let last = self.packed.next_multiple_of(CLUSTER) == self.end;
+        if room == 0 || length > room && !last {
+            self.packed = self.end;
+        }
+        let offset = self.packed;
+        let behind = offset + length;
+        self.out.write_all_at(bytes, offset).map_err(Error::write)?;
+        self.count(offset, behind);
+        self.end = self.end.max(behind.next_multiple_of(CLUSTER));
+        self.packed = behind;
+        // Sectors beyond the first that it touches.
+        let sectors = (behind - 1) / 512 - offset / 512;
+        Ok(COMPRESSED | sectors << (62 - (CLUSTER_BITS - 8)) | offset)
+    }
+
+    /// Counts a reference to the clusters that have bytes from `start` to `end`.
+    fn count(&mut self, start: u64, end: u64) {
+        let (first, behind) = ((start / CLUSTER) as usize, end.div_ceil(CLUSTER) as usize);
+        self.counts.resize(self.counts.len().max(behind), 0);
+        for count in self.counts.iter_mut().take(behind).skip(first) {
+            *count += 1;
+        }
+    }
+
+    fn finish_l2(&mut self) -> Result<(), Error> {
+        let Some((area, table)) = self.l2.take() else { return Ok(()) };
+        let offset = self.append(&table)?;
+        if let Some(entry) = self.l1.get_mut(area as usize) {
+            *entry = offset | COPIED;
+        }
+        Ok(())
+    }
+
+    fn finish(mut self, size: u64, compression: Option<Compression>) -> Result<(), Error> {
+        self.finish_l2()?;
+        let l1: Vec<u8> = self.l1.iter().flat_map(|entry| entry.to_be_bytes()).collect();
+        let l1_offset = self.append(&l1)?;
+        // The counts count their own clusters, too.
+        let table_offset = self.end;
+        let (mut blocks, mut table) = (0, 1);
+        loop {
+            let all = table_offset / CLUSTER + table + blocks;
+            let needed = all.div_ceil(COUNTS);
+            if (blocks, table) == (needed, (needed * 8).div_ceil(CLUSTER)) {
+                break;
+            }
+            (blocks, table) = (needed, (needed * 8).div_ceil(CLUSTER));
+        }
+        let first_block = table_offset + table * CLUSTER;
+        let end = first_block + blocks * CLUSTER;
+        self.count(table_offset, end);
+        let mut stream = Stream::new(self.out, table_offset);
+        let places: Vec<u8> = (0..blocks).flat_map(|block| (first_block + block * CLUSTER).to_be_bytes()).collect();
+        stream.write_all(&places).map_err(Error::write)?;
+        stream.align(CLUSTER);
+        let counts: Vec<u8> = self.counts.iter().flat_map(|count| count.to_be_bytes()).collect();
+        stream.write_all(&counts).map_err(Error::write)?;
+        self.out.set_size(end).map_err(Error::write)?;
+
+        let mut header = vec![0; HEADER_SIZE as usize + 8];
+        put(&mut header, 0, &MAGIC);
+        put(&mut header, 4, &3u32.to_be_bytes());
+        put(&mut header, 20, &CLUSTER_BITS.to_be_bytes());
+        put(&mut header, 24, &size.to_be_bytes());
+        put(&mut header, 36, &(self.l1.len() as u32).to_be_bytes());
+        put(&mut header, 40, &l1_offset.to_be_bytes());
+        put(&mut header, 48, &table_offset.to_be_bytes());
+        put(&mut header, 56, &(table as u32).to_be_bytes());
+        if compression == Some(Compression::Zstd) {
+            put(&mut header, 72, &COMPRESSION_TYPE.to_be_bytes());
+            put(&mut header, 104, &[1]);
+        }
+        // Counts have 2^4 bits.
+        put(&mut header, 96, &4u32.to_be_bytes());
+        put(&mut header, 100, &HEADER_SIZE.to_be_bytes());
+        self.out.write_all_at(&header, 0).map_err(Error::write)
+    }
+}

@@ -1,0 +1,115 @@
+//! `tine crash bt`: stacks.
+
+use anstyle::Style;
+use clap::Args;
+use crash::stack::Stack;
+use crash::threads::Thread;
+use serde::Serialize;
+
+use super::{Session, processes, report, stack};
+use crate::failure::Failure;
+use crate::output::{self, plural};
+
+const HEADING: Style = Style::new().bold();
+/// Threads of one stack that are named.
+const NAMED: usize = 12;
+
+/// Show the stack of the thread that panicked, or of others
+#[derive(Debug, Args)]
+pub(super) struct Backtrace {
+    /// The number of a thread, or the number or name of a process, all of whose threads are shown
+    #[arg(value_name = "THREAD|PROCESS", conflicts_with_all = ["all", "cpu"])]
+    of: Option<String>,
+    /// All threads: those with the same stack together
+    #[arg(long)]
+    all: bool,
+    /// What ran on this processor
+    #[arg(long, value_name = "N", conflicts_with = "all")]
+    cpu: Option<i64>,
+}
+
+/// Threads that have the same stack.
+#[derive(Serialize)]
+struct Group {
+    threads: Vec<Thread>,
+    #[serde(flatten)]
+    stack: Stack,
+}
+
+impl Backtrace {
+    pub(super) fn run(&self, session: &Session<'_>) -> Result<(), Failure> {
+        let mut groups: Vec<Group> = Vec::new();
+        let mut problems = Vec::new();
+        let arguments = !self.all;
+        for thread in self.threads(session)? {
+            let stack = match session.crash.thread_registers(&thread) {
+                Ok((registers, _)) => session.crash.stack(&registers, arguments),
+                Err(error) => {
+                    problems.push(format!("thread {}: {error}", thread.tid));
+                    continue;
+                }
+            };
+            match groups.iter_mut().find(|group| is_same(&group.stack, &stack)) {
+                Some(group) => group.threads.push(thread),
+                None => groups.push(Group { threads: vec![thread], stack }),
+            }
+        }
+        output::warn("tine", &problems);
+        if session.json {
+            return output::print_json(&groups);
+        }
+        groups.sort_by_key(|group| std::cmp::Reverse(group.threads.len()));
+        let texts: Vec<String> = groups.iter().map(text).collect();
+        output::print(&texts.join("\n"))
+    }
+
+    fn threads(&self, session: &Session<'_>) -> Result<Vec<Thread>, Failure> {
+        let all = processes::read(session)?;
+        let mut threads = all.iter().flat_map(|process| &process.threads);
+        let missing = |what: String| Failure::Work(format!("there is no {what}: tine crash ... threads lists them"));
+        if self.all {
+            return Ok(threads.cloned().collect());
+        }
+        if let Some(cpu) = self.cpu {
+            let found = threads.find(|thread| thread.cpu == Some(cpu)).cloned();
+            return found.map(|thread| vec![thread]).ok_or_else(|| missing(format!("thread that ran on CPU {cpu}")));
+        }
+        if let Some(wanted) = &self.of {
+            if let Some(thread) = threads.find(|thread| wanted.parse() == Ok(thread.tid)) {
+                return Ok(vec![thread.clone()]);
+            }
+            let process = all.iter().find(|process| processes::is_named(process, wanted));
+            return process
+                .map(|process| process.threads.clone())
+                .ok_or_else(|| missing(format!("thread or process {wanted}")));
+        }
+        let tid = session.crash.dumping_thread()?;
+        let thread = threads.find(|thread| thread.tid == tid).cloned();
+        thread.map(|thread| vec![thread]).ok_or_else(|| missing(format!("thread {tid}, which wrote the dump")))
+    }
+}
+
+fn is_same(one: &Stack, other: &Stack) -> bool {
+    let addresses = |stack: &Stack| stack.frames.iter().map(|frame| frame.address).collect::<Vec<u64>>();
+    one.broken.is_some() == other.broken.is_some() && addresses(one) == addresses(other)
+}
+
+fn text(group: &Group) -> String {
+    let name = |thread: &Thread| {
+        let name = if thread.name == thread.process || thread.name.is_empty() {
+            thread.process.clone()
+        } else {
+            format!("{}/{}", thread.process, thread.name)
+        };
+        format!("{} {}", thread.tid, report::visible(&name))
+    };
+    let mut names: Vec<String> = group.threads.iter().take(NAMED).map(name).collect();
+    if let Some(more @ 1..) = group.threads.len().checked_sub(NAMED) {
+        names.push(format!("and {more} more"));
+    }
+    let count = group.threads.len() as u64;
+    let title = if count == 1 { "Thread".to_owned() } else { plural(count, "thread") };
+    let wait = group.threads.first().and_then(|thread| thread.wait.as_deref());
+    let wait = wait.map(|wait| format!(", waits for {}", report::visible(wait))).unwrap_or_default();
+    format!("{HEADING}{title} {}{wait}{HEADING:#}\n{}", names.join(", "), stack::text(&group.stack))
+}
