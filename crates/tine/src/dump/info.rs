@@ -175,6 +175,7 @@ impl Known {
             json!({
                 "size": memory.page_size,
                 "present": describe::number(found.present),
+                "lost": describe::number(found.lost),
                 "mapped": describe::number(found.mapped),
                 "direct_map_only": describe::number(found.direct_only),
                 "mapped_but_absent": describe::number(found.absent),
@@ -269,6 +270,9 @@ impl Pages {
         let Some(found) = self.statistics else { return format!("of {size}") };
         let mut text = format!("{} of {size}: {} mapped", found.present, found.mapped);
         text.push_str(&format!(", {} in the direct map only", found.direct_only));
+        if found.lost > 0 {
+            text.push_str(&format!("; {} are not there", found.lost));
+        }
         if found.absent > 0 {
             text.push_str(&format!("; {} mapped and not in the dump", found.absent));
         }
