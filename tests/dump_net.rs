@@ -463,7 +463,9 @@ fn paths_lead_below_the_directory_and_nowhere_else() {
 fn what_is_compressed_on_the_way_unpacks_to_the_same() {
     let place = Place::new(5_000_000);
     let mut server = place.server(&["--compress"]);
-    place.send(&server, &["--ack-port", "0", "--reorder", "3%", "--loss", "1%", "--wait", "100ms", "--retries", "60"]).succeeds();
+    place
+        .send(&server, &["--ack-port", "0", "--reorder", "3%", "--loss", "1%", "--wait", "100ms", "--retries", "60"])
+        .succeeds();
     let ended = server.ended();
     assert_eq!(ended["file"], "vmcore.127.0.0.1.0.zst");
     let packed = place.read("vmcore.127.0.0.1.0.zst");

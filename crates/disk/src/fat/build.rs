@@ -284,12 +284,7 @@ impl Builder<'_> {
     }
 
     /// The entries of a directory. `place` gives first cluster and size of what they lead to.
-    fn entries_of(
-        &self,
-        directory: &Directory,
-        index: usize,
-        place: &mut Place<'_>,
-    ) -> Result<Vec<u8>, Error> {
+    fn entries_of(&self, directory: &Directory, index: usize, place: &mut Place<'_>) -> Result<Vec<u8>, Error> {
         let mut entries = Vec::new();
         let cluster = |index: usize| self.clusters.get(index).copied().unwrap_or(0);
         if index == ROOT {
