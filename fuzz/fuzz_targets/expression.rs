@@ -14,7 +14,7 @@ static PROGRAM: LazyLock<Option<Program>> = LazyLock::new(|| {
 
 fuzz_target!(init: {
     tine_fuzz::write_seeds(|| {
-        [
+        vec![
             "*head", "head->next->text", "first.wide << 3 | 0x1fu", "(struct item *)&table[1]", "*table@3", "real * 2e3 / 7",
             "sizeof(struct item) % 3", "offsetof(struct item, text[2])", "__containerof(&last.kind, struct item, kind)",
             "outer", "pointer == &outer ? 'a' : -1", "{int} &table", "(unsigned char)300 + TWO", "'program.c'::table[2]",

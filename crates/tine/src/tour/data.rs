@@ -5,6 +5,24 @@ use std::io;
 use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
 use std::path::Path;
 
+/// The log of a boot of some milliseconds, as `sysctl -b debug.tslog` prints it.
+pub(super) const BOOT: &str = "\
+0xffffffff8109c000 1000000 ENTER mi_startup
+0xffffffff8109c000 1200000 ENTER SYSINIT configure2
+0xffffffff8109c000 1300000 ENTER DEVICE_ATTACH atkbd
+0xffffffff8109c000 1400000 ENTER DELAY
+0xffffffff8109c000 5400000 EXIT DELAY
+0xffffffff8109c000 5500000 EXIT DEVICE_ATTACH atkbd
+0xffffffff8109c000 5600000 ENTER DEVICE_ATTACH vtblk
+0xffffffff8109c000 6100000 EXIT DEVICE_ATTACH vtblk
+0xffffffff8109c000 6200000 EXIT SYSINIT configure2
+0xffffffff8109c000 6300000 EXIT mi_startup
+0xfffff80003000740 6400000 ENTER start_init
+0xfffff80003000740 6500000 ENTER vfs_mountroot
+0xfffff80003000740 8100000 EXIT vfs_mountroot
+0xfffff80003000740 8200000 EXIT start_init
+";
+
 const WORDS: [&str; 12] =
     ["pool", "vdev", "label", "uberblock", "dataset", "snapshot", "clone", "dnode", "object", "block", "space", "map"];
 

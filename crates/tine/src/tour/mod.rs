@@ -2,6 +2,7 @@
 
 mod compare;
 mod data;
+mod dump;
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -53,6 +54,27 @@ impl Tour {
         say("4. Read back without a kernel: every block is verified, every file compared with its source.")?;
         read_back(&tree, &image)?;
 
+        say("5. A disk around such a pool, for a hypervisor: what is in it, from the container to the datasets.")?;
+        let disk = dir.join("disk.qcow2");
+        let options =
+            "--disk --force --layout bsdinstall --compression zstd-3 --swap 64m --hostname tour -q --mtime 1767225600";
+        shown(&["image", "build"], &[&tree, Path::new("-o"), &disk], options)?;
+        shown(&["image", "info"], &[&disk], "")?;
+        say("")?;
+
+        say("6. A kernel's last words: a dump is sent as a panicking kernel sends it, caught, and looked at.")?;
+        let dump = dump::drill(dir)?;
+        shown(&["dump", "info"], &[&dump], "")?;
+        shown(&["dump", "check"], &[&dump], "")?;
+        say("")?;
+
+        say("7. Where the time of a boot went.")?;
+        let log = dir.join("tslog.txt");
+        fs::write(&log, data::BOOT).map_err(|error| Failure::work(log.display(), error))?;
+        shown(&["boot", "top"], &[&log], "--tsc-freq 1GHz -n 5")?;
+        shown(&["boot", "chart"], &[&log, Path::new("-o"), &dir.join("boot.html")], "--tsc-freq 1GHz --force")?;
+        say("")?;
+
         say(&farewell(dir, &image))
     }
 }
@@ -94,6 +116,16 @@ fn build(tree: &Path, image: &Path, more: &[&str]) -> Result<(), Failure> {
     if more.is_empty() { say("") } else { Ok(()) }
 }
 
+/// Shows a command of words, paths and options, and runs it.
+fn shown(words: &[&str], paths: &[&Path], options: &str) -> Result<(), Failure> {
+    let words = ["tine"].iter().chain(words).map(OsString::from);
+    let paths = paths.iter().map(|path| path.as_os_str().to_owned());
+    let command: Vec<OsString> = words.chain(paths).chain(options.split_whitespace().map(OsString::from)).collect();
+    let text: Vec<_> = command.iter().map(|word| word.to_string_lossy()).collect();
+    say(&format!("   $ {}", text.join(" ")))?;
+    cli::run(command)
+}
+
 fn same_bytes(a: &Path, b: &Path) -> io::Result<bool> {
     let (mut a, mut b) = (File::open(a)?, File::open(b)?);
     let (mut left, mut right) = (vec![0; 1 << 20], vec![0; 1 << 20]);
@@ -127,7 +159,7 @@ fn read_back(tree: &Path, image: &Path) -> Result<(), Failure> {
 fn farewell(dir: &Path, image: &Path) -> String {
     let (dir, image) = (dir.display(), image.display());
     format!(
-        "The image is {image}. OpenZFS can say what it thinks of it, where it is installed:\n\
+        "All of it is in {dir}; open {dir}/boot.html in a browser. The pool is {image}. OpenZFS can say what it thinks of it, where it is installed:\n\
          \n   \
          zdb -e -p {dir} -bcc zroot              # every block and all space, without root\n   \
          zpool import -d {dir} -R /mnt zroot     # as root: the pool, mounted below /mnt\n\
