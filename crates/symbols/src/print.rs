@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::types::{Type, TypeKind};
 use crate::value::Value;
 
-/// Equal elements in a row that are written once; of characters, one more.
+/// Equal elements in a row that are all written; more are written once.
 const REPEATS: usize = 10;
 /// Bytes of elements that are compared with their neighbours, and how many of these.
 const MAX_COMPARED: u64 = 4096;
@@ -63,12 +63,12 @@ impl Default for Format {
 pub(crate) fn show(value: &Value, format: &Format) -> Result<String> {
     let mut printer = Printer { text: String::new(), format };
     let ty = value.resolved_type()?;
-    // A pointer that stands alone is written with its type.
+    // A pointer that stands alone is written with its type, but for strings, which tell it themselves.
     if ty.kind() == TypeKind::Pointer && format.radix == Radix::Natural {
-        let target = value.program().complete(&ty.target()?)?;
-        let name = value.ty().unqualified()?;
-        if !is_character(&target) && name.kind() != TypeKind::Typedef {
-            let _ = write!(printer.text, "({}) ", name.name());
+        let written = value.ty().unqualified()?;
+        let string = written.kind() == TypeKind::Pointer && written.target()?.unqualified()?.name() == "char";
+        if !string {
+            let _ = write!(printer.text, "({}) ", value.ty().name());
         }
     }
     printer.value(value, 0)?;
@@ -321,7 +321,7 @@ impl Printer<'_> {
                     index += 1;
                 }
             }
-            if equal >= REPEATS {
+            if equal > REPEATS {
                 let _ = write!(self.text, " <repeats {equal} times>");
                 shown += REPEATS as u64;
                 continue;
