@@ -1,6 +1,5 @@
 //! The end of a dump: a thread flushes, hashes and names it.
 
-use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::net::UnixStream;
 use std::thread;
@@ -14,14 +13,7 @@ use super::{Client, Ended, Event, Outcome, PATIENCE, Server};
 use crate::receiver::{DumpId, Ending, Gathered, Moment};
 
 /// What the thread has done.
-pub(super) enum Done {
-    /// All that came is on the disk.
-    Safe(DumpId),
-    /// It has its name, or has none.
-    Finished(Box<Finished>),
-}
-
-pub(super) struct Finished {
+pub(super) struct Done {
     dump: DumpId,
     how: Ending,
     gathered: Gathered,
@@ -44,32 +36,16 @@ impl Server {
         }
         let source = source(&live.client);
         let (worker, wake) = (self.worker.clone(), self.wake.try_clone());
-        let data = writer.names().data(Kind::Core, "", State::Partial);
         thread::spawn(move || {
-            let told = |done| {
-                // Both fail when the server is no more.
-                let _ = worker.send(done);
-                let _ = wake.as_ref().map(|mut wake: &UnixStream| wake.write(&[0]));
-            };
-            if File::open(data).and_then(|file| file.sync_data()).is_ok() {
-                told(Done::Safe(dump));
-            }
             let result = finish(writer, &how, &gathered, source);
-            told(Done::Finished(Box::new(Finished { dump, how, gathered, result })));
+            // Both fail when the server is no more.
+            let _ = worker.send(Done { dump, how, gathered, result });
+            let _ = wake.as_ref().map(|mut wake: &UnixStream| wake.write(&[0]));
         });
     }
 
     pub(super) fn finished(&mut self, now: Moment, done: Done) {
-        let finished = match done {
-            Done::Finished(finished) => *finished,
-            Done::Safe(dump) => {
-                if let Some(live) = self.lives.get_mut(&dump) {
-                    live.safe = true;
-                }
-                return;
-            }
-        };
-        let Finished { dump, how, gathered, result } = finished;
+        let Done { dump, how, gathered, result } = done;
         let Some(live) = self.lives.get_mut(&dump) else { return };
         live.finishing = None;
         let client = live.client.clone();
@@ -99,10 +75,10 @@ impl Server {
         self.events.push(Event::Ended(Box::new(Ended { dump, client, how, bytes, elapsed, counters, outcome })));
     }
 
-    /// Tells clients that all is there, where that is so and finishing takes long.
+    /// Tells clients that all came, where keeping it takes long: they would give up, and could do nothing about it.
     pub(super) fn reassure(&mut self, now: Moment) {
         let late = |since: Moment| now.saturating_sub(since) >= PATIENCE;
-        let waiting = self.lives.iter().filter(|(_, live)| live.safe && live.finishing.is_some_and(late));
+        let waiting = self.lives.iter().filter(|(_, live)| live.finishing.is_some_and(late));
         let waiting: Vec<DumpId> = waiting.map(|(&dump, _)| dump).collect();
         let mut actions = Vec::new();
         waiting.into_iter().for_each(|dump| self.receiver.stored(now, dump, &mut actions));

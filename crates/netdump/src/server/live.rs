@@ -23,8 +23,6 @@ pub(super) struct Live {
     pub(super) directory: PathBuf,
     /// When its dump ended, as long as that is being finished.
     pub(super) finishing: Option<Moment>,
-    /// All that came is on the disk.
-    pub(super) safe: bool,
     ack_to: SocketAddr,
     writer: Option<Writer>,
     journal: Option<Journal>,
@@ -69,7 +67,6 @@ impl Live {
             socket,
             local,
             finishing: None,
-            safe: false,
             ack_to,
             writer: Some(writer),
             journal,

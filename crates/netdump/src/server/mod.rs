@@ -42,8 +42,8 @@ use live::Live;
 const READS: usize = 32;
 /// What has to stay free in any case: room for the files that tell what became of a dump.
 const LEAST_FREE: u64 = 1 << 20;
-/// How long a client waits for the end before it is told that all is there, though it is not named yet. It gives up
-/// after some twelve seconds.
+/// How long a client waits for the end before it is told that all came, though that is not flushed and named yet. It
+/// gives up after some twelve seconds.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How often the same client is told to be refused, and how many clients are.
