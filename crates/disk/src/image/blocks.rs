@@ -14,13 +14,14 @@ const BATCH: u64 = 1 << 20;
 const AHEAD: usize = 3;
 
 /// Reads the disk in blocks of `block_size` bytes, a power of two; has those that
-/// are not all zeros encoded; and gives what becomes of them to `put`, with their
-/// numbers, in order. The last block may be shorter.
-pub(super) fn each<R: Send>(
+/// are not all zeros encoded, by an encoder that `encoder` makes for each thread; and
+/// gives what becomes of them to `put`, with their numbers, in order. The last block may
+/// be shorter.
+pub(super) fn each<R: Send, E: FnMut(&[u8]) -> Result<R, Error>>(
     disk: &dyn ReadAt,
     block_size: u64,
     work: &Work<'_>,
-    encode: impl Fn(&[u8]) -> Result<R, Error> + Sync,
+    encoder: impl Fn() -> E + Sync,
     mut put: impl FnMut(u64, R) -> Result<(), Error>,
 ) -> Result<(), Error> {
     let mut batches = Batches { disk, block_size, run: 0..0 };
@@ -31,11 +32,13 @@ pub(super) fn each<R: Send>(
         (work.progress)(range.end.min(disk.size()));
         Ok::<_, Error>(())
     };
-    let run = |range: &Range<u64>, buf: &mut Vec<u8>| encode_batch(disk, block_size, range, buf, &encode);
+    let run =
+        |range: &Range<u64>, buf: &mut Vec<u8>, encode: &mut E| encode_batch(disk, block_size, range, buf, encode);
+    let encoder = &encoder;
     if work.threads <= 1 {
-        let mut buf = Vec::new();
+        let (mut buf, mut encode) = (Vec::new(), encoder());
         while let Some(range) = batches.next()? {
-            done(&range, run(&range, &mut buf)?)?;
+            done(&range, run(&range, &mut buf, &mut encode)?)?;
         }
         return Ok(());
     }
@@ -45,10 +48,10 @@ pub(super) fn each<R: Send>(
                 let (jobs, to_do) = sync_channel::<Range<u64>>(AHEAD);
                 let (finished, results) = sync_channel(AHEAD);
                 scope.spawn(move || {
-                    let mut buf = Vec::new();
+                    let (mut buf, mut encode) = (Vec::new(), encoder());
                     // Either end hangs up when the work has come to an end.
                     for range in to_do {
-                        let result = run(&range, &mut buf);
+                        let result = run(&range, &mut buf, &mut encode);
                         if finished.send((range, result)).is_err() {
                             return;
                         }
@@ -84,16 +87,17 @@ pub(super) fn each<R: Send>(
 
 /// As [`each`], but gives every block to `put`, also those of zeros, which are encoded
 /// once; with how many bytes of the disk it stands for.
-pub(super) fn every<R: Send>(
+pub(super) fn every<R: Send, E: FnMut(&[u8]) -> Result<R, Error>>(
     disk: &dyn ReadAt,
     block_size: u64,
     work: &Work<'_>,
-    encode: impl Fn(&[u8]) -> Result<R, Error> + Sync,
+    encoder: impl Fn() -> E + Sync,
     mut put: impl FnMut(&R, u64) -> Result<(), Error>,
 ) -> Result<(), Error> {
     let size = disk.size();
     let length = |number: u64| block_size.min(size - number * block_size);
-    let zeros = |length: u64| encode(&vec![0; usize::try_from(length).unwrap_or(0)]);
+    let mut encode = encoder();
+    let mut zeros = |length: u64| encode(&vec![0; usize::try_from(length).unwrap_or(0)]);
     let (mut next, mut zero) = (0, None);
     let mut fill = |next: &mut u64, end: u64, put: &mut dyn FnMut(&R, u64) -> Result<(), Error>| {
         while *next < end {
@@ -112,7 +116,7 @@ pub(super) fn every<R: Send>(
         }
         Ok::<_, Error>(())
     };
-    each(disk, block_size, work, &encode, |number, block| {
+    each(disk, block_size, work, &encoder, |number, block| {
         fill(&mut next, number, &mut put)?;
         next = number + 1;
         put(&block, length(number))
@@ -158,7 +162,7 @@ fn encode_batch<R>(
     block_size: u64,
     range: &Range<u64>,
     buf: &mut Vec<u8>,
-    encode: &impl Fn(&[u8]) -> Result<R, Error>,
+    encode: &mut impl FnMut(&[u8]) -> Result<R, Error>,
 ) -> Result<Vec<(u64, R)>, Error> {
     let out_of_memory = || Error::Impossible(format!("blocks of {block_size} bytes are too large"));
     buf.resize(usize::try_from(range.end - range.start).map_err(|_| out_of_memory())?, 0);

@@ -39,7 +39,7 @@ pub(super) fn write(disk: &dyn ReadAt, work: &Work<'_>, out: &dyn WriteAt) -> Re
     // Deflate, no name, no time, no flags, made on Unix.
     add(&Part { bytes: vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3], crc: Crc::new() })?;
     add(&compress(&tar_header(disk.size()), FlushCompress::Sync)?)?;
-    let encode = |block: &[u8]| compress(block, FlushCompress::Sync);
+    let encode = || |block: &[u8]| compress(block, FlushCompress::Sync);
     blocks::every(disk, PART, work, encode, |part, _| add(part))?;
     // Padding of the file, two empty headers, and padding of the record.
     let written = 512 + disk.size();

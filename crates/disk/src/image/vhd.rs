@@ -226,7 +226,7 @@ pub(super) fn write_dynamic(disk: &dyn ReadAt, work: &Work<'_>, out: &dyn WriteA
         disk,
         BLOCK,
         work,
-        |block| Ok(block.to_vec()),
+        || |block: &[u8]| Ok(block.to_vec()),
         |number, block| {
             // The largest disk's last block begins before 2^32 sectors.
             put(&mut table, number as usize * 4, &((end / SECTOR) as u32).to_be_bytes());

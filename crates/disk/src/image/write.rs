@@ -210,7 +210,7 @@ impl ReadAt for Padded<'_> {
 }
 
 fn raw(disk: &dyn ReadAt, work: &Work<'_>, out: &dyn WriteAt) -> Result<(), Error> {
-    let copy = |block: &[u8]| Ok(block.to_vec());
+    let copy = || |block: &[u8]| Ok(block.to_vec());
     blocks::each(disk, RAW_BLOCK, work, copy, |number, block| {
         out.write_all_at(&block, number * RAW_BLOCK).map_err(Error::write)
     })?;

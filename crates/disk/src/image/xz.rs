@@ -182,7 +182,7 @@ pub(super) fn write(disk: &dyn ReadAt, work: &Work<'_>, out: &dyn WriteAt) -> Re
     let header = stream_header();
     stream.write_all(&header).map_err(Error::write)?;
     let (mut records, mut count) = (Vec::new(), 0);
-    let encode = |block: &[u8]| compress(block).map_err(Error::write);
+    let encode = || |block: &[u8]| compress(block).map_err(Error::write);
     blocks::every(disk, BLOCK, work, encode, |block, length| {
         push_number(&mut records, block.unpadded);
         push_number(&mut records, length);

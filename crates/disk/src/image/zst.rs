@@ -88,15 +88,21 @@ pub(super) fn unpack<'a>(file: impl Read + 'a) -> io::Result<Box<dyn Read + 'a>>
 pub(super) fn write(disk: &dyn ReadAt, work: &Work<'_>, out: &dyn WriteAt) -> Result<(), Error> {
     let mut stream = Stream::new(out, 0);
     let mut table = Vec::new();
-    let encode = |block: &[u8]| compress(block).map_err(Error::write);
-    blocks::every(disk, FRAME, work, encode, |frame, length| {
+    let encoder = || {
+        let mut compressor = compressor();
+        move |block: &[u8]| {
+            let compressor = compressor.as_mut().map_err(|error| Error::write(io::Error::other(error.to_string())))?;
+            compressor.compress(block).map_err(Error::write)
+        }
+    };
+    blocks::every(disk, FRAME, work, encoder, |frame, length| {
         table.extend_from_slice(&(frame.len() as u32).to_le_bytes());
         table.extend_from_slice(&(length as u32).to_le_bytes());
         stream.write_all(frame).map_err(Error::write)
     })?;
     if table.is_empty() {
         // A table alone would not be known for what it is.
-        let frame = encode(&[])?;
+        let frame = encoder()(&[])?;
         table.extend([(frame.len() as u32).to_le_bytes(), [0; 4]].concat());
         stream.write_all(&frame).map_err(Error::write)?;
     }
@@ -110,10 +116,10 @@ pub(super) fn write(disk: &dyn ReadAt, work: &Work<'_>, out: &dyn WriteAt) -> Re
     stream.write_all(&[head, table, footer].concat()).map_err(Error::write)
 }
 
-fn compress(block: &[u8]) -> io::Result<Vec<u8>> {
+fn compressor() -> io::Result<zstd::bulk::Compressor<'static>> {
     let mut compressor = zstd::bulk::Compressor::new(LEVEL)?;
     compressor.include_checksum(true)?;
-    compressor.compress(block)
+    Ok(compressor)
 }
 
 #[cfg(test)]
@@ -122,6 +128,6 @@ mod tests {
 
     #[test]
     fn the_magic_number_is_that_of_zstd() {
-        assert!(compress(b"x").unwrap().starts_with(&MAGIC));
+        assert!(compressor().unwrap().compress(b"x").unwrap().starts_with(&MAGIC));
     }
 }

@@ -52,35 +52,66 @@ pub(in crate::image) fn write(
         return Err(Error::Impossible(format!("a disk of {size} bytes is too large for a qcow2 image")));
     }
     let mut image = Image { out, end: CLUSTER, packed: 0, counts: vec![1], l1: vec![0; areas as usize], l2: None };
-    blocks::each(
-        disk,
-        CLUSTER,
-        work,
-        |cluster| encode(cluster, compression),
-        |number, cluster| image.add(number, &cluster),
-    )?;
+    let encoder = || {
+        let mut encoder = Encoder::new(compression);
+        move |cluster: &[u8]| encoder.encode(cluster)
+    };
+    blocks::each(disk, CLUSTER, work, encoder, |number, cluster| image.add(number, &cluster))?;
     image.finish(size, compression)
 }
 
-fn encode(cluster: &[u8], compression: Option<Compression>) -> Result<Cluster, Error> {
-    let mut whole = cluster.to_vec();
-    whole.resize(CLUSTER as usize, 0);
-    let compressed = match compression {
-        None => return Ok(Cluster::Plain(whole)),
-        Some(Compression::Deflate) => deflate(&whole),
-        Some(Compression::Zstd) => Some(zstd::bulk::compress(&whole, ZSTD_LEVEL).map_err(Error::write)?),
-    };
-    // It must take less than a cluster.
-    let smaller = compressed.filter(|bytes| bytes.len() < CLUSTER as usize);
-    Ok(smaller.map_or(Cluster::Plain(whole), Cluster::Compressed))
+/// Encodes clusters, one after the other.
+struct Encoder {
+    compressor: Compressor,
+    /// The cluster, filled up with zeros, and what it is compressed to.
+    cluster: Vec<u8>,
+    compressed: Vec<u8>,
 }
 
-/// Deflates a cluster; `None` if it does not become smaller.
-fn deflate(cluster: &[u8]) -> Option<Vec<u8>> {
-    let mut deflate = Compress::new_with_window_bits(flate2::Compression::new(DEFLATE_LEVEL), false, WINDOW_BITS);
-    let mut out = Vec::with_capacity(CLUSTER as usize);
-    let status = deflate.compress_vec(cluster, &mut out, FlushCompress::Finish).ok()?;
-    (status == Status::StreamEnd).then_some(out)
+enum Compressor {
+    None,
+    Deflate(Compress),
+    Zstd(std::io::Result<zstd::bulk::Compressor<'static>>),
+}
+
+impl Encoder {
+    fn new(compression: Option<Compression>) -> Self {
+        let compressor = match compression {
+            None => Compressor::None,
+            Some(Compression::Deflate) => {
+                let level = flate2::Compression::new(DEFLATE_LEVEL);
+                Compressor::Deflate(Compress::new_with_window_bits(level, false, WINDOW_BITS))
+            }
+            Some(Compression::Zstd) => Compressor::Zstd(zstd::bulk::Compressor::new(ZSTD_LEVEL)),
+        };
+        Self { compressor, cluster: Vec::new(), compressed: Vec::new() }
+    }
+
+    fn encode(&mut self, cluster: &[u8]) -> Result<Cluster, Error> {
+        self.cluster.clear();
+        self.cluster.extend_from_slice(cluster);
+        self.cluster.resize(CLUSTER as usize, 0);
+        // It must take less than a cluster; what does not fit is given up.
+        self.compressed.clear();
+        self.compressed.reserve(zstd::zstd_safe::compress_bound(CLUSTER as usize));
+        let smaller = match &mut self.compressor {
+            Compressor::None => false,
+            Compressor::Deflate(deflate) => {
+                deflate.reset();
+                let status = deflate.compress_vec(&self.cluster, &mut self.compressed, FlushCompress::Finish);
+                matches!(status, Ok(Status::StreamEnd))
+            }
+            Compressor::Zstd(Err(error)) => return Err(Error::write(std::io::Error::other(error.to_string()))),
+            Compressor::Zstd(Ok(compressor)) => {
+                compressor.compress_to_buffer(&self.cluster, &mut self.compressed).map_err(Error::write)?;
+                true
+            }
+        };
+        Ok(match smaller && self.compressed.len() < CLUSTER as usize {
+            true => Cluster::Compressed(self.compressed.clone()),
+            false => Cluster::Plain(self.cluster.clone()),
+        })
+    }
 }
 
 /// The image so far.

@@ -45,7 +45,7 @@ pub(in crate::image) fn write(disk: &dyn ReadAt, work: &Work<'_>, out: &dyn Writ
         disk,
         block_size,
         work,
-        |block| Ok(block.to_vec()),
+        || |block: &[u8]| Ok(block.to_vec()),
         |number, block| {
             // The offset counts MiB, from bit 20 on: it is the same as in bytes.
             put(&mut table, (number + number / chunk) as usize * 8, &(end | FULLY_PRESENT).to_le_bytes());

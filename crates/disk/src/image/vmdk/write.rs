@@ -48,11 +48,13 @@ pub(in crate::image) fn write(disk: &dyn ReadAt, work: &Work<'_>, out: &dyn Writ
     stream.align(OVERHEAD * SECTOR);
 
     let mut image = Image { stream, directory: vec![0; tables as usize], table: None };
-    let encode = |grain: &[u8]| {
-        let mut whole = grain.to_vec();
-        whole.resize(GRAIN as usize, 0);
-        let mut encoder = ZlibEncoder::new(Vec::new(), flate2::Compression::new(LEVEL));
-        encoder.write_all(&whole).and_then(|()| encoder.finish()).map_err(Error::write)
+    let encode = || {
+        |grain: &[u8]| {
+            let mut whole = grain.to_vec();
+            whole.resize(GRAIN as usize, 0);
+            let mut encoder = ZlibEncoder::new(Vec::new(), flate2::Compression::new(LEVEL));
+            encoder.write_all(&whole).and_then(|()| encoder.finish()).map_err(Error::write)
+        }
     };
     blocks::each(disk, GRAIN, work, encode, |number, grain| image.add(number, &grain).map_err(Error::write))?;
     image.finish(capacity).map_err(Error::write)
