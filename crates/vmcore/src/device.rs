@@ -183,7 +183,7 @@ impl Found {
         if size == 0 {
             return Ok(None);
         }
-        let most = MAX_ENCRYPTED_KEY as u64 + self.block_size * 2;
+        let most = (MAX_ENCRYPTED_KEY as u64).saturating_add(self.block_size.saturating_mul(2)).min(device.size());
         if size > most {
             let text = format!("the key is said to have {size} bytes, and can have no more than {most}");
             return Err(io::Error::new(io::ErrorKind::InvalidData, text));
