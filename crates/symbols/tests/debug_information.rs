@@ -105,23 +105,27 @@ fn values_are_read_whatever_the_form() {
 #[test]
 fn a_package_of_split_units_takes_their_place() {
     let test = "a_package_of_split_units_takes_their_place";
-    let (Some(cc), Some(dwp)) = (peer(test, &["cc"]), peer(test, &["dwp", "llvm-dwp", "llvm-dwp-14"])) else { return };
+    let (Some(cc), Some(dwp)) = (peer(test, &["cc"]), peer(test, &["dwp"])) else { return };
+    let mut read = 0;
     for version in ["-gdwarf-4", "-gdwarf-5"] {
         let folder = tempfile::tempdir().unwrap();
         let path = compile(&cc, folder.path(), "kernel.c", &[version, "-gsplit-dwarf"]).unwrap();
         let package = folder.path().join("kernel.dwp");
         let made = std::process::Command::new(&dwp).arg("-e").arg(&path).arg("-o").arg(&package).output().unwrap();
-        if !made.status.success() {
-            skip(test, &format!("{} knows nothing of {version}", dwp.display()));
+        // That of binutils knows nothing of DWARF 5 before version 2.41.
+        if !made.status.success() && version == "-gdwarf-5" {
             continue;
         }
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
         for file in std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path()) {
             if file.extension().is_some_and(|extension| extension == "dwo") {
                 std::fs::remove_file(file).unwrap();
             }
         }
         check(&program(&image(&path)), &format!("a package, {version}"));
+        read += 1;
     }
+    assert!(read > 0);
 }
 
 #[test]

@@ -163,6 +163,6 @@ fn farewell(dir: &Path, image: &Path) -> String {
          \n   \
          zdb -e -p {dir} -bcc zroot              # every block and all space, without root\n   \
          zpool import -d {dir} -R /mnt zroot     # as root: the pool, mounted below /mnt\n\
-         \nTo make an image of your own: tine image build --help, and docs/guide/images.md."
+         \nFor jobs of your own: tine --help, and docs/guide/."
     )
 }

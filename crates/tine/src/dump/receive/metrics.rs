@@ -1,8 +1,8 @@
 //! Metrics for Prometheus, on a port of the loopback.
 
 use std::fmt::Write as _;
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -15,6 +15,8 @@ use crate::failure::Failure;
 const PATIENCE: Duration = Duration::from_secs(2);
 /// The most that is read of a request.
 const LONGEST_REQUEST: usize = 4096;
+/// The most that is passed over after the answer.
+const LONGEST_UNREAD: u64 = 1 << 20;
 
 /// The page, and the thread that serves it.
 pub(super) struct Metrics {
@@ -49,7 +51,7 @@ impl Metrics {
 }
 
 /// Answers one request.
-fn serve(mut stream: TcpStream, page: &str) -> std::io::Result<()> {
+fn serve(mut stream: TcpStream, page: &str) -> io::Result<()> {
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     let mut request = Vec::new();
@@ -69,7 +71,11 @@ fn serve(mut stream: TcpStream, page: &str) -> std::io::Result<()> {
         stream,
         "HTTP/1.1 {status}\r\nContent-Type: text/plain; version=0.0.4\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
         body.len()
-    )
+    )?;
+    // With something left unread, closing would take back the answer.
+    stream.shutdown(Shutdown::Write)?;
+    io::copy(&mut stream.take(LONGEST_UNREAD), &mut io::sink())?;
+    Ok(())
 }
 
 fn page(totals: &Totals, progress: &[Progress]) -> String {
