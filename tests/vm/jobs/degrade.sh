@@ -38,7 +38,10 @@ while read -r POOL disks children lost; do
     done
     step "$POOL: all disks again"
     DEVICES=${all[*]} import_pool
+    # The resilver may not have begun yet, and what it leaves the first scrub mends. Then there is nothing to mend.
     must zpool wait -t resilver "$POOL"
+    must zpool scrub -w "$POOL"
+    must zpool clear "$POOL"
     scrub
     (cd "$MNT/tine-new" && sha256sum --quiet -c /tmp/sums) || fail "what was written is damaged"
     must rm -r "$MNT/tine-new"
