@@ -105,7 +105,9 @@ impl Socket {
         };
         let from = received.address.as_ref().and_then(socket_address);
         let from = from.ok_or_else(|| io::Error::other("a datagram without a sender"))?;
-        let (mut to, mut each) = (None, received.bytes.max(1));
+        let mut to = None;
+        #[cfg_attr(not(target_os = "linux"), allow(unused_mut, reason = "only Linux joins datagrams"))]
+        let mut each = received.bytes.max(1);
         for message in received.cmsgs()? {
             match message {
                 #[cfg(any(target_os = "linux", target_vendor = "apple"))]
