@@ -59,7 +59,7 @@ fn text(bytes: &[u8]) {
 }
 
 fn seeds() -> Vec<Vec<u8>> {
-    let plain: Vec<u8> = (0..90_000u32).map(|at| if at / 4096 % 3 == 0 { 0 } else { (at * at >> 7) as u8 }).collect();
+    let plain: Vec<u8> = (0..90_000u32).map(|at| if at / 4096 % 3 == 0 { 0 } else { (at.wrapping_mul(at) >> 7) as u8 }).collect();
     let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     gzip.write_all(&plain).expect("memory takes it");
     let gzip = gzip.finish().expect("memory takes it");
