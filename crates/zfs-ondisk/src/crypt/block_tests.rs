@@ -215,7 +215,10 @@ proptest! {
         for (object_type, plain) in cases {
             let mut stored = plain.clone();
             let mac = key.seal(object_type, &Nonce { salt, iv }, &mut stored).unwrap();
-            prop_assert_eq!(stored != plain, object_type != ObjectType::USERGROUP_USED);
+            // A few bytes may well be encrypted to themselves.
+            if plain.len() >= 16 {
+                prop_assert_eq!(stored != plain, object_type != ObjectType::USERGROUP_USED);
+            }
             // The pointer as the format says, and as it is made for others to write.
             let meant = pointer((object_type, 0), ByteOrder::Little, (salt, iv, mac));
             let mut words = *meant.words();
