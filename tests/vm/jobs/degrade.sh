@@ -38,7 +38,13 @@ while read -r POOL disks children lost; do
     done
     step "$POOL: all disks again"
     DEVICES=${all[*]} import_pool
+    # It begins some time after the import.
+    for _ in $(busybox seq 1 60); do
+        zpool status "$POOL" | grep -q 'scan: resilver' && break
+        sleep 1
+    done
     must zpool wait -t resilver "$POOL"
+    zpool status "$POOL" | grep -q 'scan: resilvered .* with 0 errors' || fail "$(zpool status "$POOL")"
     scrub
     (cd "$MNT/tine-new" && sha256sum --quiet -c /tmp/sums) || fail "what was written is damaged"
     must rm -r "$MNT/tine-new"
