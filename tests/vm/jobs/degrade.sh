@@ -45,6 +45,8 @@ while read -r POOL disks children lost; do
     done
     must zpool wait -t resilver "$POOL"
     zpool status "$POOL" | grep -q 'scan: resilvered .* with 0 errors' || fail "$(zpool status "$POOL")"
+    # The import may have read what was old there.
+    must zpool clear "$POOL"
     scrub
     (cd "$MNT/tine-new" && sha256sum --quiet -c /tmp/sums) || fail "what was written is damaged"
     must rm -r "$MNT/tine-new"
