@@ -128,9 +128,8 @@ impl Workshop {
 
 /// Pools of several images: the type of their vdevs, how many of these there are, images of
 /// each and of these how many can be lost, and further options.
-const SEVERAL: [(&str, usize, usize, usize, &[&str]); 5] = [
-    ("mirror", 1, 2, 1, &["--dataset=POOL;copies=2"]),
-    ("mirror", 2, 3, 2, &["--ashift=9"]),
+const SEVERAL: [(&str, usize, usize, usize, &[&str]); 4] = [
+    ("mirror", 2, 2, 1, &["--ashift=9", "--dataset=POOL;copies=2"]),
     ("raidz1", 2, 3, 1, &["--dataset=POOL;recordsize=16k;compression=zstd", "--snapshot=@a"]),
     ("raidz2", 1, 5, 2, &["--ashift=9", "--dataset=POOL;recordsize=1m;compression=off"]),
     ("raidz3", 1, 4, 3, &["--ashift=13"]),

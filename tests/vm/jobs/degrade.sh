@@ -38,8 +38,13 @@ while read -r POOL disks children lost; do
     done
     step "$POOL: all disks again"
     DEVICES=${all[*]} import_pool
-    # The resilver may not have begun yet, and what it leaves the first scrub mends. Then there is nothing to mend.
+    # A resilver begins some time after the import, and would end a scrub that came first.
+    for _ in $(busybox seq 1 60); do
+        zpool status "$POOL" | grep -q 'scan: resilver' && break
+        sleep 1
+    done
     must zpool wait -t resilver "$POOL"
+    # What it leaves, a scrub mends; then there is nothing left to mend.
     must zpool scrub -w "$POOL"
     must zpool clear "$POOL"
     scrub
