@@ -1,6 +1,7 @@
 //! How much there is.
 
 use super::{Fault, Memory, Via};
+use crate::ranges::Ranges;
 
 /// The most bytes that are read at a time to look for zeros.
 const CHUNK: u64 = 1 << 20;
@@ -35,26 +36,18 @@ impl Memory {
         let present = self.physical_ranges().map(|range| range.length.div_ceil(page_size)).sum();
         let lost = total.saturating_sub(present);
         let mut found = Statistics { page_size, present, lost, ..Statistics::default() };
-        let mut seen = vec![0u64; usize::try_from(total.div_ceil(64)).unwrap_or(0)];
+        // By ranges, not by pages: a damaged dump may claim any number of these.
+        let mut seen = Ranges::new();
         for range in self.virtual_ranges() {
             match range {
                 Ok(range) if range.via == Via::DirectMap => break,
                 Ok(range) if !range.present => found.absent += range.length.div_ceil(page_size),
-                Ok(range) => {
-                    let pages = range.length.div_ceil(page_size);
-                    for page in 0..pages {
-                        let physical = range.physical.saturating_add(page * page_size);
-                        let Some(index) = self.physical.page_index(physical) else { break };
-                        if let Some(word) = seen.get_mut((index / 64) as usize) {
-                            *word |= 1 << (index % 64);
-                        }
-                    }
-                }
+                Ok(range) => _ = seen.insert(range.physical..range.physical.saturating_add(range.length)),
                 Err(Fault::NoTable { .. } | Fault::Lost { .. } | Fault::LostPart { .. }) => found.missing_tables += 1,
                 Err(fault) => return Err(fault),
             }
         }
-        found.mapped = seen.iter().map(|word| u64::from(word.count_ones())).sum();
+        found.mapped = seen.covered().div_ceil(page_size);
         found.direct_only = present.saturating_sub(found.mapped);
         Ok(found)
     }
