@@ -359,6 +359,25 @@ fn headers_that_lie_are_refused_with_a_reason() {
 }
 
 #[test]
+fn a_core_that_claims_more_than_it_can_have_is_counted_without_memory_for_it() {
+    let good = golden(Kind::AMD64).forge.full();
+    let field = |at: usize, value: u64| {
+        let mut bytes = good.clone();
+        bytes[at..at + 8].copy_from_slice(&value.to_le_bytes());
+        Memory::open(Arc::new(bytes))
+    };
+    // The length of the last segment: far behind the end of the file.
+    let memory = field(64 + 56 + 32, 1 << 55).unwrap();
+    let counted = memory.statistics().unwrap();
+    assert!(counted.present < 1 << 14 && counted.lost > 1 << 40, "{counted:?}");
+    assert!(memory.physical_ranges().map(|range| range.length).sum::<u64>() <= good.len() as u64);
+    // Both segments at the same place of the file.
+    let offset = u64::from_le_bytes(good[64 + 8..64 + 16].try_into().unwrap());
+    let error = field(64 + 56 + 8, offset).err().unwrap().to_string();
+    assert!(error.contains("place in the file"), "{error}");
+}
+
+#[test]
 fn memory_is_read_by_several_threads() {
     let golden = golden(Kind::AMD64);
     let memory = open(golden.forge.minidump());

@@ -96,6 +96,12 @@ pub enum Error {
     /// The result cannot be written.
     #[error("the result cannot be written: {0}")]
     Write(#[from] io::Error),
+    /// More pieces of virtual memory than any kernel has.
+    #[error("the kernel's virtual memory is in more than {most} pieces: its page tables are damaged")]
+    Segments {
+        /// How many there may be.
+        most: usize,
+    },
     /// Nothing that could be converted.
     #[error("the dump has no memory that the kernel had mapped")]
     Empty,

@@ -1,6 +1,10 @@
 //! What a core has, and where: physical memory in its order, once, and the virtual memory that it is.
 
+use super::Error;
 use crate::memory::{Fault, Memory, PhysicalRange};
+
+/// Segments that a core has at most: what the reader takes.
+const MOST_SEGMENTS: usize = 1 << 22;
 
 /// A segment of a core.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,9 +32,12 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    pub(super) fn of(memory: &Memory) -> Result<Self, Fault> {
+    pub(super) fn of(memory: &Memory) -> Result<Self, Error> {
         let mut plan = Self::default();
         for range in memory.virtual_ranges() {
+            if plan.segments.len() > MOST_SEGMENTS {
+                return Err(Error::Segments { most: MOST_SEGMENTS });
+            }
             match range {
                 Ok(range) if range.present && is_kernels(memory, range.address) => plan.segments.push(Segment {
                     address: range.address,
@@ -40,7 +47,7 @@ impl Plan {
                 }),
                 Ok(_) => {}
                 Err(Fault::NoTable { .. } | Fault::Lost { .. } | Fault::LostPart { .. }) => plan.missing_tables += 1,
-                Err(fault) => return Err(fault),
+                Err(fault) => return Err(fault.into()),
             }
         }
         plan.pieces = union(&plan.segments);

@@ -18,6 +18,8 @@ const MOST_STACK: u64 = 64 << 10;
 /// Frames and blocks that are followed or found at most.
 const MOST_FRAMES: usize = 64;
 const MOST_BLOCKS: usize = 1024;
+/// No kernel is larger, with all its data.
+const MOST_KERNEL: u64 = 1 << 30;
 
 /// A place at which a processor left its registers.
 struct Found {
@@ -38,9 +40,12 @@ pub fn find_registers(memory: &Memory) -> Vec<Registers> {
         return Vec::new();
     }
     let mut found: Vec<Found> = Vec::new();
+    let mut left = MOST_KERNEL;
     for range in memory.virtual_ranges().flatten() {
         if range.present && range.address >= KERNEL {
-            search(memory, range.address, range.length, &mut found);
+            let length = range.length.min(left);
+            search(memory, range.address, length, &mut found);
+            left -= length;
         }
     }
     let shared = |found: &[Found], pc: u64| found.iter().filter(|other| other.pc == pc).count();

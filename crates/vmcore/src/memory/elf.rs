@@ -109,7 +109,7 @@ pub(crate) fn open(source: &Source, start: &[u8]) -> Result<Memory, Error> {
     } else {
         Kernel::Search(OnceLock::new())
     };
-    let physical = Physical::new(source, Layout::Segments(physical(loads)), PAGE_SHIFT);
+    let physical = Physical::new(source, Layout::Segments(physical(loads)?), PAGE_SHIFT);
     let form = if is_virtual { Form::Core } else { Form::Full };
     Ok(Memory { architecture, order, form, physical, kernel, direct: None, relocation: 0, message_buffer: None })
 }
@@ -162,7 +162,7 @@ fn loads(data: &Arc<dyn ReadAt>, fields: Fields<'_>, class: &Class) -> Result<Ve
 }
 
 /// Pieces of physical memory that do not overlap: of what is there twice, the one that begins first is taken.
-fn physical(mut loads: Vec<Load>) -> Vec<Segment> {
+fn physical(mut loads: Vec<Load>) -> Result<Vec<Segment>, Error> {
     loads.sort_by_key(|load| load.paddr);
     let mut segments: Vec<Segment> = Vec::with_capacity(loads.len());
     let mut pages_before = 0u64;
@@ -190,5 +190,16 @@ fn physical(mut loads: Vec<Load>) -> Vec<Segment> {
             _ => segments.push(segment),
         }
     }
-    segments
+    // Else a small file could claim any amount of memory that can be read.
+    let mut places: Vec<(u64, u64)> = segments.iter().map(|segment| (segment.offset, segment.length)).collect();
+    places.sort_unstable();
+    for pair in places.windows(2) {
+        if let [(offset, length), (next, _)] = *pair
+            && next < offset + length
+        {
+            let expected = "one that begins where the one before ends, or behind it";
+            return Err(Error::malformed("program header: place in the file", format!("{next:#x}"), expected));
+        }
+    }
+    Ok(segments)
 }

@@ -104,15 +104,9 @@ impl Physical {
         }
     }
 
-    /// The number of the page at `pa` among those of the dump.
-    pub(crate) fn page_index(&self, pa: u64) -> Option<u64> {
-        match &self.layout {
-            Layout::Pages { map, .. } => map.index(pa),
-            Layout::Segments(_) => {
-                let segment = self.segment(pa)?;
-                Some(segment.pages_before + ((pa - segment.address) >> self.page_shift))
-            }
-        }
+    /// How many pages the file has room for: whatever it claims, no more can be read.
+    pub(crate) fn readable_pages(&self) -> u64 {
+        self.pages.data().size() >> self.page_shift
     }
 
     fn pages_of(&self, segment: &Segment) -> u64 {

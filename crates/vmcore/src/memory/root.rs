@@ -28,7 +28,7 @@ pub(crate) fn find(memory: &Memory) -> Option<Tables> {
         Architecture::Arm64 => (Paging::of(Architecture::Arm64), 0, KERNEL_ARM64),
         _ => return None,
     };
-    let mut left = MOST_PAGES;
+    let mut left = MOST_PAGES.min(memory.physical.readable_pages());
     let mut from = 0;
     while let Some(range) = memory.physical.next_range(from) {
         let end = range.address.saturating_add(range.length);

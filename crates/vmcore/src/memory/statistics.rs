@@ -36,24 +36,18 @@ impl Memory {
         let present = self.physical_ranges().map(|range| range.length.div_ceil(page_size)).sum();
         let lost = total.saturating_sub(present);
         let mut found = Statistics { page_size, present, lost, ..Statistics::default() };
-        // By the number of a page in the dump: pages that follow each other have numbers that do.
+        // By ranges, not by pages: a damaged dump may claim any number of these.
         let mut seen = Ranges::new();
         for range in self.virtual_ranges() {
             match range {
                 Ok(range) if range.via == Via::DirectMap => break,
                 Ok(range) if !range.present => found.absent += range.length.div_ceil(page_size),
-                Ok(range) => {
-                    let last = range.physical.saturating_add(range.length.saturating_sub(1));
-                    let first = self.physical.page_index(range.physical);
-                    if let (Some(first), Some(last)) = (first, self.physical.page_index(last)) {
-                        seen.insert(first..last.max(first) + 1);
-                    }
-                }
+                Ok(range) => _ = seen.insert(range.physical..range.physical.saturating_add(range.length)),
                 Err(Fault::NoTable { .. } | Fault::Lost { .. } | Fault::LostPart { .. }) => found.missing_tables += 1,
                 Err(fault) => return Err(fault),
             }
         }
-        found.mapped = seen.covered();
+        found.mapped = seen.covered().div_ceil(page_size);
         found.direct_only = present.saturating_sub(found.mapped);
         Ok(found)
     }

@@ -7,7 +7,7 @@ use crate::arch::{ByteOrder, Fields};
 
 /// Levels that any page tables have at most.
 const MOST_LEVELS: usize = 5;
-/// Tables that a walk over everything may visit beyond two for each page of the dump.
+/// Tables that a walk over everything may visit beyond two for each page that the dump has room for.
 const SOME_TABLES: u64 = 1024;
 
 /// Page tables, whole or from some level on.
@@ -117,7 +117,7 @@ impl Tables {
         let frame = Frame { place: self.first, level: self.level, index: 0, address: self.base };
         let mut stack = [None; MOST_LEVELS];
         stack[0] = Some(frame);
-        let budget = physical.total_pages().saturating_mul(2).saturating_add(SOME_TABLES);
+        let budget = physical.readable_pages().saturating_mul(2).saturating_add(SOME_TABLES);
         Leaves { tables: *self, physical, stack, depth: 1, budget, chunk: Chunk::default() }
     }
 }
