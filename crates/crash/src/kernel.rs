@@ -1,6 +1,7 @@
 //! The file of the kernel that made a dump: where it usually is, and whether it is the one.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use symbols::{Image, ObjectFile, Placement};
 use vmcore::memory::VirtualMemory;
@@ -8,6 +9,7 @@ use vmcore::{Dump, Header};
 
 use crate::dump::Options;
 use crate::error::{Error, Result};
+use crate::pack::{Pack, Role};
 
 /// Bytes of text that are compared at one place.
 const SAMPLE: usize = 64;
@@ -23,6 +25,8 @@ pub(crate) struct Places {
     binaries: Vec<PathBuf>,
     /// Where debug files are.
     debug: Vec<PathBuf>,
+    /// The pack that has them all.
+    pub(crate) pack: Option<Arc<Pack>>,
 }
 
 impl Places {
@@ -48,7 +52,7 @@ impl Places {
         for folder in binaries.iter().filter_map(|folder| folder.ancestors().nth(2)) {
             debug.extend(["usr/lib/debug", "usr/lib/debug/boot/kernel"].map(|name| folder.join(name)));
         }
-        Self { kernel, binaries, debug }
+        Self { kernel, binaries, debug, pack: None }
     }
 
     /// The kernel of a dump: the one that was named, or the first that is found whose version is the dump's, or, where
@@ -56,6 +60,9 @@ impl Places {
     pub(crate) fn kernel(&self, dump: &Path, header: Option<&Header>) -> Result<PathBuf> {
         if let Some(kernel) = &self.kernel {
             return Ok(kernel.clone());
+        }
+        if self.pack.is_some() {
+            return Ok(dump.join("kernel"));
         }
         let names = ["kernel", "kernel.full", "kernel.debug"];
         let candidates = self.binaries.iter().flat_map(|folder| names.map(|name| folder.join(name)));
@@ -75,6 +82,12 @@ impl Places {
 
     /// An image of this file, with its debug information where that is in another one.
     pub(crate) fn image(&self, name: &str, path: &Path, placement: Placement) -> Result<Image> {
+        if let Some(pack) = &self.pack {
+            let main =
+                pack.file(name, Role::Image).ok_or_else(|| Error::absent(format!("{name} is not in the pack")))?;
+            let debug = pack.file(name, Role::Debug).cloned();
+            return Ok(Image::new(name, main.clone(), debug, placement)?);
+        }
         let main = ObjectFile::open(path)?;
         let debug = if main.has_debug_info() { None } else { main.find_debug(&self.debug) };
         Ok(Image::new(name, main, debug, placement)?)
@@ -82,6 +95,9 @@ impl Places {
 
     /// The file of a module.
     pub(crate) fn module(&self, name: &str) -> Option<PathBuf> {
+        if let Some(pack) = &self.pack {
+            return pack.file(name, Role::Image).map(|file| PathBuf::from(file.name()));
+        }
         // What the kernel says is not to lead out of the folders.
         let name = Path::new(name).file_name()?;
         self.binaries.iter().map(|folder| folder.join(name)).find(|path| path.is_file())

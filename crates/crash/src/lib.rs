@@ -3,10 +3,13 @@
 
 mod dump;
 mod error;
+pub mod group;
 mod hex;
 mod kernel;
+pub mod live;
 pub mod messages;
 pub mod modules;
+pub mod pack;
 pub mod panic;
 pub mod queue;
 pub mod registers;
