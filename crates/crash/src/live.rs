@@ -49,7 +49,10 @@ pub(crate) fn difference(image: &Image, memory: &dyn Memory) -> Option<String> {
     let size = usize::try_from(symbol.size).ok().filter(|size| (1..=VERSION).contains(size))?;
     let ours = image.read(symbol.address, size)?;
     let mut theirs = vec![0; size];
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end_matches(['\0', '\n']).to_owned();
+    let text = |bytes: &[u8]| {
+        let text = bytes.split(|&byte| byte == 0).next().unwrap_or_default();
+        String::from_utf8_lossy(text).trim_end().to_owned()
+    };
     match memory.read(symbol.address, &mut theirs) {
         Err(error) => Some(format!("its version cannot be read: {error}")),
         Ok(()) if ours != theirs => Some(format!("where it has {:?} there is {:?}", text(&ours), text(&theirs))),
@@ -63,6 +66,11 @@ impl Crash {
     pub fn with_processors(mut self, processors: Arc<dyn Processors>) -> Self {
         self.processors = Some(processors);
         self
+    }
+
+    /// Whether it is a kernel that is there.
+    pub fn is_live(&self) -> bool {
+        self.processors.is_some()
     }
 
     /// The number of the thread that the stub of a live kernel looks at.
