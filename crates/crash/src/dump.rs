@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use symbols::{Image, MemoryError, Placement, Program};
+use symbols::{Image, MemoryError, ObjectFile, Placement, Program};
 use vmcore::contents;
 use vmcore::memory::{Form, Memory, Paging, VirtualMemory};
 use vmcore::{Architecture, Dump, Header};
@@ -15,9 +15,11 @@ use crate::modules;
 /// Where a dump's kernel and debug information are, and how strictly they are taken.
 #[derive(Clone, Default)]
 pub struct Options {
-    /// The kernel's file; looked for if `None`.
+    /// The kernel's file, the folder that it is in, the root of its system, or an archive such as `kernel.txz`; looked for
+    /// if `None`.
     pub kernel: Option<PathBuf>,
-    /// Folders with debug files, as below `/usr/lib/debug`; with a sysroot's usual folders.
+    /// Folders with debug files, as below `/usr/lib/debug`; with a sysroot's usual folders; or archives such as
+    /// `kernel-dbg.txz`.
     pub debug: Vec<PathBuf>,
     /// Whether a kernel that is not the dump's is taken all the same.
     pub force: bool,
@@ -41,8 +43,9 @@ impl Crash {
     pub fn open(path: &Path, options: &Options) -> Result<Self> {
         let mut dump = Dump::open(path, &options.contents)?;
         let places = Places::of(path, options);
-        let kernel = places.kernel(path, dump.header())?;
-        let image = Arc::new(places.image("kernel", &kernel, Placement::AsLinked)?);
+        let file = places.kernel(path, dump.header())?;
+        let kernel = PathBuf::from(file.name());
+        let image = Arc::new(places.image("kernel", file, Placement::AsLinked)?);
         find_root(&mut dump.memory, &image);
         let mut notes = Vec::new();
         if let Some(reason) = kernel::difference(&image, &dump) {
@@ -69,7 +72,7 @@ impl Crash {
     pub fn live(memory: Arc<dyn symbols::Memory>, options: &Options) -> Result<Self> {
         let kernel = options.kernel.clone().ok_or_else(|| Error::absent("a live kernel's file has to be named: -k"))?;
         let places = Places::of(&kernel, options);
-        let image = Arc::new(places.image("kernel", &kernel, Placement::AsLinked)?);
+        let image = Arc::new(places.image("kernel", ObjectFile::open(&kernel)?, Placement::AsLinked)?);
         Self::with(image, memory, kernel, &places)
     }
 

@@ -2,6 +2,8 @@
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
 pub mod allocators;
+mod archive;
+pub mod disassemble;
 mod dump;
 mod error;
 mod hex;

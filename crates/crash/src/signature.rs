@@ -10,7 +10,7 @@ use crate::stack::Stack;
 /// Functions that count.
 const DEPTH: usize = 8;
 /// Functions through which panics and traps go, whatever their reason.
-const MACHINERY: [&str; 30] = [
+const MACHINERY: [&str; 33] = [
     "__curthread",
     "savectx",
     "dump_savectx",
@@ -34,6 +34,9 @@ const MACHINERY: [&str; 30] = [
     "trap_check",
     "calltrap",
     "dblfault_handler",
+    "Xdblfault",
+    "exception_vectors",
+    "vm_fault_trap",
     "do_el1h_sync",
     "data_abort",
     "align_abort",
@@ -68,7 +71,11 @@ pub fn meaningful(stack: &Stack) -> Vec<&str> {
         // The compiler's copies of a function: `name.part.0`, `name.cold`.
         name.split('.').next().filter(|name| !name.is_empty()).unwrap_or(name)
     });
-    names.filter(|name| !MACHINERY.contains(name)).take(DEPTH).collect()
+    let mut meaningful: Vec<&str> = names.filter(|name| !MACHINERY.contains(name)).collect();
+    // How often a function has called itself does not matter.
+    meaningful.dedup();
+    meaningful.truncate(DEPTH);
+    meaningful
 }
 
 /// A text in which all that looks like a number is `N`: values differ from panic to panic.

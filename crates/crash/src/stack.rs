@@ -249,7 +249,12 @@ fn trap_of(program: &Program, frame: &Frame) -> Option<Trap> {
                 trap.number = Some(class);
                 trap.code = Some(syndrome);
                 trap.name = arm64_exception(class).to_owned();
-                trap.fault_address = field("tf_far").filter(|_| matches!(class, 0x20 | 0x21 | 0x24 | 0x25));
+                // Kernels before FreeBSD 14.0 do not keep the address of a fault; of code it is where the jump led.
+                trap.fault_address = match class {
+                    0x20 | 0x21 => field("tf_far").or(Some(trap.pc)),
+                    0x24 | 0x25 => field("tf_far"),
+                    _ => None,
+                };
             }
         }
         Architecture::Riscv64 => {

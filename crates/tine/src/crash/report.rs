@@ -7,7 +7,7 @@ use anstyle::{AnsiColor, Style};
 use clap::Args;
 use crash::report::System;
 
-use super::{Session, stack};
+use super::{Session, allocators, stack};
 use crate::failure::Failure;
 use crate::output::{self, plural};
 
@@ -45,6 +45,12 @@ fn text(report: &crash::Report) -> String {
         let name = name.map(|name| format!(" {name}")).unwrap_or_default();
         let _ = writeln!(text, "  thread    {thread}{name} of {process}{pid}{cpu}");
     }
+    for held in &panic.held {
+        let _ = writeln!(text, "  held      {}", super::locks::held(held));
+    }
+    if let Some(lock) = &panic.awaited {
+        let _ = writeln!(text, "  awaited   {} ({}) at {:#x}", visible(&lock.name), lock.class, lock.address);
+    }
     text += &system(&report.system);
     let _ = writeln!(text, "  signature {}", report.signature);
     for note in report.notes.iter() {
@@ -71,7 +77,16 @@ fn text(report: &crash::Report) -> String {
     for line in shown {
         let _ = writeln!(text, "  {}", visible(line));
     }
+    text += &locks(report);
     text += &processes(report);
+    text += &allocators::summary(&report.memory);
+    if !report.mounts.is_empty() {
+        let _ = write!(text, "\n{HEADING}Mounts{HEADING:#}\n{}", super::system::mounts(&report.mounts, "  "));
+    }
+    if !report.interfaces.is_empty() {
+        let table = super::system::interfaces(&report.interfaces, "  ");
+        let _ = write!(text, "\n{HEADING}Interfaces{HEADING:#}\n{table}");
+    }
     if report.modules.len() > 1 {
         let names: Vec<&str> = report.modules.iter().map(|module| module.name.as_str()).collect();
         let _ = writeln!(text, "\n{HEADING}Modules{HEADING:#}\n  {}", names.join(" "));
@@ -100,6 +115,19 @@ fn system(system: &System) -> String {
         let _ = writeln!(text, "  system    {}", words.join(", "));
     }
     text
+}
+
+/// Who waits for whom; nothing where nobody waits.
+fn locks(report: &crash::Report) -> String {
+    let locks = &report.locks;
+    if locks.contested.is_empty() {
+        return String::new();
+    }
+    let mut text = format!("\n{HEADING}Locks that somebody waits for{HEADING:#}\n");
+    for deadlock in &locks.deadlocks {
+        let _ = writeln!(text, "  {ALARM}Deadlock{ALARM:#}: {}", visible(deadlock));
+    }
+    text + &locks.contested.iter().map(super::locks::lock).collect::<String>()
 }
 
 fn processes(report: &crash::Report) -> String {
