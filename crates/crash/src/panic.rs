@@ -122,7 +122,7 @@ fn explain(crash: &Crash, trap: &Trap, thread: Option<&Thread>) -> Option<String
             0 => "a function was called through a null pointer".to_owned(),
             _ => match freed(address) {
                 Some(pattern) => format!(
-                    "{address:#x} was called or jumped to: it is made of {pattern}, a pointer out of memory that was freed"
+                    "{address:#x} was called or jumped to: it is made of {pattern}, a pointer out of memory that was freed, likely"
                 ),
                 None => format!("{address:#x} was called or jumped to, where there is no code"),
             },

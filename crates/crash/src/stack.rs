@@ -9,6 +9,19 @@ use crate::registers;
 /// Characters of an argument's value.
 const VALUE: usize = 120;
 
+/// Functions of assembler that nobody has called: threads and processors begin in them (`locore.S`, `swtch.S` and others).
+const FIRST: [&str; 9] = [
+    "fork_trampoline",
+    "btext",
+    "virtdone",
+    "mp_virtdone",
+    "mpentry",
+    "va",
+    "mpva",
+    "begin",
+    "_start",
+];
+
 /// A stack.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Stack {
@@ -107,6 +120,10 @@ impl Crash {
             Some(End::Lost(why)) => Some(why.clone()),
             Some(End::TooMany) => Some(format!("only {} frames are shown", frames.len())),
         };
+        let last = stack.frames.last().and_then(|frame| frame.function.as_deref());
+        if last.is_some_and(|name| FIRST.contains(&name)) && unwinder.end() != Some(&End::TooMany) {
+            stack.broken = None;
+        }
         stack
     }
 
