@@ -18,9 +18,11 @@ use crate::pack::Pack;
 /// Where a dump's kernel and debug information are, and how strictly they are taken.
 #[derive(Clone, Default)]
 pub struct Options {
-    /// The kernel's file; looked for if `None`.
+    /// The kernel's file, the folder that it is in, the root of its system, or an archive such as `kernel.txz`; looked for
+    /// if `None`.
     pub kernel: Option<PathBuf>,
-    /// Folders with debug files, as below `/usr/lib/debug`; with a sysroot's usual folders.
+    /// Folders with debug files, as below `/usr/lib/debug`; with a sysroot's usual folders; or archives such as
+    /// `kernel-dbg.txz`.
     pub debug: Vec<PathBuf>,
     /// Whether a kernel that is not the dump's is taken all the same.
     pub force: bool,
@@ -64,8 +66,9 @@ impl Crash {
 
     /// `packed` says of a pack how many bytes of the dump were missing before.
     fn explain(mut dump: Dump, path: &Path, places: &Places, options: &Options, packed: Option<u64>) -> Result<Self> {
-        let kernel = places.kernel(path, dump.header())?;
-        let image = Arc::new(places.image("kernel", &kernel, Placement::AsLinked)?);
+        let file = places.kernel(path, dump.header())?;
+        let kernel = PathBuf::from(file.name());
+        let image = Arc::new(places.image("kernel", file, Placement::AsLinked)?);
         find_root(&mut dump.memory, &image);
         let mut notes = Vec::new();
         if let Some(reason) = kernel::difference(&image, &dump) {
@@ -97,9 +100,9 @@ impl Crash {
     /// # Errors
     /// If the kernel's file cannot be read, or is of another one.
     pub fn live(memory: Arc<dyn symbols::Memory>, options: &Options) -> Result<Self> {
-        let (kernel, _) = live::kernel(options)?;
-        let places = Places::of(&kernel, options);
-        let image = Arc::new(places.image("kernel", &kernel, Placement::AsLinked)?);
+        let (places, file) = live::places(options)?;
+        let kernel = PathBuf::from(file.name());
+        let image = Arc::new(places.image("kernel", file, Placement::AsLinked)?);
         let mut notes = Vec::new();
         if let Some(reason) = live::difference(&image, &*memory) {
             if !options.force {

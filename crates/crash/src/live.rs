@@ -1,9 +1,8 @@
 //! A kernel that is there: its memory and processors are reached through a stub for debuggers.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
-use symbols::{Architecture, Image, Memory, ObjectFile, Registers};
+use symbols::{Image, Memory, ObjectFile, Registers};
 
 use crate::dump::{Crash, Options};
 use crate::error::{Error, Result};
@@ -31,16 +30,21 @@ pub trait Processors: Send + Sync {
     fn registers(&self, thread: &Thread) -> Option<Registers>;
 }
 
-/// The file of a live kernel, which has to be named, and the architecture that it is for.
+/// The file of a live kernel, which has to be named.
 ///
 /// # Errors
 /// If it was not named, or cannot be read.
-pub fn kernel(options: &Options) -> Result<(PathBuf, Architecture)> {
+pub fn kernel(options: &Options) -> Result<ObjectFile> {
+    places(options).map(|(_, kernel)| kernel)
+}
+
+/// The same, and where what belongs to it is.
+pub(crate) fn places(options: &Options) -> Result<(Places, ObjectFile)> {
     let named = options.kernel.as_ref();
     let named = named.ok_or_else(|| Error::absent("the file of a live kernel has to be named: -k KERNEL"))?;
-    let path = Places::of(&named.join("dump"), options).kernel(named, None)?;
-    let architecture = ObjectFile::open(&path)?.architecture()?;
-    Ok((path, architecture))
+    let places = Places::of(&named.join("vmcore"), options);
+    let kernel = places.kernel(named, None)?;
+    Ok((places, kernel))
 }
 
 /// How a kernel's file differs from the one that runs; `None` if it does not as far as can be seen.

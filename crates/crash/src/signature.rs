@@ -10,7 +10,7 @@ use crate::stack::Stack;
 /// Functions that count.
 const DEPTH: usize = 8;
 /// Functions through which panics and traps go, whatever their reason.
-const MACHINERY: [&str; 30] = [
+const MACHINERY: [&str; 33] = [
     "__curthread",
     "savectx",
     "dump_savectx",
@@ -34,6 +34,9 @@ const MACHINERY: [&str; 30] = [
     "trap_check",
     "calltrap",
     "dblfault_handler",
+    "Xdblfault",
+    "exception_vectors",
+    "vm_fault_trap",
     "do_el1h_sync",
     "data_abort",
     "align_abort",
@@ -71,7 +74,7 @@ pub fn meaningful(stack: &Stack) -> Vec<&str> {
     // A debugger that is entered first, and made to write the dump, is no part of the fault.
     let names = names.skip_while(|name| MACHINERY.contains(name) || name.starts_with("db_"));
     let mut meaningful: Vec<&str> = names.filter(|name| !MACHINERY.contains(name)).collect();
-    // However deep a function had called itself.
+    // How often a function has called itself does not matter.
     meaningful.dedup();
     meaningful.truncate(DEPTH);
     meaningful

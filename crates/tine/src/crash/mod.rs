@@ -1,8 +1,11 @@
 //! `tine crash`: from a kernel dump to an explanation.
 
+mod allocators;
 mod bt;
+mod disassemble;
 mod group;
 mod live;
+mod locks;
 mod memory;
 mod message;
 mod pack;
@@ -12,6 +15,7 @@ mod report;
 mod serve;
 mod source;
 mod stack;
+mod system;
 
 use std::path::PathBuf;
 
@@ -26,7 +30,7 @@ use crate::output;
 ///
 /// VMCORE is a dump of any form: of savecore(8), netdumpd(8) or tine dump, compressed, encrypted or not whole. Its
 /// kernel and debug files are looked for beside it, in `boot/kernel` and `usr/lib/debug` there, unless -k and -d name
-/// them. Without a command, everything of interest is reported.
+/// them. Archives of a release (`kernel.txz`, `kernel-dbg.txz`) will do. Without a command, everything of interest is reported.
 #[derive(Debug, Args)]
 #[command(subcommand_precedence_over_arg = true)]
 pub(crate) struct Arguments {
@@ -59,10 +63,10 @@ enum Task {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Kernel")]
 struct KernelFiles {
-    /// The kernel that made the dump, the folder that it is in, or the root of its system
+    /// The kernel that made the dump, the folder that it is in, the root of its system, or an archive (kernel.txz)
     #[arg(short, long, global = true, value_name = "KERNEL")]
     kernel: Option<PathBuf>,
-    /// A folder with debug files, such as `usr/lib/debug` of its system; can be given several times
+    /// A folder with debug files, such as `usr/lib/debug` of its system, or kernel-dbg.txz; can be given several times
     #[arg(short, long, global = true, value_name = "DIR")]
     debug: Vec<PathBuf>,
     /// The sources of the kernel: the folder that has `sys`
@@ -81,6 +85,10 @@ enum Command {
     Ps(processes::Processes),
     Msgbuf(message::Messages),
     Modules(processes::Modules),
+    Locks(locks::Locks),
+    Memory(allocators::Memory),
+    Mounts(system::Mounts),
+    Interfaces(system::Interfaces),
     #[command(visible_alias = "p")]
     Print(print::Print),
     Ptype(print::TypeOf),
@@ -88,6 +96,8 @@ enum Command {
     List(print::List),
     Mem(memory::Hexdump),
     Source(source::Source),
+    #[command(visible_alias = "disas")]
+    Disassemble(disassemble::Disassemble),
     Serve(serve::Serve),
 }
 
@@ -140,12 +150,17 @@ impl Session<'_> {
             Command::Ps(processes) => processes.run(self),
             Command::Msgbuf(messages) => messages.run(self),
             Command::Modules(modules) => modules.run(self),
+            Command::Locks(locks) => locks.run(self),
+            Command::Memory(memory) => memory.run(self),
+            Command::Mounts(mounts) => mounts.run(self),
+            Command::Interfaces(interfaces) => interfaces.run(self),
             Command::Print(print) => print.run(self),
             Command::Ptype(of) => of.run(self),
             Command::Sym(symbols) => symbols.run(self),
             Command::List(list) => list.run(self),
             Command::Mem(hexdump) => hexdump.run(self),
             Command::Source(source) => source.run(self),
+            Command::Disassemble(disassemble) => disassemble.run(self),
             Command::Serve(serve) => serve.run(self),
         }
     }
