@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use symbols::{Image, MemoryError, Placement, Program};
 use vmcore::contents;
@@ -23,6 +24,8 @@ pub struct Options {
     pub force: bool,
     /// How the dump's file is opened: its private key, its spill file.
     pub contents: contents::Options,
+    /// While it is set no memory is read, so that whatever walks through it ends.
+    pub stop: Option<Arc<AtomicBool>>,
 }
 
 /// A kernel's dump, or the memory of a live one, with its symbols and types.
@@ -56,7 +59,7 @@ impl Crash {
             notes.push(format!("the dump is not whole: {missing} bytes of it never arrived"));
         }
         let dump = Arc::new(dump);
-        let mut crash = Self::with(image, Arc::new(DumpMemory(dump.clone())), kernel, &places)?;
+        let mut crash = Self::with(image, stoppable(Arc::new(DumpMemory(dump.clone())), options), kernel, &places)?;
         crash.dump = Some(dump);
         crash.notes.splice(0..0, notes);
         Ok(crash)
@@ -70,7 +73,7 @@ impl Crash {
         let kernel = options.kernel.clone().ok_or_else(|| Error::absent("a live kernel's file has to be named: -k"))?;
         let places = Places::of(&kernel, options);
         let image = Arc::new(places.image("kernel", &kernel, Placement::AsLinked)?);
-        Self::with(image, memory, kernel, &places)
+        Self::with(image, stoppable(memory, options), kernel, &places)
     }
 
     fn with(image: Arc<Image>, memory: Arc<dyn symbols::Memory>, kernel: PathBuf, places: &Places) -> Result<Self> {
@@ -153,6 +156,28 @@ impl symbols::Memory for DumpMemory {
                 Err(MemoryError { address, reason: "it goes beyond the last address".to_owned() })
             }
             None => Ok(()),
+        }
+    }
+}
+
+/// Memory that is there unless work is to stop.
+struct Stoppable {
+    memory: Arc<dyn symbols::Memory>,
+    stop: Arc<AtomicBool>,
+}
+
+fn stoppable(memory: Arc<dyn symbols::Memory>, options: &Options) -> Arc<dyn symbols::Memory> {
+    match &options.stop {
+        Some(stop) => Arc::new(Stoppable { memory, stop: stop.clone() }),
+        None => memory,
+    }
+}
+
+impl symbols::Memory for Stoppable {
+    fn read(&self, address: u64, buf: &mut [u8]) -> std::result::Result<(), MemoryError> {
+        match self.stop.load(Ordering::Relaxed) {
+            true => Err(MemoryError { address, reason: "interrupted".to_owned() }),
+            false => self.memory.read(address, buf),
         }
     }
 }

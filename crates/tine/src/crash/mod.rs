@@ -1,12 +1,16 @@
 //! `tine crash`: from a kernel dump to an explanation.
 
 mod bt;
+mod html;
+mod interrupt;
+mod lua;
 mod memory;
 mod message;
 mod print;
 mod processes;
 mod report;
 mod serve;
+mod shell;
 mod source;
 mod stack;
 
@@ -74,7 +78,9 @@ enum Command {
     List(print::List),
     Mem(memory::Hexdump),
     Source(source::Source),
+    Lua(lua::Script),
     Serve(serve::Serve),
+    Shell(shell::Shell),
 }
 
 pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
@@ -83,8 +89,13 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
         return Err(Failure::Usage("the dump is missing: tine crash [-k KERNEL] VMCORE [COMMAND]".to_owned()));
     };
     let source = files.source.clone();
-    let options =
-        Options { kernel: files.kernel, debug: files.debug, force: files.force, contents: reading.options()? };
+    let options = Options {
+        kernel: files.kernel,
+        debug: files.debug,
+        force: files.force,
+        contents: reading.options()?,
+        stop: Some(interrupt::flag()),
+    };
     let crash = Crash::open(&vmcore, &options)?;
     let session = Session { crash: &crash, json, source };
     let command = command.unwrap_or_default();
@@ -118,7 +129,9 @@ impl Session<'_> {
             Command::List(list) => list.run(self),
             Command::Mem(hexdump) => hexdump.run(self),
             Command::Source(source) => source.run(self),
+            Command::Lua(script) => script.run(self),
             Command::Serve(serve) => serve.run(self),
+            Command::Shell(shell) => shell.run(self),
         }
     }
 }
