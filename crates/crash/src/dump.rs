@@ -59,7 +59,7 @@ impl Crash {
             notes.push(format!("the dump is not whole: {missing} bytes of it never arrived"));
         }
         let dump = Arc::new(dump);
-        let mut crash = Self::with(image, stoppable(Arc::new(DumpMemory(dump.clone())), options), kernel, &places)?;
+        let mut crash = Self::with(image, Arc::new(DumpMemory(dump.clone())), kernel, &places)?;
         crash.dump = Some(dump);
         crash.notes.splice(0..0, notes);
         Ok(crash)
@@ -73,7 +73,7 @@ impl Crash {
         let kernel = options.kernel.clone().ok_or_else(|| Error::absent("a live kernel's file has to be named: -k"))?;
         let places = Places::of(&kernel, options);
         let image = Arc::new(places.image("kernel", &kernel, Placement::AsLinked)?);
-        Self::with(image, stoppable(memory, options), kernel, &places)
+        Self::with(image, memory, kernel, &places)
     }
 
     fn with(image: Arc<Image>, memory: Arc<dyn symbols::Memory>, kernel: PathBuf, places: &Places) -> Result<Self> {
@@ -84,6 +84,7 @@ impl Crash {
                 kernel.display()
             ));
         }
+        let memory = stoppable(memory, places.stop.clone());
         let program = Program::new(vec![image.clone()], memory.clone())?;
         let mut crash = Self { program, dump: None, kernel, notes };
         let loaded = modules::images(&crash, places);
@@ -166,9 +167,9 @@ struct Stoppable {
     stop: Arc<AtomicBool>,
 }
 
-fn stoppable(memory: Arc<dyn symbols::Memory>, options: &Options) -> Arc<dyn symbols::Memory> {
-    match &options.stop {
-        Some(stop) => Arc::new(Stoppable { memory, stop: stop.clone() }),
+fn stoppable(memory: Arc<dyn symbols::Memory>, stop: Option<Arc<AtomicBool>>) -> Arc<dyn symbols::Memory> {
+    match stop {
+        Some(stop) => Arc::new(Stoppable { memory, stop }),
         None => memory,
     }
 }

@@ -1,6 +1,8 @@
 //! The file of the kernel that made a dump: where it usually is, and whether it is the one.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use symbols::{Image, ObjectFile, Placement};
 use vmcore::memory::VirtualMemory;
@@ -23,6 +25,8 @@ pub(crate) struct Places {
     binaries: Vec<PathBuf>,
     /// Where debug files are.
     debug: Vec<PathBuf>,
+    /// Set when memory is to be read no more.
+    pub(crate) stop: Option<Arc<AtomicBool>>,
 }
 
 impl Places {
@@ -48,7 +52,7 @@ impl Places {
         for folder in binaries.iter().filter_map(|folder| folder.ancestors().nth(2)) {
             debug.extend(["usr/lib/debug", "usr/lib/debug/boot/kernel"].map(|name| folder.join(name)));
         }
-        Self { kernel, binaries, debug }
+        Self { kernel, binaries, debug, stop: options.stop.clone() }
     }
 
     /// The kernel of a dump: the one that was named, or the first that is found whose version is the dump's, or, where

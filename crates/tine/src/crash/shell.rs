@@ -202,7 +202,9 @@ fn help(of: &str) -> Result<(), Failure> {
             .collect();
         rows.extend(OWN.map(|(name, about)| (name.to_owned(), about.to_owned())));
         let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
-        return output::print(&rows.iter().map(|(name, about)| format!("{name:width$}  {about}\n")).collect::<String>());
+        return output::print(
+            &rows.iter().map(|(name, about)| format!("{name:width$}  {about}\n")).collect::<String>(),
+        );
     }
     match all.find_subcommand_mut(of) {
         Some(command) => {

@@ -18,7 +18,9 @@ impl fmt::Display for Text<'_> {
                 '\'' => f.write_str("&#39;")?,
                 '\t' | '\n' => fmt::Write::write_char(f, letter)?,
                 // Those of HTML are none, and those that change the direction of text hide what it says.
-                letter if letter.is_control() || matches!(letter, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') => {
+                letter
+                    if letter.is_control() || matches!(letter, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') =>
+                {
                     fmt::Write::write_char(f, '\u{fffd}')?;
                 }
                 letter => fmt::Write::write_char(f, letter)?,

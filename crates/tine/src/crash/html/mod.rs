@@ -130,7 +130,9 @@ fn facts(report: &crash::Report) -> String {
         let name = name.map(|name| format!(" {name}")).unwrap_or_default();
         facts.push(("Thread", format!("{thread}{name} of {process}{pid}{cpu}")));
     }
-    facts.extend(system.version.as_ref().map(|version| ("Kernel", format!("{} ({})", version.trim(), system.architecture))));
+    facts.extend(
+        system.version.as_ref().map(|version| ("Kernel", format!("{} ({})", version.trim(), system.architecture))),
+    );
     let mut words = Vec::new();
     words.extend(system.host.clone());
     words.extend(system.cpus.map(|cpus| plural(cpus, "CPU")));
@@ -216,7 +218,8 @@ fn body(frame: &StackFrame, source: &Source<'_>) -> String {
         text += "</pre>";
     }
     if !text.is_empty() && !frame.inlined {
-        let word = |name: &str, value: Option<u64>| value.map(|value| format!(" {name} {value:#x}")).unwrap_or_default();
+        let word =
+            |name: &str, value: Option<u64>| value.map(|value| format!(" {name} {value:#x}")).unwrap_or_default();
         let _ = write!(
             text,
             "<p class=\"words\">pc {:#x}{}{}</p>",
@@ -283,7 +286,8 @@ fn stacks(groups: &[Group], source: &Source<'_>) -> String {
             title += &format!(" and {more} more");
         }
         let wait = group.threads.first().and_then(|thread| thread.wait.as_deref());
-        let wait = wait.map(|wait| format!(" <span class=\"place\">waits for {}</span>", Text(wait))).unwrap_or_default();
+        let wait =
+            wait.map(|wait| format!(" <span class=\"place\">waits for {}</span>", Text(wait))).unwrap_or_default();
         let all = match names.len() > NAMED {
             true => format!("<p class=\"names\">{}</p>\n", Text(&names.join(", "))),
             false => String::new(),

@@ -1,10 +1,11 @@
 //! What scripts know of the kernel's variables, types, symbols and memory.
 
+use crash::{Crash, KernelNames};
 use mlua::{Lua, LuaString, Scope, Value as Object, Variadic};
 use symbols::{Error, Format, Program, Radix, Type, TypeKind, Value};
 
 use super::super::{Session, memory, print};
-use super::value::{self, Datum, TEXT, address, failed, number, object};
+use super::value::{self, Datum, TEXT, failed, number, object};
 use super::{json, warn};
 
 /// The most bytes that are read at once.
@@ -27,13 +28,13 @@ pub(super) fn define<'scope, 'env>(
     session: &'env Session<'_>,
 ) -> mlua::Result<()> {
     let program = session.crash.program();
-    variables(lua, program)?;
+    variables(lua, scope, session)?;
     types(lua, program)?;
     symbols(lua, program)?;
     memories(lua, scope, session)?;
     let globals = lua.globals();
     let eval = scope.create_function(|lua, text: String| {
-        let value = session.crash.program().evaluate(&text, &print::KernelNames(session)).map_err(failed)?;
+        let value = session.crash.program().evaluate(&text, &KernelNames::new(session.crash, None)).map_err(failed)?;
         object(lua, value)
     })?;
     globals.set("eval", eval)?;
@@ -45,9 +46,7 @@ pub(super) fn define<'scope, 'env>(
     };
     globals.set("elements", lua.create_function(elements)?)?;
     globals.set("warn", lua.create_function(|_, text: String| Ok(warn(text)))?)?;
-    let to_json = |_: &Lua, value: Object| {
-        serde_json::to_string_pretty(&json::of_object(&value, 0)?).map_err(failed)
-    };
+    let to_json = |_: &Lua, value: Object| serde_json::to_string_pretty(&json::of_object(&value, 0)?).map_err(failed);
     globals.set("json", lua.create_function(to_json)?)
 }
 
@@ -60,11 +59,15 @@ fn datum(object: &Object, what: &str) -> mlua::Result<Datum> {
 }
 
 /// `kernel.NAME`, which a script's unknown names are looked up in, too.
-fn variables(lua: &Lua, program: &Program) -> mlua::Result<()> {
+fn variables<'scope, 'env>(
+    lua: &Lua,
+    scope: &'scope Scope<'scope, 'env>,
+    session: &'env Session<'_>,
+) -> mlua::Result<()> {
     let globals = lua.globals();
-    let of = program.clone();
-    let lookup = lua.create_function(move |lua, (_, name): (Object, String)| {
-        find(&of, &name)?.map_or(Ok(Object::Nil), |value| object(lua, value))
+    let crash = session.crash;
+    let lookup = scope.create_function(|lua, (_, name): (Object, String)| {
+        find(crash, &name)?.map_or(Ok(Object::Nil), |value| object(lua, value))
     })?;
     let kernel = lua.create_table()?;
     let meta = lua.create_table()?;
@@ -75,71 +78,50 @@ fn variables(lua: &Lua, program: &Program) -> mlua::Result<()> {
     kernel.set_metatable(Some(meta))?;
     globals.set("kernel", kernel)?;
 
-    let of = program.clone();
-    let percpu = move |lua: &Lua, (name, cpu): (String, i64)| {
-        let variable = of.variable(&format!("pcpu_entry_{name}")).map_err(failed)?;
-        let offset = of.variable("dpcpu_off").and_then(|all| all.element(cpu.into())?.unsigned()).map_err(failed)?;
-        object(lua, moved(&variable, offset)?)
-    };
-    globals.set("percpu", lua.create_function(percpu)?)?;
-    let of = program.clone();
-    let vnet = move |lua: &Lua, (name, vnet): (String, Option<Object>)| {
-        let value = match vnet {
-            Some(Object::UserData(vnet)) => of_vnet(&of, &name, &vnet.borrow::<Datum>()?.0),
-            _ => network(&of, &name),
+    let percpu = scope.create_function(|lua, (name, cpu): (String, u64)| {
+        object(lua, crash.cpu_variable(cpu, &name).map_err(failed)?)
+    })?;
+    globals.set("percpu", percpu)?;
+    let vnets = scope.create_function(|_, ()| {
+        Ok(crash.vnets().into_iter().map(|vnet| vnet.unwrap_or(0) as i64).collect::<Vec<i64>>())
+    })?;
+    globals.set("vnets", vnets)?;
+    let vnet = scope.create_function(|lua, (name, vnet): (String, Option<Object>)| {
+        let vnet = match vnet.map(|vnet| number(&vnet)).transpose()? {
+            Some(vnet) => Some(vnet).filter(|vnet| *vnet != 0),
+            None => crash.vnets().first().copied().flatten(),
         };
-        value.map_err(failed)?.map_or(Ok(Object::Nil), |value| object(lua, value))
-    };
-    globals.set("vnet", lua.create_function(vnet)?)?;
-    let of = program.clone();
-    let has = move |_: &Lua, (what, field): (Object, Option<String>)| match (&what, field) {
-        (Object::String(name), None) => Ok(find(&of, &name.to_str()?)?.is_some()),
+        object(lua, crash.vnet_variable(vnet, &name).map_err(failed)?)
+    })?;
+    globals.set("vnet", vnet)?;
+    let has = scope.create_function(|_, (what, field): (Object, Option<String>)| match (&what, field) {
+        (Object::String(name), None) => Ok(find(crash, &name.to_str()?)?.is_some()),
         (Object::String(name), Some(field)) => {
-            Ok(of.ty(&name.to_str()?).is_ok_and(|ty| ty.offset_of(&field).is_ok() || ty.has_field(&field)))
+            let ty = crash.program().ty(&name.to_str()?);
+            Ok(ty.is_ok_and(|ty| ty.has_field(&field) || ty.offset_of(&field).is_ok()))
         }
         (Object::UserData(data), Some(field)) => Ok(data.borrow::<Datum>()?.0.path(&field).is_ok()),
         _ => Err(failed("has takes a name, or a value or type and a field's name")),
-    };
-    globals.set("has", lua.create_function(has)?)
+    })?;
+    globals.set("has", has)
 }
 
 /// A variable, function or constant of the kernel; of its first network stack, where every stack has its own.
-fn find(program: &Program, name: &str) -> mlua::Result<Option<Value>> {
+fn find(crash: &Crash, name: &str) -> mlua::Result<Option<Value>> {
     let is_name = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
     if !is_name || name.starts_with(|first: char| first.is_ascii_digit()) {
         return Ok(None);
     }
-    let own = name.strip_prefix("V_");
-    match program.evaluate(own.unwrap_or(name), &()) {
+    let program = crash.program();
+    match program.evaluate(name, &KernelNames::new(crash, None)) {
         Ok(value) => Ok(Some(value)),
-        Err(Error::NotFound { .. }) => match network(program, own.unwrap_or(name)) {
-            Ok(value) => Ok(value),
-            Err(Error::NotFound { .. } | Error::NoDebugInfo { .. }) => Ok(None),
-            Err(error) => Err(failed(error)),
+        Err(error) => match crash.vnet_variable(crash.vnets().first().copied().flatten(), name) {
+            Ok(value) => Ok(Some(value)),
+            // Such as `int`, which is no expression.
+            Err(_) if matches!(error, Error::NotFound { .. }) || program.symbol(name).is_err() => Ok(None),
+            Err(_) => Err(failed(error)),
         },
-        // Such as `int`, which is no expression.
-        Err(_) if program.symbol(name).is_err() => Ok(None),
-        Err(error) => Err(failed(error)),
     }
-}
-
-/// A variable of the first network stack of a kernel with VIMAGE (`sys/net/vnet.h`).
-fn network(program: &Program, name: &str) -> symbols::Result<Option<Value>> {
-    match program.variable("vnet0") {
-        Ok(first) => of_vnet(program, name, &first),
-        Err(Error::NotFound { .. }) => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-fn of_vnet(program: &Program, name: &str, vnet: &Value) -> symbols::Result<Option<Value>> {
-    let variable = program.variable(&format!("vnet_entry_{name}"))?;
-    let base = vnet.field("vnet_data_base")?.unsigned()?;
-    Ok(variable.address().map(|address| program.value(variable.ty(), address.wrapping_add(base))))
-}
-
-fn moved(value: &Value, offset: u64) -> mlua::Result<Value> {
-    Ok(value.program().value(value.ty(), address(value)?.wrapping_add(offset)))
 }
 
 /// The type that a name stands for, or that a value has.
@@ -196,9 +178,8 @@ fn types(lua: &Lua, program: &Program) -> mlua::Result<()> {
     };
     globals.set("cast", lua.create_function(cast)?)?;
     let of = program.clone();
-    let at = move |lua: &Lua, (ty, place): (Object, Object)| {
-        object(lua, of.value(&type_of(&of, &ty)?, number(&place)?))
-    };
+    let at =
+        move |lua: &Lua, (ty, place): (Object, Object)| object(lua, of.value(&type_of(&of, &ty)?, number(&place)?));
     globals.set("at", lua.create_function(at)?)?;
     let of = program.clone();
     let containerof = move |lua: &Lua, (member, ty, field): (Object, Object, String)| {

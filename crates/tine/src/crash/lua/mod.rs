@@ -116,7 +116,8 @@ pub(super) struct Host {
 impl Host {
     pub(super) fn new(bounds: &Bounds) -> Result<Self, Failure> {
         let failed = |error: mlua::Error| Failure::Work(format!("Lua does not start: {}", told::sentence(&error)));
-        let mut libraries = StdLib::COROUTINE | StdLib::TABLE | StdLib::STRING | StdLib::UTF8 | StdLib::MATH | StdLib::OS;
+        let mut libraries =
+            StdLib::COROUTINE | StdLib::TABLE | StdLib::STRING | StdLib::UTF8 | StdLib::MATH | StdLib::OS;
         if bounds.allow_files {
             libraries |= StdLib::IO;
         }

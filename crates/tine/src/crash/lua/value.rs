@@ -59,9 +59,7 @@ pub(super) fn text(value: &Value, limit: usize) -> mlua::Result<Vec<u8>> {
     let ty = value.resolved_type().map_err(failed)?;
     let limit = limit.min(TEXT);
     match (ty.kind(), value.address()) {
-        (TypeKind::Pointer, _) => {
-            value.program().read_string(value.unsigned().map_err(failed)?, limit).map_err(failed)
-        }
+        (TypeKind::Pointer, _) => value.program().read_string(value.unsigned().map_err(failed)?, limit).map_err(failed),
         (TypeKind::Array, Some(address)) => {
             let count = ty.count().filter(|count| *count > 0).and_then(|count| usize::try_from(count).ok());
             value.program().read_string(address, limit.min(count.unwrap_or(limit))).map_err(failed)
@@ -227,7 +225,9 @@ impl UserData for Datum {
         // Elements of arrays with their indices, members of structures with their names.
         methods.add_meta_method(MetaMethod::Pairs, |lua, this, ()| {
             let keys: Vec<Object> = match this.0.resolved_type().map_err(failed)?.kind() {
-                TypeKind::Array => (0..this.count()?.min(TEXT as u64)).map(|index| Object::Integer(index as i64)).collect(),
+                TypeKind::Array => {
+                    (0..this.count()?.min(TEXT as u64)).map(|index| Object::Integer(index as i64)).collect()
+                }
                 _ => {
                     let names = this.names()?;
                     names.into_iter().map(|name| name.into_lua(lua)).collect::<mlua::Result<_>>()?

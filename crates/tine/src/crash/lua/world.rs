@@ -30,9 +30,7 @@ pub(super) fn define<'scope, 'env>(
         lua.create_table_from(registers.known().map(|(name, value)| (name, value as i64)))
     })?;
     globals.set("registers_of", of_thread)?;
-    let stack = scope.create_function(|lua, thread: Table| {
-        frames(lua, session, &registers(session, &thread)?)
-    })?;
+    let stack = scope.create_function(|lua, thread: Table| frames(lua, session, &registers(session, &thread)?))?;
     globals.set("frames_of", stack)?;
     let messages = scope.create_function(|lua, ()| {
         let messages = crash::messages::messages(crash).map_err(failed)?;
@@ -87,16 +85,8 @@ fn pointer(lua: &Lua, program: &Program, ty: &str, address: u64) -> mlua::Result
 
 /// The registers of a thread that [`thread_table`] made.
 fn registers(session: &Session<'_>, table: &Table) -> mlua::Result<Registers> {
-    let thread = Thread {
-        tid: table.get("tid")?,
-        name: String::new(),
-        state: String::new(),
-        wait: None,
-        cpu: table.get("cpu")?,
-        address: super::value::number(&table.get("td")?)?,
-        pid: 0,
-        process: String::new(),
-    };
+    let address = super::value::number(&table.get("td")?)?;
+    let thread = session.crash.thread_at(address).and_then(|value| crash::threads::thread(&value)).map_err(failed)?;
     session.crash.thread_registers(&thread).map(|(registers, _)| registers).map_err(failed)
 }
 
@@ -159,7 +149,11 @@ fn on_demand(
                     entry.set("known", true)?;
                     entry.set("value", &value)?;
                     entry.set("text", text)?;
-                    if variable.parameter { args.set(variable.name.as_str(), value)? } else { vars.set(variable.name.as_str(), value)? }
+                    if variable.parameter {
+                        args.set(variable.name.as_str(), value)?
+                    } else {
+                        vars.set(variable.name.as_str(), value)?
+                    }
                 }
                 Err(error) => {
                     entry.set("known", false)?;

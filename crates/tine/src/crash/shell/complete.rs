@@ -14,7 +14,8 @@ pub(super) fn complete(program: &Program, commands: &[String], line: &str) -> (u
         let start = line.len() - rest.trim_start().len();
         return (start, commands.iter().filter(|name| name.starts_with(rest.trim_start())).cloned().collect());
     }
-    let start = line.rfind(|c: char| !is_part(c)).map_or(0, |at| at + line[at..].chars().next().map_or(1, char::len_utf8));
+    let start =
+        line.rfind(|c: char| !is_part(c)).map_or(0, |at| at + line[at..].chars().next().map_or(1, char::len_utf8));
     let (before, name) = line.split_at(start);
     let object = before.strip_suffix("->").or_else(|| before.strip_suffix('.'));
     let mut found = match object {
@@ -68,7 +69,9 @@ fn fields(program: &Program, text: &str) -> Vec<String> {
     }
     // In Lua the kernel's variables have a table before them.
     let object = text[start..].trim_start_matches("kernel.");
-    let ty = program.type_of_expression(&object.replace("->", "."), &()).or_else(|_| program.type_of_expression(object, &()));
+    let ty = program
+        .type_of_expression(&object.replace("->", "."), &())
+        .or_else(|_| program.type_of_expression(object, &()));
     ty.map(|ty| members(&ty)).unwrap_or_default()
 }
 
