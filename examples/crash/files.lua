@@ -2,7 +2,7 @@
 --
 --   tine crash vmcore.0 lua files.lua [PID|NAME]
 
-local TYPES = { "vnode", "socket", "pipe", "fifo", "kqueue", "crypto", "mqueue", "shm", "sem", "pts", "dev",
+local TYPES = { [0] = "none", "vnode", "socket", "pipe", "fifo", "kqueue", "crypto", "mqueue", "shm", "sem", "pts", "dev",
   "procdesc", "eventfd", "timerfd" }
 local SOCKETS = { "stream", "dgram", "raw", "rdm", "seqpacket" }
 local FAMILIES = { [1] = "unix", [2] = "inet", [28] = "inet6", [17] = "route", [38] = "netlink" }

@@ -154,7 +154,9 @@ fn stack_of(stack: &Stack, source: &Source<'_>) -> String {
 fn frames(frames: &[StackFrame], broken: Option<&str>, open: bool, source: &Source<'_>) -> String {
     let mut text = "<ol class=\"frames\" start=\"0\">\n".to_owned();
     // The function that matters most is the one that was interrupted, or else that which called panic.
-    let culprit = frames.iter().position(|frame| frame.trap.as_ref().is_some_and(|trap| !trap.user)).map(|at| at + 1);
+    let trap = frames.iter().position(|frame| frame.trap.as_ref().is_some_and(|trap| !trap.user));
+    let is_panic = |frame: &StackFrame| matches!(frame.function.as_deref(), Some("panic" | "kassert_panic" | "vpanic"));
+    let culprit = trap.or_else(|| frames.iter().rposition(is_panic)).map(|at| at + 1);
     for (number, frame) in frames.iter().enumerate() {
         let is_culprit = culprit == Some(number);
         let class = if is_culprit { " class=\"culprit\"" } else { "" };
@@ -169,7 +171,8 @@ fn frames(frames: &[StackFrame], broken: Option<&str>, open: bool, source: &Sour
         };
         let _ = writeln!(text, "<li{class}>{folded}</li>");
         if let Some(trap) = &frame.trap {
-            let _ = writeln!(text, "<li class=\"trap\">{}</li>", Text(&stack::interruption(trap)));
+            let class = if trap.user { "trap user" } else { "trap" };
+            let _ = writeln!(text, "<li class=\"{class}\">{}</li>", Text(&stack::interruption(trap)));
         }
     }
     text += "</ol>\n";

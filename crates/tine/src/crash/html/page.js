@@ -50,6 +50,8 @@
   for (const link of all("nav .links a")) {
     link.addEventListener("click", () => { document.querySelector(link.getAttribute("href")).open = true; });
   }
+  // What was printed last is what counts.
+  for (const messages of all(".messages")) messages.scrollTop = messages.scrollHeight;
   document.addEventListener("keydown", event => {
     if (event.key === "/" && document.activeElement !== search) {
       event.preventDefault();

@@ -218,10 +218,37 @@ fn types(lua: &Lua, program: &Program) -> mlua::Result<()> {
                 data.borrow::<Datum>()?.0.show(&format).map_err(failed)
             }
             Object::Integer(number) if radix == Radix::Hexadecimal => Ok(format!("{number:#x}")),
+            Object::Table(table) => fields(table),
             other => other.to_string(),
         }
     };
     globals.set("show", lua.create_function(show)?)
+}
+
+/// The names and values of a table, those of tables in it left out.
+fn fields(table: &mlua::Table) -> mlua::Result<String> {
+    let text = |object: &Object| match object {
+        Object::Table(_) => Ok("{...}".to_owned()),
+        Object::String(text) => Ok(format!("{:?}", text.to_string_lossy())),
+        other => other.to_string(),
+    };
+    let mut items = Vec::new();
+    let length = table.raw_len();
+    for index in 1..=length {
+        items.push(text(&table.raw_get::<Object>(index)?)?);
+    }
+    let mut named = Vec::new();
+    for pair in table.pairs::<Object, Object>() {
+        let (key, value) = pair?;
+        let is_item =
+            key.as_integer().is_some_and(|key| usize::try_from(key).is_ok_and(|key| (1..=length).contains(&key)));
+        if !is_item {
+            named.push(format!("{} = {}", key.to_string()?, text(&value)?));
+        }
+    }
+    named.sort();
+    items.extend(named);
+    Ok(format!("{{ {} }}", items.join(", ")))
 }
 
 fn symbols(lua: &Lua, program: &Program) -> mlua::Result<()> {

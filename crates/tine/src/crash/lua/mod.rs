@@ -207,7 +207,13 @@ pub(super) fn line(host: &Host, lua: &Lua, code: &str) -> Result<(), Failure> {
         if values.is_empty() {
             return Ok(());
         }
-        lua.globals().get::<mlua::Function>("print")?.call::<()>(values)
+        let show = lua.globals().raw_get::<mlua::Function>("show")?;
+        let shown = values.into_iter().map(|value| match value {
+            table @ mlua::Value::Table(_) => show.call::<mlua::Value>(table),
+            value => Ok(value),
+        });
+        let shown = shown.collect::<mlua::Result<MultiValue>>()?;
+        lua.globals().raw_get::<mlua::Function>("print")?.call::<()>(shown)
     });
     let result = host.result(done);
     lua.gc_collect().ok();

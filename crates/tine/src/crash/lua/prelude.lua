@@ -1,7 +1,7 @@
 -- What is simpler in Lua. It runs before a script, in the same place: names that a script is not to see are local.
 local errortext, stopped, elements, frames_of, registers_of = errortext, stopped, elements, frames_of, registers_of
 local panicked_tid, raw_pcall, raw_setmetatable, raw_resume = panicked, pcall, setmetatable, coroutine.resume
-errortext, stopped, frames_of, registers_of, panicked = nil, nil, nil, nil, nil
+for _, name in ipairs({ "errortext", "stopped", "frames_of", "registers_of", "panicked" }) do _G[name] = nil end
 
 -- A script that was ended does not go on by catching that.
 local function caught(ok, ...)
