@@ -82,6 +82,15 @@ pub(crate) struct Settings {
 }
 
 impl System {
+    /// What is odd about the settings for a system on so many disks.
+    pub(crate) fn warning(&self, disks: usize) -> Option<String> {
+        (self.growfs && disks > 1).then(|| {
+            "--growfs: FreeBSD's growfs grows the last of several disks only; 'gpart resize' and 'zpool online -e' do the \
+             rest"
+                .to_owned()
+        })
+    }
+
     /// The settings; those of a preset come before.
     pub(crate) fn settings(&self, mut settings: Settings, facts: &Facts) -> Result<Settings, Failure> {
         if self.configure {
