@@ -562,7 +562,9 @@ fn linux_boots_through_grub_to_a_shell_with_its_root_in_the_pool() {
     let disks = ["--vdev", "mirror", "-o", "other.qcow2", "--compatibility", "legacy", "--swap", "4m"];
     build(at, "one.qcow2", &[&disks[..], &["--format", "qcow2-zstd"]].concat()).succeeds();
     let mut guest = qemu.command();
-    guest.args("-nodefaults -no-user-config -display none -no-reboot -machine q35 -smp 2 -m 768 -serial stdio".split(' '));
+    guest.args(
+        "-nodefaults -no-user-config -display none -no-reboot -machine q35 -smp 2 -m 768 -serial stdio".split(' '),
+    );
     guest.args(["-bios", FIRMWARE, "-cpu"]);
     guest.args(match &vm.accelerator[..] {
         "tcg" => ["qemu64", "-accel", "tcg,thread=multi"],
@@ -575,7 +577,8 @@ fn linux_boots_through_grub_to_a_shell_with_its_root_in_the_pool() {
     }
     let answer = "cat /etc/motd; mount | grep ' on / '; echo kept >/etc/new && cat /etc/new; poweroff -f\n";
     let said = command::converse(&mut guest, "/ # ", answer, Duration::from_secs(400));
-    for line in ["zroot\tONLINE", "this is the root of the pool\r", "zroot/ROOT/default on / type zfs (rw", "\nkept\r"] {
+    for line in ["zroot\tONLINE", "this is the root of the pool\r", "zroot/ROOT/default on / type zfs (rw", "\nkept\r"]
+    {
         assert!(said.contains(line), "{line}: {said}");
     }
 }

@@ -81,7 +81,8 @@ impl Destination {
             return Self::new(path, replace);
         }
         if !target.is_in_order() {
-            let names: Vec<_> = Target::ALL.into_iter().filter(|target| target.is_in_order()).map(Target::name).collect();
+            let names: Vec<_> =
+                Target::ALL.into_iter().filter(|target| target.is_in_order()).map(Target::name).collect();
             return Err(Failure::Usage(format!(
                 "{target} cannot be written to standard output, as its tables come before what they are about: give a \
                  file, or one of the formats {}",

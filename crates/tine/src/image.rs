@@ -317,7 +317,8 @@ impl Build {
         };
         let destinations = self.outputs.iter().map(destination).collect::<Result<Vec<_>, _>>()?;
         if self.outputs.iter().any(|output| output.as_os_str() == "-") && (self.verify || self.outputs.len() > 1) {
-            let what = "standard output takes one image, which cannot be read back: leave --verify and other outputs out";
+            let what =
+                "standard output takes one image, which cannot be read back: leave --verify and other outputs out";
             return Err(Failure::Usage(what.to_owned()));
         }
         warnings.extend(self.system.warning(self.outputs.len()));

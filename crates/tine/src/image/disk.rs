@@ -155,7 +155,8 @@ impl DiskOptions {
             return Err(Failure::Usage("an MBR has no labels by which swap could be found: leave it out".to_owned()));
         }
         if !self.partitions.is_empty() && outputs.len() > 1 {
-            let what = "--partition: a partition is on one disk: give -o once, or make a disk for it with 'tine image disk'";
+            let what =
+                "--partition: a partition is on one disk: give -o once, or make a disk for it with 'tine image disk'";
             return Err(Failure::Usage(what.to_owned()));
         }
         Ok(Some(Plan {
@@ -239,7 +240,8 @@ impl Plan {
         let summary = build(spec, &devices)?;
         let mut disks = Vec::with_capacity(images.len());
         for (disk, (image, window)) in images.iter().zip(&windows).enumerate() {
-            let layout = self.around(tree, self.before(tree, spec, disk, summary.pool_guid)?, (disk, window), &summary)?;
+            let layout =
+                self.around(tree, self.before(tree, spec, disk, summary.pool_guid)?, (disk, window), &summary)?;
             let whole = layout.disk()?;
             convert::write(&whole, self.target, threads, image, image.given_path(), quiet)?;
             let (places, _) = layout.places()?;

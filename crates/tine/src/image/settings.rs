@@ -14,6 +14,7 @@ use crate::failure::Failure;
 const MAX_FILE: u64 = 1 << 20;
 const RC_CONF: &str = "etc/rc.conf";
 const LOADER_CONF: &str = "boot/loader.conf";
+const BOOT_CONFIG: &str = "boot.config";
 const FSTAB: &str = "etc/fstab";
 const SSHD_CONFIG: &str = "etc/ssh/sshd_config";
 const AUTHORIZED_KEYS: &str = "root/.ssh/authorized_keys";
@@ -152,6 +153,11 @@ impl Settings {
     pub(crate) fn grow(&mut self) {
         self.rc_conf("growfs_enable=\"YES\"");
         self.empty.push(FIRST_BOOT);
+    }
+
+    /// gptzfsboot does not wait for a key (boot.config(5)).
+    pub(crate) fn boot_at_once(&mut self) {
+        self.add(BOOT_CONFIG, "-n");
     }
 
     pub(crate) fn console(&mut self, console: Console) {
