@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use symbols::{Image, ObjectFile, Placement};
 use vmcore::memory::VirtualMemory;
@@ -10,6 +11,7 @@ use vmcore::{Dump, Header};
 use crate::archive::{self, Archive};
 use crate::dump::Options;
 use crate::error::{Error, Result};
+use crate::pack::{Pack, Role};
 
 /// Bytes of text that are compared at one place.
 const SAMPLE: usize = 64;
@@ -30,6 +32,8 @@ pub(crate) struct Places {
     archives: Vec<Archive>,
     /// Archives of debug files.
     debug_archives: Vec<Archive>,
+    /// The pack that has them all.
+    pub(crate) pack: Option<Arc<Pack>>,
 }
 
 impl Places {
@@ -86,6 +90,10 @@ impl Places {
         if let Some(kernel) = &self.kernel {
             return Ok(ObjectFile::open(kernel)?);
         }
+        if let Some(pack) = &self.pack {
+            let kernel = pack.file("kernel", Role::Image).cloned();
+            return kernel.ok_or_else(|| Error::absent("the kernel is not in the pack"));
+        }
         let names = ["kernel", "kernel.full", "kernel.debug"];
         let candidates = self.binaries.iter().flat_map(|folder| names.map(|name| folder.join(name)));
         let found: Vec<PathBuf> = candidates.filter(|path| path.is_file()).collect();
@@ -95,7 +103,7 @@ impl Places {
             wanted.is_some_and(|wanted| version().is_some_and(|version| is_beginning(wanted, &version)))
         };
         let same = found.iter().find(|path| ObjectFile::open(path).is_ok_and(is_same));
-        if let (Some(path), _) | (None, (Some(path), true)) = (same, (found.first(), self.archives.is_empty())) {
+        if let Some(path) = same.or(found.first().filter(|_| self.archives.is_empty())) {
             return Ok(ObjectFile::open(path)?);
         }
         for archive in &self.archives {
@@ -118,6 +126,9 @@ impl Places {
 
     /// An image of this file, with its debug information where that is in another one.
     pub(crate) fn image(&self, name: &str, main: ObjectFile, placement: Placement) -> Result<Image> {
+        if let Some(pack) = &self.pack {
+            return Ok(Image::new(name, main, pack.file(name, Role::Debug).cloned(), placement)?);
+        }
         let debug = if main.has_debug_info() { None } else { self.debug_of(name, &main) };
         Ok(Image::new(name, main, debug, placement)?.with_split_folders(self.debug.iter().cloned()))
     }
@@ -136,6 +147,10 @@ impl Places {
 
     /// The files of modules, by name, those that are found.
     pub(crate) fn modules(&self, names: &[String]) -> BTreeMap<String, ObjectFile> {
+        if let Some(pack) = &self.pack {
+            let there = names.iter().filter_map(|name| Some((name.clone(), pack.file(name, Role::Image)?.clone())));
+            return there.collect();
+        }
         let mut found = BTreeMap::new();
         for name in names {
             // What the kernel says is not to lead out of the folders.

@@ -10,17 +10,8 @@ use crate::registers;
 const VALUE: usize = 120;
 
 /// Functions of assembler that nobody has called: threads and processors begin in them (`locore.S`, `swtch.S` and others).
-const FIRST: [&str; 9] = [
-    "fork_trampoline",
-    "btext",
-    "virtdone",
-    "mp_virtdone",
-    "mpentry",
-    "va",
-    "mpva",
-    "begin",
-    "_start",
-];
+const FIRST: [&str; 9] =
+    ["fork_trampoline", "btext", "virtdone", "mp_virtdone", "mpentry", "va", "mpva", "begin", "_start"];
 
 /// A stack.
 #[derive(Clone, Debug, Default, Serialize)]

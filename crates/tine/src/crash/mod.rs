@@ -3,9 +3,12 @@
 mod allocators;
 mod bt;
 mod disassemble;
+mod group;
+mod live;
 mod locks;
 mod memory;
 mod message;
+mod pack;
 mod print;
 mod processes;
 mod report;
@@ -31,7 +34,7 @@ use crate::output;
 #[derive(Debug, Args)]
 #[command(subcommand_precedence_over_arg = true)]
 pub(crate) struct Arguments {
-    /// The dump
+    /// The dump, or a pack of one
     #[arg(value_name = "VMCORE")]
     vmcore: Option<PathBuf>,
     #[command(flatten)]
@@ -42,7 +45,18 @@ pub(crate) struct Arguments {
     #[arg(long, global = true, help_heading = "Output")]
     json: bool,
     #[command(subcommand)]
-    command: Option<Command>,
+    task: Option<Task>,
+}
+
+/// What can be asked, of a dump or of something else.
+#[derive(Debug, Subcommand)]
+enum Task {
+    #[command(flatten)]
+    Dump(Command),
+    Group(group::Groups),
+    Pack(pack::Pack),
+    Open(pack::Open),
+    Live(live::Live),
 }
 
 /// Where the kernel and what belongs to it are.
@@ -50,16 +64,16 @@ pub(crate) struct Arguments {
 #[command(next_help_heading = "Kernel")]
 struct KernelFiles {
     /// The kernel that made the dump, the folder that it is in, the root of its system, or an archive (kernel.txz)
-    #[arg(short, long, value_name = "KERNEL")]
+    #[arg(short, long, global = true, value_name = "KERNEL")]
     kernel: Option<PathBuf>,
     /// A folder with debug files, such as `usr/lib/debug` of its system, or kernel-dbg.txz; can be given several times
-    #[arg(short, long, value_name = "DIR")]
+    #[arg(short, long, global = true, value_name = "DIR")]
     debug: Vec<PathBuf>,
     /// The sources of the kernel: the folder that has `sys`
-    #[arg(short, long, value_name = "DIR")]
+    #[arg(short, long, global = true, value_name = "DIR")]
     source: Option<PathBuf>,
-    /// Take a kernel that is not that of the dump all the same
-    #[arg(long)]
+    /// Take a kernel that is not that of the dump all the same; with pack, replace a file that is there
+    #[arg(long, global = true)]
     force: bool,
 }
 
@@ -88,21 +102,26 @@ enum Command {
 }
 
 pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
-    let Arguments { vmcore, files, reading, json, command } = arguments;
-    let Some(vmcore) = vmcore else {
-        return Err(Failure::Usage("the dump is missing: tine crash [-k KERNEL] VMCORE [COMMAND]".to_owned()));
-    };
+    let Arguments { vmcore, files, reading, json, task } = arguments;
     let source = files.source.clone();
     let options =
         Options { kernel: files.kernel, debug: files.debug, force: files.force, contents: reading.options()? };
-    let crash = Crash::open(&vmcore, &options)?;
-    let session = Session { crash: &crash, json, source };
-    let command = command.unwrap_or_default();
-    // The report tells them itself.
-    if !matches!(command, Command::Report(_)) {
-        output::warn("tine", crash.notes());
+    match (vmcore, task.unwrap_or_default()) {
+        (Some(vmcore), Task::Dump(command)) => {
+            let crash = Crash::open(&vmcore, &options)?;
+            Session { crash: &crash, json, source }.begin(&command)
+        }
+        (None, Task::Dump(_)) => {
+            Err(Failure::Usage("the dump is missing: tine crash [-k KERNEL] VMCORE [COMMAND]".to_owned()))
+        }
+        (named, Task::Pack(pack)) => pack.run(named, &options, json),
+        (None, Task::Group(groups)) => groups.run(&options, json),
+        (None, Task::Open(open)) => open.run(&options, json, source),
+        (None, Task::Live(live)) => live.run(&options, json, source),
+        (Some(vmcore), _) => {
+            Err(Failure::Usage(format!("this is about no single dump: leave {} out", vmcore.display())))
+        }
     }
-    session.run(&command)
 }
 
 /// What every command has at hand.
@@ -114,6 +133,15 @@ struct Session<'c> {
 }
 
 impl Session<'_> {
+    /// Runs the one command that was given.
+    fn begin(&self, command: &Command) -> Result<(), Failure> {
+        // The report tells them itself.
+        if !matches!(command, Command::Report(_)) {
+            output::warn("tine", self.crash.notes());
+        }
+        self.run(command)
+    }
+
     fn run(&self, command: &Command) -> Result<(), Failure> {
         match command {
             Command::Report(report) => report.run(self),
@@ -141,6 +169,12 @@ impl Session<'_> {
 impl Default for Command {
     fn default() -> Self {
         Self::Report(report::Report::default())
+    }
+}
+
+impl Default for Task {
+    fn default() -> Self {
+        Self::Dump(Command::default())
     }
 }
 
