@@ -124,8 +124,9 @@ fn modules_lie_where_the_kernel_put_their_sections() {
 fn a_module_of_another_build_is_not_taken() {
     let forged = forged!("a_module_of_another_build_is_not_taken", &[]);
     let module = forged.dump().with_file_name("forged.ko");
-    let ran = std::process::Command::new("cc").args(["-c", "-x", "c", "-", "-o"]).arg(&module);
-    let mut child = ran.stdin(std::process::Stdio::piped()).spawn().unwrap();
+    let mut compiler = std::process::Command::new("cc");
+    compiler.args(["-c", "-x", "c", "-", "-o"]).arg(&module);
+    let mut child = compiler.stdin(std::process::Stdio::piped()).spawn().unwrap();
     std::io::Write::write_all(&mut child.stdin.take().unwrap(), b"int other(void) { return 1; }").unwrap();
     assert!(child.wait().unwrap().success());
     let notes = open(&forged).notes().join("\n");
