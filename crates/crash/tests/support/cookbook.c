@@ -123,7 +123,7 @@ static struct file passwd_file = { .f_vnode = &passwd_vnode, .f_type = 1, .f_cou
 static struct file console_file = { .f_vnode = &console_vnode, .f_type = 1, .f_count = 1 };
 static struct file connection_file = { .f_data = &connection, .f_type = 2, .f_count = 1 };
 static struct file listener_file = { .f_data = &listener, .f_type = 2, .f_count = 1 };
-static struct fdescenttbl files = { 6, { { &console_file }, {}, { &passwd_file }, { &connection_file }, { &listener_file } } };
+static struct fdescenttbl files = { 5, { { &console_file }, {}, { &passwd_file }, { &connection_file }, { &listener_file } } };
 static struct filedesc doomed_files = { &files };
 
 static struct tcp_log_mem log_out = { .tlm_buf = {

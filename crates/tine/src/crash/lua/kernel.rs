@@ -1,7 +1,7 @@
 //! What scripts know of the kernel's variables, types, symbols and memory.
 
 use crash::{Crash, KernelNames};
-use mlua::{Lua, LuaString, Scope, Value as Object, Variadic};
+use mlua::{IntoLuaMulti, Lua, LuaString, Scope, Value as Object, Variadic};
 use symbols::{Error, Format, Program, Radix, Type, TypeKind, Value};
 
 use super::super::{Session, memory, print};
@@ -218,7 +218,7 @@ fn types(lua: &Lua, program: &Program) -> mlua::Result<()> {
                 data.borrow::<Datum>()?.0.show(&format).map_err(failed)
             }
             Object::Integer(number) if radix == Radix::Hexadecimal => Ok(format!("{number:#x}")),
-            Object::Table(table) => fields(table),
+            Object::Table(table) => inner(table),
             other => other.to_string(),
         }
     };
@@ -226,7 +226,7 @@ fn types(lua: &Lua, program: &Program) -> mlua::Result<()> {
 }
 
 /// The names and values of a table, those of tables in it left out.
-fn fields(table: &mlua::Table) -> mlua::Result<String> {
+fn inner(table: &mlua::Table) -> mlua::Result<String> {
     let text = |object: &Object| match object {
         Object::Table(_) => Ok("{...}".to_owned()),
         Object::String(text) => Ok(format!("{:?}", text.to_string_lossy())),
@@ -255,15 +255,11 @@ fn symbols(lua: &Lua, program: &Program) -> mlua::Result<()> {
     let globals = lua.globals();
     let of = program.clone();
     let symbol = move |lua: &Lua, what: Object| match &what {
-        Object::String(name) => {
-            let symbol = of.symbol(&name.to_str()?).ok();
-            Ok((symbol.map_or(Object::Nil, |symbol| Object::Integer(symbol.address as i64)), None))
-        }
+        Object::String(name) => of.symbol(&name.to_str()?).ok().map(|symbol| symbol.address as i64).into_lua_multi(lua),
         place => {
             let place = number(place)?;
-            let Some((symbol, _)) = of.symbol_at(place) else { return Ok((Object::Nil, None)) };
-            let offset = place.wrapping_sub(symbol.address) as i64;
-            Ok((Object::String(lua.create_string(&symbol.name)?), Some(offset)))
+            let Some((symbol, _)) = of.symbol_at(place) else { return Object::Nil.into_lua_multi(lua) };
+            (symbol.name, place.wrapping_sub(symbol.address) as i64).into_lua_multi(lua)
         }
     };
     globals.set("symbol", lua.create_function(symbol)?)?;
