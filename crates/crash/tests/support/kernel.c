@@ -54,7 +54,10 @@ struct proc {
 struct linker_file { TAILQ_ENTRY(linker_file) link; char *filename; int id, refs; void *address; u64 size; };
 struct msgbuf { char *msg_ptr; u32 msg_magic, msg_size, msg_wseq, msg_rseq, msg_cksum, msg_seqmod; };
 
-char version[] = "FreeBSD 99.0-FORGED #0: Thu Jan  1 00:00:00 UTC 1970\n";
+#ifndef VERSION
+#define VERSION "FreeBSD 99.0-FORGED #0: Thu Jan  1 00:00:00 UTC 1970\n"
+#endif
+char version[] = VERSION;
 struct msgbuf *msgbufp;
 long time_uptime = 93784;
 int mp_ncpus = 2;

@@ -8,7 +8,7 @@ use anstyle::{AnsiColor, Style};
 use clap::Args;
 use crash::report::System;
 
-use super::{Session, bt, html, source, stack};
+use super::{Session, allocators, bt, html, source, stack};
 use crate::boot::picture;
 use crate::failure::Failure;
 use crate::output::{self, plural};
@@ -75,7 +75,11 @@ impl Report {
 fn text(report: &crash::Report) -> String {
     let mut text = String::new();
     let panic = &report.panic;
-    let message = panic.message.as_deref().unwrap_or("the kernel did not panic: it was asked for a dump");
+    let none = match report.system.live {
+        true => "the kernel did not panic: it is there",
+        false => "the kernel did not panic: it was asked for a dump",
+    };
+    let message = panic.message.as_deref().unwrap_or(none);
     let _ = writeln!(text, "{ALARM}panic: {message}{ALARM:#}");
     if let Some(trap) = &panic.trap {
         let _ = writeln!(text, "  trap      {}", stack::interruption(trap));
@@ -89,6 +93,12 @@ fn text(report: &crash::Report) -> String {
         let name = panic.thread_name.as_ref().filter(|name| *name != process);
         let name = name.map(|name| format!(" {name}")).unwrap_or_default();
         let _ = writeln!(text, "  thread    {thread}{name} of {process}{pid}{cpu}");
+    }
+    for held in &panic.held {
+        let _ = writeln!(text, "  held      {}", super::locks::held(held));
+    }
+    if let Some(lock) = &panic.awaited {
+        let _ = writeln!(text, "  awaited   {} ({}) at {:#x}", visible(&lock.name), lock.class, lock.address);
     }
     text += &system(&report.system);
     let _ = writeln!(text, "  signature {}", report.signature);
@@ -116,7 +126,16 @@ fn text(report: &crash::Report) -> String {
     for line in shown {
         let _ = writeln!(text, "  {}", visible(line));
     }
+    text += &locks(report);
     text += &processes(report);
+    text += &allocators::summary(&report.memory);
+    if !report.mounts.is_empty() {
+        let _ = write!(text, "\n{HEADING}Mounts{HEADING:#}\n{}", super::system::mounts(&report.mounts, "  "));
+    }
+    if !report.interfaces.is_empty() {
+        let table = super::system::interfaces(&report.interfaces, "  ");
+        let _ = write!(text, "\n{HEADING}Interfaces{HEADING:#}\n{table}");
+    }
     if report.modules.len() > 1 {
         let names: Vec<&str> = report.modules.iter().map(|module| module.name.as_str()).collect();
         let _ = writeln!(text, "\n{HEADING}Modules{HEADING:#}\n  {}", names.join(" "));
@@ -145,6 +164,19 @@ fn system(system: &System) -> String {
         let _ = writeln!(text, "  system    {}", words.join(", "));
     }
     text
+}
+
+/// Who waits for whom; nothing where nobody waits.
+fn locks(report: &crash::Report) -> String {
+    let locks = &report.locks;
+    if locks.contested.is_empty() {
+        return String::new();
+    }
+    let mut text = format!("\n{HEADING}Locks that somebody waits for{HEADING:#}\n");
+    for deadlock in &locks.deadlocks {
+        let _ = writeln!(text, "  {ALARM}Deadlock{ALARM:#}: {}", visible(deadlock));
+    }
+    text + &locks.contested.iter().map(super::locks::lock).collect::<String>()
 }
 
 fn processes(report: &crash::Report) -> String {
