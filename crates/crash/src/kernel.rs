@@ -107,7 +107,7 @@ impl Places {
             wanted.is_some_and(|wanted| version().is_some_and(|version| is_beginning(wanted, &version)))
         };
         let same = found.iter().find(|path| ObjectFile::open(path).is_ok_and(is_same));
-        if let (Some(path), _) | (None, (Some(path), true)) = (same, (found.first(), self.archives.is_empty())) {
+        if let Some(path) = same.or(found.first().filter(|_| self.archives.is_empty())) {
             return Ok(ObjectFile::open(path)?);
         }
         for archive in &self.archives {
