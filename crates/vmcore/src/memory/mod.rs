@@ -55,7 +55,7 @@ pub struct Memory {
 #[derive(Debug, Clone)]
 pub struct Options {
     /// How many bytes of memory the cache may take, besides an eighth of that for page tables. It takes them as it
-    /// fills.
+    /// fills. With 0 there is none: no byte is read but those that are asked for.
     pub cache: u64,
     /// Which bytes of the data are there, if some never arrived. Reading the others has to fail by itself.
     pub there: Option<Ranges>,
