@@ -485,7 +485,11 @@ fn an_encrypted_dump_has_its_key_beside_it() {
     let mut server = place.server(&[]);
     for (number, first) in [&[][..], &["--key-first"]].into_iter().enumerate() {
         place.send(&server, &[&["--ack-port", "0", "--key", "key"][..], first].concat()).succeeds();
-        assert_eq!(server.ended()["event"], "whole");
+        let ended = server.ended();
+        assert_eq!(
+            (&ended["event"], &ended["file"]),
+            (&"whole".into(), &format!("vmcore_encrypted.127.0.0.1.{number}").into())
+        );
         assert_eq!(place.read(&format!("key.127.0.0.1.{number}")), key);
         let info = place.info(&format!("info.127.0.0.1.{number}"));
         assert_eq!(info.encryption, Some(vmcore::key::Cipher::Aes256Cbc));

@@ -275,6 +275,11 @@ impl Memory {
         self.physical.run(physical, 1).0
     }
 
+    /// Where in the data the memory ends, by what the dump itself says of its pages: a header may be older than that.
+    pub fn end(&self) -> u64 {
+        self.physical.end()
+    }
+
     /// The ranges of physical memory that can be read, in their order.
     pub fn physical_ranges(&self) -> impl Iterator<Item = PhysicalRange> + '_ {
         let mut from = Some(0);
