@@ -75,7 +75,11 @@ impl Places {
 
     /// An image of this file, with its debug information where that is in another one.
     pub(crate) fn image(&self, name: &str, path: &Path, placement: Placement) -> Result<Image> {
-        let main = ObjectFile::open(path)?;
+        self.image_of(name, ObjectFile::open(path)?, placement)
+    }
+
+    /// The same of a file that is open.
+    pub(crate) fn image_of(&self, name: &str, main: ObjectFile, placement: Placement) -> Result<Image> {
         let debug = if main.has_debug_info() { None } else { main.find_debug(&self.debug) };
         Ok(Image::new(name, main, debug, placement)?)
     }

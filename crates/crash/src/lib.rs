@@ -1,20 +1,29 @@
 //! What FreeBSD kernels keep where: from a dump and its kernel to an explanation.
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
+pub mod allocators;
 mod dump;
 mod error;
 mod hex;
+pub mod interfaces;
 mod kernel;
+pub mod locks;
 pub mod messages;
 pub mod modules;
+pub mod mounts;
+mod names;
 pub mod panic;
+mod percpu;
 pub mod queue;
 pub mod registers;
 pub mod report;
+mod rescue;
 pub mod signature;
 pub mod stack;
 pub mod threads;
+pub mod tslog;
 
 pub use dump::{Crash, Options};
 pub use error::{Error, Result};
+pub use names::KernelNames;
 pub use report::Report;

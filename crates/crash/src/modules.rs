@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use serde::Serialize;
-use symbols::{Image, Placement, Value};
+use symbols::{Image, ObjectFile, Placement, Value};
 
 use crate::dump::Crash;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::kernel::Places;
 use crate::queue;
 
@@ -73,7 +73,11 @@ pub(crate) fn images(crash: &Crash, places: &Places) -> Loaded {
             loaded.notes.push(format!("module {name} was loaded, but its file was not found"));
             continue;
         };
-        match place(crash, file).and_then(|placement| places.image(&name, &path, placement)) {
+        let image = ObjectFile::open(&path).map_err(Error::from).and_then(|own| {
+            let placement = place(crash, file, &own)?;
+            places.image_of(&name, own, placement)
+        });
+        match image {
             Ok(image) => loaded.images.push(Arc::new(image)),
             Err(error) => loaded.notes.push(format!("module {name}: {error}")),
         }
@@ -82,27 +86,31 @@ pub(crate) fn images(crash: &Crash, places: &Places) -> Loaded {
 }
 
 /// Where a module lies: its sections one by one if it is an object file, as on amd64, or as a whole.
-fn place(crash: &Crash, file: &Value) -> Result<Placement> {
+fn place(crash: &Crash, file: &Value, own: &ObjectFile) -> Result<Placement> {
+    if !own.is_relocatable() {
+        return Ok(Placement::Slide(file.field("address")?.unsigned()?));
+    }
     let program = crash.program();
-    let by_section = program.variable_of("link_elf_obj.c", "link_elf_class");
-    let ops = |value: &Value| value.path("ops").and_then(|ops| ops.unsigned());
-    let class = by_section.ok().zip(file.field("ops").ok());
-    let is_object = class.is_some_and(|(class, own)| match own.unsigned() {
-        Ok(own) => class.address() == Some(own) || ops(&class).is_ok_and(|ops| ops == own),
-        Err(_) => false,
-    });
-    let elf = program.ty("struct elf_file")?;
-    let address = file.field("address")?.unsigned()?;
-    let Some(at) = file.address().filter(|_| elf.has_field("progtab") || is_object) else {
-        return Ok(Placement::Slide(address));
-    };
-    let elf = program.value(&elf, at);
-    let count = elf.field("nprogtab")?.unsigned()?.min(MAX_SECTIONS);
-    let table = elf.field("progtab")?;
-    let sections = (0..count).filter_map(|index| {
-        let entry = table.element(index.into()).ok()?;
-        let name = entry.field("name").ok()?.string(NAME).ok()?;
-        Some((name, entry.field("addr").ok()?.unsigned().ok()?))
-    });
-    Ok(Placement::Sections(sections.collect()))
+    // `link_elf.c` has another structure of the same name.
+    let ty = program.ty_of("link_elf_obj.c", "struct elf_file")?;
+    let loaded = program.value(&ty, file.address().unwrap_or(0));
+    let count = loaded.field("nprogtab")?.unsigned()?.min(MAX_SECTIONS);
+    let table = loaded.field("progtab")?;
+    let mut sections = Vec::new();
+    let all = own.sections();
+    for index in 0..count {
+        let entry = table.element(index.into())?;
+        let (name, address) = (entry.field("name")?.string(NAME)?, entry.field("addr")?.unsigned()?);
+        let (number, size) = (entry.field("sec")?.unsigned()?, entry.field("size")?.unsigned()?);
+        let ours = usize::try_from(number).ok().and_then(|number| all.get(number));
+        let ours = ours.filter(|section| section.size == size);
+        let Some(ours) = ours else {
+            return Err(Error::absent(format!(
+                "{} is not the file that was loaded: its section {number} is not {name} with {size} bytes",
+                own.name()
+            )));
+        };
+        sections.push((ours.name.clone(), address));
+    }
+    Ok(Placement::Sections(sections))
 }

@@ -9,9 +9,17 @@ use crate::error::{Error, Result};
 /// The most elements of a list or tree that are followed.
 pub const MAX_ELEMENTS: usize = 1 << 20;
 
-/// Names of the first element in the head of a list, and of the next one in an element's entry.
-const LISTS: [(&str, &str); 4] =
-    [("slh_first", "sle_next"), ("stqh_first", "stqe_next"), ("lh_first", "le_next"), ("tqh_first", "tqe_next")];
+/// Names of the first element in the head of a list, and of the next one in an element's entry; the last three are those
+/// of Concurrency Kit (`sys/ck.h`).
+const LISTS: [(&str, &str); 7] = [
+    ("slh_first", "sle_next"),
+    ("stqh_first", "stqe_next"),
+    ("lh_first", "le_next"),
+    ("tqh_first", "tqe_next"),
+    ("cslh_first", "csle_next"),
+    ("cstqh_first", "cstqe_next"),
+    ("clh_first", "cle_next"),
+];
 
 /// The elements of a list or tree, and what stopped the walk before its end.
 #[derive(Debug)]
@@ -32,18 +40,23 @@ pub fn elements(head: &Value, field: &str) -> Result<Elements> {
     let head = if ty.kind() == symbols::TypeKind::Pointer { head.deref()? } else { head.clone() };
     let ty = head.resolved_type()?;
     if let Some((first, next)) = LISTS.into_iter().find(|(first, _)| ty.has_field(first)) {
-        return list(head.program(), head.field(first)?, field, next);
+        return chain(head.field(first)?, &format!("{field}.{next}"));
     }
     if ty.has_field("rbh_root") {
         return tree(&head.field("rbh_root")?, field);
     }
     Err(Error::absent(format!(
-        "{} is no head of a list or tree: it has none of slh_first, stqh_first, lh_first, tqh_first, rbh_root",
+        "{} is no head of a list or tree: it has none of slh_first, stqh_first, lh_first, tqh_first, cslh_first, cstqh_first, clh_first, rbh_root",
         head.ty().name()
     )))
 }
 
-fn list(program: &Program, first: Value, field: &str, next: &str) -> Result<Elements> {
+/// The elements from `first` on, a pointer, each of which has a pointer to the next one: `next` is the path to it.
+///
+/// # Errors
+/// If the elements have no such field.
+pub fn chain(first: Value, next: &str) -> Result<Elements> {
+    let program: Program = first.program().clone();
     let (mut found, mut seen) = (Vec::new(), HashSet::new());
     let mut pointer = first;
     loop {
@@ -61,7 +74,7 @@ fn list(program: &Program, first: Value, field: &str, next: &str) -> Result<Elem
             return Ok(Elements { elements: found, broken });
         }
         let element = pointer.deref()?;
-        pointer = element.path(field)?.field(next)?;
+        pointer = element.path(next)?;
         // An element that cannot be read is none.
         let mut byte = [0];
         if let Err(error) = program.read(address, &mut byte) {

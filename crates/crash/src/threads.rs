@@ -1,5 +1,7 @@
 //! Processes and threads (`sys/proc.h`).
 
+use std::collections::HashSet;
+
 use serde::Serialize;
 use symbols::{Registers, TypeKind, Value};
 
@@ -7,9 +9,12 @@ use crate::dump::Crash;
 use crate::error::{Error, Result};
 use crate::queue;
 use crate::registers;
+use crate::rescue;
 
 /// Longest name of a process, thread or wait channel that is read.
 const NAME: usize = 64;
+/// More lists of processes by number than these are not looked through.
+const MAX_HASH: u64 = 1 << 20;
 /// More processors than these are not looked for.
 const MAX_CPUS: u64 = 4096;
 
@@ -24,8 +29,14 @@ pub struct Process {
     pub uid: Option<u64>,
     /// Its name.
     pub name: String,
-    /// As `ps` has it: `R`, `S`, `D`, `Z` ...; that of its first thread unless it is a zombie.
+    /// As the `ps` of ddb(4) has it: `R`, `S`, `D`, `L`, `W`, `T`, `Z` ..., of its threads the first of `RLDSW` that one
+    /// has; then `X` traced, `E` exiting, `V` parent waits for its vfork, `L` locked in memory, `s` session leader, `+`
+    /// controlling terminal, `J` in a jail.
     pub state: String,
+    /// The number of its process group.
+    pub group: Option<i64>,
+    /// Whether it is one of the kernel's own.
+    pub system: bool,
     /// Where it is.
     #[serde(serialize_with = "crate::hex::word")]
     pub address: u64,
@@ -44,6 +55,9 @@ pub struct Thread {
     pub state: String,
     /// What it waits for: the message of a sleep, or the name of a lock.
     pub wait: Option<String>,
+    /// Where it waits: the address that it sleeps on, or the turnstile of the lock.
+    #[serde(serialize_with = "crate::hex::maybe")]
+    pub channel: Option<u64>,
     /// The processor that it runs on.
     pub cpu: Option<i64>,
     /// Where it is.
@@ -66,7 +80,7 @@ pub enum Saved {
     Switched,
 }
 
-/// All processes, those with the greatest numbers last, zombies among them; and what stopped the walk, if something did.
+/// All processes by number, zombies among them; and what stopped the walk, if something did.
 ///
 /// # Errors
 /// If the list of processes is not there.
@@ -77,12 +91,9 @@ pub fn processes(crash: &Crash) -> Result<(Vec<Process>, Vec<String>)> {
     let list = queue::elements(&program.variable("allproc")?, "p_list")?;
     problems.extend(list.broken.map(|why| format!("processes: {why}")));
     let mut values = list.elements;
-    // Zombies had a list of their own until FreeBSD 13.
-    if let Ok(zombies) = program.variable("zombproc") {
-        values.extend(queue::elements(&zombies, "p_list")?.elements);
-    }
+    values.extend(zombies(crash, &values));
     for value in &values {
-        match process(value, &mut problems) {
+        match process(crash, value, &mut problems) {
             Ok(process) => all.push(process),
             Err(error) => problems.push(format!("process at {:#x}: {error}", value.address().unwrap_or(0))),
         }
@@ -91,12 +102,31 @@ pub fn processes(crash: &Crash) -> Result<(Vec<Process>, Vec<String>)> {
     Ok((all, problems))
 }
 
-fn process(value: &Value, problems: &mut Vec<String>) -> Result<Process> {
+/// Processes that have ended, which had a list of their own until FreeBSD 13; since then the table of numbers alone has
+/// them.
+fn zombies(crash: &Crash, known: &[Value]) -> Vec<Value> {
+    let program = crash.program();
+    if let Ok(list) = program.variable("zombproc")
+        && let Ok(list) = queue::elements(&list, "p_list")
+    {
+        return list.elements;
+    }
+    let known: HashSet<Option<u64>> = known.iter().map(Value::address).collect();
+    let mask = program.variable("pidhash").and_then(|mask| mask.unsigned());
+    let Some((mask, table)) = mask.ok().zip(program.variable("pidhashtbl").ok()) else { return Vec::new() };
+    let heads = (0..=mask.min(MAX_HASH)).map_while(|index| table.element(index.into()).ok());
+    let lists = heads.filter(|head| head.field("lh_first").and_then(|first| first.is_zero()).is_ok_and(|empty| !empty));
+    let found = lists.filter_map(|head| Some(queue::elements(&head, "p_hash").ok()?.elements));
+    found.flatten().filter(|process| !known.contains(&process.address())).collect()
+}
+
+fn process(crash: &Crash, value: &Value, problems: &mut Vec<String>) -> Result<Process> {
     let name = value.field("p_comm")?.string(NAME)?;
     let pid = value.field("p_pid")?.integer()? as i64;
     let parent = value.field("p_pptr")?;
     let parent = if parent.is_zero()? { 0 } else { parent.field("p_pid")?.integer()? as i64 };
     let uid = value.path("p_ucred.cr_uid").and_then(|uid| uid.unsigned()).ok();
+    let group = value.path("p_pgrp.pg_id").and_then(|group| group.integer()).ok();
     let list = queue::elements(&value.field("p_threads")?, "td_plist")?;
     problems.extend(list.broken.map(|why| format!("threads of process {pid}: {why}")));
     let mut threads = Vec::new();
@@ -106,12 +136,64 @@ fn process(value: &Value, problems: &mut Vec<String>) -> Result<Process> {
             Err(error) => problems.push(format!("thread of process {pid}: {error}")),
         }
     }
-    let state = match value.field("p_state")?.enumerator()?.as_deref() {
-        Some("PRS_ZOMBIE") => "Z".to_owned(),
-        Some("PRS_NEW") => "N".to_owned(),
-        _ => threads.first().map_or("?".to_owned(), |thread| thread.state.clone()),
+    let flags = value.field("p_flag").and_then(|flags| flags.unsigned()).unwrap_or(0);
+    Ok(Process {
+        pid,
+        parent,
+        uid,
+        name,
+        state: state_of(crash, value, flags, &threads)?,
+        group: group.map(|group| group as i64),
+        system: flags & P_SYSTEM != 0,
+        address: value.address().unwrap_or(0),
+        threads,
+    })
+}
+
+/// `P_SYSTEM` (`sys/proc.h`).
+const P_SYSTEM: u64 = 0x200;
+
+fn state_of(crash: &Crash, process: &Value, flags: u64, threads: &[Thread]) -> Result<String> {
+    // `P_STOPPED_SIG`, `P_STOPPED_TRACE`, `P_STOPPED_SINGLE`.
+    const STOPPED: u64 = 0xe0000;
+    const IN_MEMORY: u64 = 0x1000_0000;
+    const EXITS: u64 = 0x2000;
+    let stage = process.field("p_state")?.enumerator()?;
+    let is_zombie = stage.as_deref() == Some("PRS_ZOMBIE");
+    let mut state = match stage.as_deref() {
+        Some("PRS_ZOMBIE") => "Z",
+        Some("PRS_NEW") => "N",
+        _ if flags & STOPPED != 0 => "T",
+        _ => ["R", "L", "D", "S", "W"]
+            .into_iter()
+            .find(|state| threads.iter().any(|thread| thread.state == *state))
+            .unwrap_or("?"),
+    }
+    .to_owned();
+    let is_set = |path: &str| process.path(path).and_then(|value| value.integer()).unwrap_or(0);
+    let leads = || {
+        let leader = process.path("p_pgrp.pg_session.s_leader").and_then(|leader| leader.unsigned());
+        leader.is_ok_and(|leader| process.address() == Some(leader))
     };
-    Ok(Process { pid, parent, uid, name, state, address: value.address().unwrap_or(0), threads })
+    let is_jailed = || {
+        let prison = process.path("p_ucred.cr_prison").and_then(|prison| prison.unsigned());
+        let host = crash.program().symbol("prison0");
+        matches!((prison, host), (Ok(prison), Ok(host)) if prison != 0 && prison != host.address)
+    };
+    // Kernels that swap processes out say when they did.
+    let swapped = flags & IN_MEMORY == 0 && process.resolved_type()?.has_field("p_swtick");
+    let more = [
+        ('W', swapped),
+        ('X', flags & 0x800 != 0),
+        ('E', flags & EXITS != 0 && !is_zombie),
+        ('V', flags & 0x10 != 0),
+        ('L', flags & P_SYSTEM != 0 || is_set("p_lock") > 0),
+        ('s', leads()),
+        ('+', flags & 0x2 != 0),
+        ('J', is_jailed()),
+    ];
+    state.extend(more.into_iter().filter_map(|(letter, holds)| holds.then_some(letter)));
+    Ok(state)
 }
 
 /// What a `struct thread` says.
@@ -135,15 +217,19 @@ fn thread_of(value: &Value, pid: i64, process: &str) -> Result<Thread> {
     let cpu = value.field("td_oncpu")?.integer()? as i64;
     let text = |field: &str| value.field(field)?.string(NAME);
     let mut wait = None;
+    let mut channel = None;
+    let word = |field: &str| value.field(field).and_then(|word| word.unsigned()).ok().filter(|word| *word != 0);
     let state = match state.as_str() {
         "TDS_RUNNING" => "R",
         "TDS_CAN_RUN" | "TDS_RUNQ" => "R",
         "TDS_INHIBITED" if inhibitors & LOCK != 0 => {
             wait = text("td_lockname").ok();
+            channel = word("td_blocked");
             "L"
         }
         "TDS_INHIBITED" if inhibitors & SLEEPING != 0 => {
             wait = text("td_wmesg").ok();
+            channel = word("td_wchan");
             // `TDF_SINTR`: a signal may end the sleep.
             if value.field("td_flags")?.unsigned()? & 0x8 != 0 { "S" } else { "D" }
         }
@@ -158,6 +244,7 @@ fn thread_of(value: &Value, pid: i64, process: &str) -> Result<Thread> {
         name: text("td_name")?,
         state: state.to_owned(),
         wait: wait.filter(|wait| !wait.is_empty()),
+        channel,
         cpu: runs.then_some(cpu).filter(|cpu| *cpu >= 0),
         address: value.address().unwrap_or(0),
         pid,
@@ -193,7 +280,7 @@ impl Crash {
         let registers = registers::of_pcb(&self.program().variable("dumppcb")?)?;
         match registers.pc() {
             Some(0) | None => Err(Error::absent("dumppcb is empty: no dump was being written")),
-            Some(_) => Ok(registers),
+            Some(_) => Ok(rescue::innermost(self.program(), registers)),
         }
     }
 

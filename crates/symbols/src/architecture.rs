@@ -128,7 +128,7 @@ impl Architecture {
     }
 
     /// An address as the machine uses it: pointers signed by ARM's authentication lose their signature.
-    pub(crate) fn canonical(self, address: u64) -> u64 {
+    pub fn canonical(self, address: u64) -> u64 {
         match self {
             Arm64 if address & 1 << 55 != 0 => address | 0xffff << 48,
             Arm64 => address & !(0xffff << 48),

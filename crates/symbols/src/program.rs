@@ -269,6 +269,31 @@ impl Program {
         crate::expr::parse_type(self, name)
     }
 
+    /// The structure, union, enumeration or typedef as a source file has it, where several have one of the same name:
+    /// `ty_of("link_elf_obj.c", "struct elf_file")`. `file` is the end of its path.
+    ///
+    /// # Errors
+    ///
+    /// No such type of that file.
+    pub fn ty_of(&self, file: &str, name: &str) -> Result<Type> {
+        let (kind, tag) = match name.split_once(' ') {
+            Some(("struct", tag)) => (Kind::Struct, tag),
+            Some(("union", tag)) => (Kind::Union, tag),
+            Some(("enum", tag)) => (Kind::Enum, tag),
+            _ => (Kind::Typedef, name),
+        };
+        for (_, image) in self.informed()? {
+            let info = image.info()?;
+            for entry in info.names().find(tag.trim()).iter().filter(|entry| entry.kind == kind) {
+                let unit = info.unit_name(entry.die.unit)?;
+                if unit.is_some_and(|unit| std::path::Path::new(&unit).ends_with(file)) {
+                    return Type::from_die(image, entry.die);
+                }
+            }
+        }
+        Err(self.not_found("type", &format!("{name} of {file}")))
+    }
+
     /// The same type, with its members, if another image than its own defines it.
     pub(crate) fn complete(&self, ty: &Type) -> Result<Type> {
         let resolved = ty.resolved()?;
