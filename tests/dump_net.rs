@@ -412,7 +412,7 @@ fn a_server_that_was_killed_goes_on_where_it_was() {
     assert_eq!(server.stop(), 0);
     let number = if file.ends_with(".0") { 1 } else { 0 };
     assert_eq!(place.read(&format!("key.127.0.0.1.{number}")), [5; 100]);
-    let data = place.read(&format!("vmcore.127.0.0.1.{number}.partial"));
+    let data = place.read(&format!("vmcore_encrypted.127.0.0.1.{number}.partial"));
     assert_eq!(data, [vec![6; 1000], vec![7; 1000]].concat());
 }
 

@@ -279,7 +279,9 @@ impl Pages {
             text.push_str(&format!("; {} mapped and not in the dump", found.absent));
         }
         if found.missing_tables > 0 {
-            text.push_str(&format!("; {} page tables are missing", found.missing_tables));
+            let are = if found.missing_tables == 1 { "is" } else { "are" };
+            let tables = output::plural(found.missing_tables, "page table");
+            text.push_str(&format!("; {tables} {are} missing"));
         }
         if let Some(zeros) = self.zeros {
             text.push_str(&format!("; {zeros} are all zeros"));

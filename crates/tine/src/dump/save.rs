@@ -125,8 +125,7 @@ impl Save {
             (None, false) => Kind::Core,
         };
         let host = self.host.as_ref().map(|host| host.as_deref().unwrap_or(&header.hostname));
-        let names =
-            Names::reserve(&self.dir, host.filter(|host| !host.is_empty())).map_err(|error| failed(&error))?;
+        let names = Names::reserve(&self.dir, host.filter(|host| !host.is_empty())).map_err(|error| failed(&error))?;
         let plain = kind == Kind::Core && header.compression == Compression::None;
         let options = Options { compress: (self.compress && plain).then_some(LEVEL), ..Options::default() };
         let mut writer = Writer::create(names, options).map_err(|error| failed(&error))?;

@@ -55,7 +55,8 @@ pub struct Memory {
 #[derive(Debug, Clone)]
 pub struct Options {
     /// How many bytes of memory the cache may take, besides an eighth of that for page tables. It takes them as it
-    /// fills.
+    /// fills, and no more than what is read; 2 GiB by default, in which every read all over a dump of 1 GiB is without a
+    /// system call.
     pub cache: u64,
     /// Which bytes of the data are there, if some never arrived. Reading the others has to fail by itself.
     pub there: Option<Ranges>,
@@ -63,7 +64,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { cache: 64 << 20, there: None }
+        Self { cache: 2 << 30, there: None }
     }
 }
 
