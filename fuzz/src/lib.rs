@@ -2,6 +2,8 @@
 
 mod allocator;
 pub mod dumps;
+#[path = "../../crates/crash/tests/support/mod.rs"]
+pub mod kernel;
 pub mod pool;
 pub mod program;
 pub mod trees;

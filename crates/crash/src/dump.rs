@@ -2,27 +2,35 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use symbols::{Image, MemoryError, Placement, Program};
-use vmcore::contents;
-use vmcore::memory::{Form, Memory, Paging, VirtualMemory};
+use vmcore::contents::{self, Contents};
+use vmcore::memory::{Fault, Form, Memory, Paging, VirtualMemory};
+use vmcore::ranges::Ranges;
 use vmcore::{Architecture, Dump, Header};
 
 use crate::error::{Error, Result};
 use crate::kernel::{self, Places};
+use crate::live::{self, Processors};
 use crate::modules;
+use crate::pack::Pack;
 
 /// Where a dump's kernel and debug information are, and how strictly they are taken.
 #[derive(Clone, Default)]
 pub struct Options {
-    /// The kernel's file; looked for if `None`.
+    /// The kernel's file, the folder that it is in, the root of its system, or an archive such as `kernel.txz`; looked for
+    /// if `None`.
     pub kernel: Option<PathBuf>,
-    /// Folders with debug files, as below `/usr/lib/debug`; with a sysroot's usual folders.
+    /// Folders with debug files, as below `/usr/lib/debug`; with a sysroot's usual folders; or archives such as
+    /// `kernel-dbg.txz`.
     pub debug: Vec<PathBuf>,
     /// Whether a kernel that is not the dump's is taken all the same.
     pub force: bool,
     /// How the dump's file is opened: its private key, its spill file.
     pub contents: contents::Options,
+    /// While it is set no memory is read, so that whatever walks through it ends.
+    pub stop: Option<Arc<AtomicBool>>,
 }
 
 /// A kernel's dump, or the memory of a live one, with its symbols and types.
@@ -31,18 +39,39 @@ pub struct Crash {
     dump: Option<Arc<Dump>>,
     kernel: PathBuf,
     notes: Vec<String>,
+    pub(crate) processors: Option<Arc<dyn Processors>>,
 }
 
 impl Crash {
-    /// Opens a dump.
+    /// Opens a dump, or a [pack](crate::pack), which has its kernel in it.
     ///
     /// # Errors
     /// If the dump cannot be read, or no kernel is found, or it is another one.
     pub fn open(path: &Path, options: &Options) -> Result<Self> {
-        let mut dump = Dump::open(path, &options.contents)?;
-        let places = Places::of(path, options);
-        let kernel = places.kernel(path, dump.header())?;
-        let image = Arc::new(places.image("kernel", &kernel, Placement::AsLinked)?);
+        let scratch = &options.contents;
+        let Some(pack) = Pack::open(path, scratch.scratch, scratch.scratch_directory.as_deref())? else {
+            return Self::of(Dump::open(path, &options.contents)?, path, options);
+        };
+        let contents = Contents::of(&pack.dump, &options.contents).map_err(vmcore::Error::from)?;
+        let missing = pack.manifest.dump.missing;
+        let mut places = Places::of(path, options);
+        places.pack = options.kernel.is_none().then(|| Arc::new(pack));
+        Self::explain(Dump::of(contents, path)?, path, &places, options, Some(missing))
+    }
+
+    /// The same of a dump that was opened already.
+    ///
+    /// # Errors
+    /// As [`Crash::open`].
+    pub fn of(dump: Dump, path: &Path, options: &Options) -> Result<Self> {
+        Self::explain(dump, path, &Places::of(path, options), options, None)
+    }
+
+    /// `packed` says of a pack how many bytes of the dump were missing before.
+    fn explain(mut dump: Dump, path: &Path, places: &Places, options: &Options, packed: Option<u64>) -> Result<Self> {
+        let file = places.kernel(path, dump.header())?;
+        let kernel = PathBuf::from(file.name());
+        let image = Arc::new(places.image("kernel", file, Placement::AsLinked)?);
         find_root(&mut dump.memory, &image);
         let mut notes = Vec::new();
         if let Some(reason) = kernel::difference(&image, &dump) {
@@ -51,12 +80,19 @@ impl Crash {
             }
             notes.push(format!("the kernel is not that of the dump ({reason}): names and values may be wrong"));
         }
-        if let Some(there) = &dump.contents.there {
-            let missing = dump.contents.data.size().saturating_sub(there.covered());
+        let lacks = |there: &Ranges| dump.contents.data.size().saturating_sub(there.covered());
+        if let Some(missing) = packed.or(dump.contents.there.as_ref().map(lacks))
+            && (packed.is_none() || missing > 0)
+        {
             notes.push(format!("the dump is not whole: {missing} bytes of it never arrived"));
         }
         let dump = Arc::new(dump);
-        let mut crash = Self::with(image, Arc::new(DumpMemory(dump.clone())), kernel, &places)?;
+        let mut crash = Self::with(
+            image,
+            Arc::new(DumpMemory { dump: dump.clone(), is_packed: packed.is_some() }),
+            kernel,
+            places,
+        )?;
         crash.dump = Some(dump);
         crash.notes.splice(0..0, notes);
         Ok(crash)
@@ -65,12 +101,21 @@ impl Crash {
     /// A kernel whose memory is reached in another way: a live one. Its file has to be named.
     ///
     /// # Errors
-    /// If the kernel's file cannot be read.
+    /// If the kernel's file cannot be read, or is of another one.
     pub fn live(memory: Arc<dyn symbols::Memory>, options: &Options) -> Result<Self> {
-        let kernel = options.kernel.clone().ok_or_else(|| Error::absent("a live kernel's file has to be named: -k"))?;
-        let places = Places::of(&kernel, options);
-        let image = Arc::new(places.image("kernel", &kernel, Placement::AsLinked)?);
-        Self::with(image, memory, kernel, &places)
+        let (places, file) = live::places(options)?;
+        let kernel = PathBuf::from(file.name());
+        let image = Arc::new(places.image("kernel", file, Placement::AsLinked)?);
+        let mut notes = Vec::new();
+        if let Some(reason) = live::difference(&image, &*memory) {
+            if !options.force {
+                return Err(Error::OtherLiveKernel { kernel, reason });
+            }
+            notes.push(format!("the kernel is not the one that runs ({reason}): names and values may be wrong"));
+        }
+        let mut crash = Self::with(image, memory, kernel, &places)?;
+        crash.notes.splice(0..0, notes);
+        Ok(crash)
     }
 
     fn with(image: Arc<Image>, memory: Arc<dyn symbols::Memory>, kernel: PathBuf, places: &Places) -> Result<Self> {
@@ -81,8 +126,9 @@ impl Crash {
                 kernel.display()
             ));
         }
+        let memory = stoppable(memory, places.stop.clone());
         let program = Program::new(vec![image.clone()], memory.clone())?;
-        let mut crash = Self { program, dump: None, kernel, notes };
+        let mut crash = Self { program, dump: None, kernel, notes, processors: None };
         let loaded = modules::images(&crash, places);
         if !loaded.images.is_empty() {
             let images = std::iter::once(image).chain(loaded.images).collect();
@@ -139,20 +185,48 @@ fn find_root(memory: &mut Memory, image: &Image) {
 }
 
 /// The virtual memory of a dump, as symbols want it.
-struct DumpMemory(Arc<Dump>);
+struct DumpMemory {
+    dump: Arc<Dump>,
+    is_packed: bool,
+}
 
 impl symbols::Memory for DumpMemory {
     fn read(&self, address: u64, buf: &mut [u8]) -> std::result::Result<(), MemoryError> {
-        let (done, fault) = VirtualMemory::read(&self.0.memory, address, buf);
+        let (done, fault) = VirtualMemory::read(&self.dump.memory, address, buf);
         match fault {
             Some(fault) => {
-                let reason = fault.to_string();
+                let reason = match fault {
+                    Fault::Lost { .. } | Fault::LostPart { .. } if self.is_packed => "it is not in the pack".to_owned(),
+                    fault => fault.to_string(),
+                };
                 Err(MemoryError { address: address.wrapping_add(done as u64), reason })
             }
             None if done < buf.len() => {
                 Err(MemoryError { address, reason: "it goes beyond the last address".to_owned() })
             }
             None => Ok(()),
+        }
+    }
+}
+
+/// Memory that is there unless work is to stop.
+struct Stoppable {
+    memory: Arc<dyn symbols::Memory>,
+    stop: Arc<AtomicBool>,
+}
+
+fn stoppable(memory: Arc<dyn symbols::Memory>, stop: Option<Arc<AtomicBool>>) -> Arc<dyn symbols::Memory> {
+    match stop {
+        Some(stop) => Arc::new(Stoppable { memory, stop }),
+        None => memory,
+    }
+}
+
+impl symbols::Memory for Stoppable {
+    fn read(&self, address: u64, buf: &mut [u8]) -> std::result::Result<(), MemoryError> {
+        match self.stop.load(Ordering::Relaxed) {
+            true => Err(MemoryError { address, reason: "interrupted".to_owned() }),
+            false => self.memory.read(address, buf),
         }
     }
 }

@@ -31,6 +31,22 @@ pub enum Error {
         /// What differs.
         reason: String,
     },
+    /// The kernel is another than the one that runs.
+    #[error("{} is not the kernel that runs: {reason}; --force takes it all the same", kernel.display())]
+    OtherLiveKernel {
+        /// The kernel's file.
+        kernel: PathBuf,
+        /// What differs.
+        reason: String,
+    },
+    /// A pack that cannot be opened.
+    #[error("{} is a damaged pack: {reason}", path.display())]
+    Pack {
+        /// The pack.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// What this kernel, or this dump, does not have.
     #[error("{0}")]
     Absent(String),

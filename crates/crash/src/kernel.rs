@@ -1,13 +1,18 @@
 //! The file of the kernel that made a dump: where it usually is, and whether it is the one.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use symbols::{Image, ObjectFile, Placement};
 use vmcore::memory::VirtualMemory;
 use vmcore::{Dump, Header};
 
+use crate::archive::{self, Archive};
 use crate::dump::Options;
 use crate::error::{Error, Result};
+use crate::pack::{Pack, Role};
 
 /// Bytes of text that are compared at one place.
 const SAMPLE: usize = 64;
@@ -16,13 +21,22 @@ const SAMPLES: u64 = 64;
 /// Longest version text that is compared.
 const VERSION: usize = 1024;
 
-/// Folders in which files of a kernel are looked for.
+/// Folders and archives in which files of a kernel are looked for.
+#[derive(Default)]
 pub(crate) struct Places {
     kernel: Option<PathBuf>,
     /// Where kernels and modules are.
     binaries: Vec<PathBuf>,
     /// Where debug files are.
     debug: Vec<PathBuf>,
+    /// Archives of kernels and modules.
+    archives: Vec<Archive>,
+    /// Archives of debug files.
+    debug_archives: Vec<Archive>,
+    /// The pack that has them all.
+    pub(crate) pack: Option<Arc<Pack>>,
+    /// Set when memory is to be read no more.
+    pub(crate) stop: Option<Arc<AtomicBool>>,
 }
 
 impl Places {
@@ -30,65 +44,137 @@ impl Places {
     pub(crate) fn of(dump: &Path, options: &Options) -> Self {
         let beside = dump.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let mut roots = vec![beside.to_owned()];
-        let mut kernel = options.kernel.clone();
-        if let Some(folder) = options.kernel.as_ref().filter(|path| path.is_dir()) {
+        let mut places = Self::default();
+        match &options.kernel {
             // A sysroot, or the folder that the kernel is in.
-            roots.insert(0, folder.clone());
-            kernel = None;
+            Some(folder) if folder.is_dir() => roots.insert(0, folder.clone()),
+            Some(path) if archive::is_archive(path) => {
+                places.archives.push(Archive(path.clone()));
+                roots = path.parent().map(Path::to_owned).into_iter().collect();
+            }
+            kernel => {
+                places.kernel = kernel.clone();
+                places.binaries.extend(kernel.as_ref().and_then(|kernel| kernel.parent()).map(Path::to_owned));
+            }
         }
-        let mut binaries: Vec<PathBuf> =
-            kernel.iter().filter_map(|kernel| kernel.parent()).map(Path::to_owned).collect();
-        let mut debug = options.debug.clone();
-        for root in roots.iter().chain(&options.debug) {
-            binaries.extend(["", "boot/kernel", "boot/modules", "boot/kernel.old"].map(|folder| root.join(folder)));
-            debug.extend(
-                ["", "usr/lib/debug", "boot/kernel", "usr/lib/debug/boot/kernel"].map(|folder| root.join(folder)),
-            );
+        for given in &options.debug {
+            match archive::is_archive(given) {
+                true => places.debug_archives.push(Archive(given.clone())),
+                false => {
+                    places.debug.push(given.clone());
+                    roots.push(given.clone());
+                }
+            }
         }
-        for folder in binaries.iter().filter_map(|folder| folder.ancestors().nth(2)) {
-            debug.extend(["usr/lib/debug", "usr/lib/debug/boot/kernel"].map(|name| folder.join(name)));
+        // Of a kernel out of an archive the modules are there, too.
+        let is_packed = !places.archives.is_empty();
+        for root in &roots {
+            let binaries = ["", "boot/kernel", "boot/modules", "boot/kernel.old"].map(|folder| root.join(folder));
+            places.binaries.extend(binaries.into_iter().filter(|_| !is_packed));
+            let debug = ["", "usr/lib/debug", "boot/kernel", "usr/lib/debug/boot/kernel"];
+            places.debug.extend(debug.map(|folder| root.join(folder)));
+            let there = |names: &[&str]| -> Vec<Archive> {
+                names.iter().map(|name| root.join(name)).filter(|path| path.is_file()).map(Archive).collect()
+            };
+            places.archives.extend(there(&archive::KERNEL).into_iter().filter(|_| !is_packed));
+            places.debug_archives.extend(there(&archive::DEBUG));
         }
-        Self { kernel, binaries, debug }
+        let above: Vec<PathBuf> =
+            places.binaries.iter().filter_map(|folder| folder.ancestors().nth(2)).map(Path::to_owned).collect();
+        for folder in above {
+            places.debug.extend(["usr/lib/debug", "usr/lib/debug/boot/kernel"].map(|name| folder.join(name)));
+        }
+        places.stop.clone_from(&options.stop);
+        places
     }
 
     /// The kernel of a dump: the one that was named, or the first that is found whose version is the dump's, or, where
     /// the header does not tell a version, the first that is found.
-    pub(crate) fn kernel(&self, dump: &Path, header: Option<&Header>) -> Result<PathBuf> {
+    pub(crate) fn kernel(&self, dump: &Path, header: Option<&Header>) -> Result<ObjectFile> {
         if let Some(kernel) = &self.kernel {
-            return Ok(kernel.clone());
+            return Ok(ObjectFile::open(kernel)?);
+        }
+        if let Some(pack) = &self.pack {
+            let kernel = pack.file("kernel", Role::Image).cloned();
+            return kernel.ok_or_else(|| Error::absent(format!("{} has no kernel in it", dump.display())));
         }
         let names = ["kernel", "kernel.full", "kernel.debug"];
         let candidates = self.binaries.iter().flat_map(|folder| names.map(|name| folder.join(name)));
         let found: Vec<PathBuf> = candidates.filter(|path| path.is_file()).collect();
-        let is_same = |path: &&PathBuf| {
+        let is_same = |file: ObjectFile| {
             let wanted = header.map(|header| header.version_string.as_str());
-            let version = || version_of(&ObjectFile::open(path).ok().and_then(as_linked)?);
+            let version = || version_of(&as_linked(file)?);
             wanted.is_some_and(|wanted| version().is_some_and(|version| is_beginning(wanted, &version)))
         };
-        let kernel = found.iter().find(is_same).or(found.first());
-        kernel.cloned().ok_or_else(|| {
-            let looked: Vec<String> =
-                self.binaries.iter().map(|folder| folder.join("kernel").display().to_string()).collect();
-            Error::NoKernel { dump: dump.to_owned(), looked: looked.join(", ") }
-        })
+        let same = found.iter().find(|path| ObjectFile::open(path).is_ok_and(is_same));
+        if let (Some(path), _) | (None, (Some(path), true)) = (same, (found.first(), self.archives.is_empty())) {
+            return Ok(ObjectFile::open(path)?);
+        }
+        for archive in &self.archives {
+            if let Some(bytes) = archive.files(&["kernel".to_owned()])?.remove("kernel") {
+                return Ok(ObjectFile::from_bytes(&format!("{}:boot/kernel/kernel", archive.0.display()), bytes)?);
+            }
+        }
+        match found.first() {
+            Some(path) => Ok(ObjectFile::open(path)?),
+            None => Err(Error::NoKernel { dump: dump.to_owned(), looked: self.looked() }),
+        }
+    }
+
+    /// Where a kernel was looked for.
+    fn looked(&self) -> String {
+        let folders = self.binaries.iter().map(|folder| folder.join("kernel").display().to_string());
+        let archives = self.archives.iter().map(|archive| archive.0.display().to_string());
+        folders.chain(archives).collect::<Vec<_>>().join(", ")
     }
 
     /// An image of this file, with its debug information where that is in another one.
-    pub(crate) fn image(&self, name: &str, path: &Path, placement: Placement) -> Result<Image> {
-        self.image_of(name, ObjectFile::open(path)?, placement)
+    pub(crate) fn image(&self, name: &str, main: ObjectFile, placement: Placement) -> Result<Image> {
+        let debug = if main.has_debug_info() { None } else { self.debug_of(name, &main) };
+        Ok(Image::new(name, main, debug, placement)?.with_split_folders(self.debug.iter().cloned()))
     }
 
-    /// The same of a file that is open.
-    pub(crate) fn image_of(&self, name: &str, main: ObjectFile, placement: Placement) -> Result<Image> {
-        let debug = if main.has_debug_info() { None } else { main.find_debug(&self.debug) };
-        Ok(Image::new(name, main, debug, placement)?)
+    fn debug_of(&self, name: &str, main: &ObjectFile) -> Option<ObjectFile> {
+        if let Some(pack) = &self.pack {
+            return pack.file(name, Role::Debug).cloned();
+        }
+        if let Some(found) = main.find_debug(&self.debug) {
+            return Some(found);
+        }
+        let name = main.debug_link().map_or(format!("{name}.debug"), |(name, _)| name);
+        self.archives.iter().chain(&self.debug_archives).find_map(|archive| {
+            let bytes = archive.files(std::slice::from_ref(&name)).ok()?.remove(&name)?;
+            let file = ObjectFile::from_bytes(&format!("{}:{name}", archive.0.display()), bytes).ok()?;
+            (file.has_debug_info() && file.check_debug_of(main).is_ok()).then_some(file)
+        })
     }
 
-    /// The file of a module.
-    pub(crate) fn module(&self, name: &str) -> Option<PathBuf> {
-        // What the kernel says is not to lead out of the folders.
-        let name = Path::new(name).file_name()?;
-        self.binaries.iter().map(|folder| folder.join(name)).find(|path| path.is_file())
+    /// The files of modules, by name, those that are found.
+    pub(crate) fn modules(&self, names: &[String]) -> BTreeMap<String, ObjectFile> {
+        if let Some(pack) = &self.pack {
+            let file = |name: &String| Some((name.clone(), pack.file(name, Role::Image)?.clone()));
+            return names.iter().filter_map(file).collect();
+        }
+        let mut found = BTreeMap::new();
+        for name in names {
+            // What the kernel says is not to lead out of the folders.
+            let Some(own) = Path::new(name).file_name() else { continue };
+            let path = self.binaries.iter().map(|folder| folder.join(own)).find(|path| path.is_file());
+            if let Some(file) = path.and_then(|path| ObjectFile::open(&path).ok()) {
+                found.insert(name.clone(), file);
+            }
+        }
+        for archive in &self.archives {
+            let missing: Vec<String> = names.iter().filter(|name| !found.contains_key(*name)).cloned().collect();
+            if missing.is_empty() {
+                break;
+            }
+            for (name, bytes) in archive.files(&missing).unwrap_or_default() {
+                let place = format!("{}:{name}", archive.0.display());
+                found.extend(ObjectFile::from_bytes(&place, bytes).ok().map(|file| (name, file)));
+            }
+        }
+        found
     }
 }
 

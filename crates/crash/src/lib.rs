@@ -2,16 +2,21 @@
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
 pub mod allocators;
+mod archive;
+pub mod disassemble;
 mod dump;
 mod error;
+pub mod group;
 mod hex;
 pub mod interfaces;
 mod kernel;
+pub mod live;
 pub mod locks;
 pub mod messages;
 pub mod modules;
 pub mod mounts;
 mod names;
+pub mod pack;
 pub mod panic;
 mod percpu;
 pub mod queue;

@@ -67,17 +67,17 @@ pub(crate) fn images(crash: &Crash, places: &Places) -> Loaded {
     let mut loaded = Loaded::default();
     let files = crash.program().variable("linker_files").map_err(Into::into);
     let Ok(files) = files.and_then(|head| queue::elements(&head, "link")) else { return loaded };
-    for file in files.elements.iter().skip(1) {
-        let Ok(name) = file.field("filename").and_then(|name| name.string(NAME)) else { continue };
-        let Some(path) = places.module(&name) else {
+    let named: Vec<(String, &Value)> = (files.elements.iter().skip(1))
+        .filter_map(|file| Some((file.field("filename").ok()?.string(NAME).ok()?, file)))
+        .collect();
+    let names: Vec<String> = named.iter().map(|(name, _)| name.clone()).collect();
+    let mut found = places.modules(&names);
+    for (name, file) in named {
+        let Some(own) = found.remove(&name) else {
             loaded.notes.push(format!("module {name} was loaded, but its file was not found"));
             continue;
         };
-        let image = ObjectFile::open(&path).map_err(Error::from).and_then(|own| {
-            let placement = place(crash, file, &own)?;
-            places.image_of(&name, own, placement)
-        });
-        match image {
+        match place(crash, file, &own).and_then(|placement| places.image(&name, own, placement)) {
             Ok(image) => loaded.images.push(Arc::new(image)),
             Err(error) => loaded.notes.push(format!("module {name}: {error}")),
         }

@@ -4,6 +4,7 @@ use serde::Serialize;
 use symbols::Architecture;
 
 use crate::dump::Crash;
+use crate::locks::{Held, Lock, Locks};
 use crate::stack::{Stack, Trap};
 use crate::threads::{self, Process, Saved, Thread};
 
@@ -29,6 +30,10 @@ pub struct Panic {
     pub trap: Option<Trap>,
     /// What the address of a fault means.
     pub explanation: Option<String>,
+    /// The locks that the thread held, as far as they are known.
+    pub held: Vec<Held>,
+    /// The lock that it waited for.
+    pub awaited: Option<Lock>,
 }
 
 /// The message of the panic, from memory or else from the dump's header.
@@ -61,7 +66,17 @@ impl Panic {
             cpu: thread.and_then(|thread| thread.cpu),
             trap,
             explanation,
+            held: Vec::new(),
+            awaited: None,
         }
+    }
+
+    /// Picks the locks of the thread that panicked out of all.
+    pub(crate) fn take_locks(&mut self, locks: &Locks) {
+        let Some(tid) = self.thread else { return };
+        self.held = locks.held.iter().filter(|held| held.thread.tid == tid).cloned().collect();
+        let waits = |lock: &&Lock| lock.waiters.iter().any(|waiter| waiter.tid == tid);
+        self.awaited = locks.contested.iter().find(waits).cloned();
     }
 }
 
@@ -71,19 +86,46 @@ pub fn stack(crash: &Crash, thread: Option<&Thread>) -> crate::Result<(Stack, Sa
         Some(thread) => crash.thread_registers(thread)?,
         None => (crash.dumping_registers()?, Saved::Dumping),
     };
-    Ok((crash.stack(&registers, true), saved))
+    let mut stack = crash.stack(&registers, true);
+    let trap = stack.frames.iter_mut().filter_map(|frame| frame.trap.as_mut()).find(|trap| !trap.user);
+    if let Some(trap) = trap
+        && trap.fault_address.is_none()
+        && crash.program().architecture() == Architecture::Arm64
+        && matches!(trap.number, Some(0x24 | 0x25))
+    {
+        trap.fault_address = printed_address(crash);
+    }
+    Ok((stack, saved))
+}
+
+/// The address of a fault as the kernel printed it: of kernels that do not keep it (arm64 before FreeBSD 14.0).
+fn printed_address(crash: &Crash) -> Option<u64> {
+    let hexadecimal = |text: &str| {
+        let word = text.split_whitespace().next()?;
+        u64::from_str_radix(word.strip_prefix("0x").unwrap_or(word), 16).ok()
+    };
+    let messages = crate::messages::messages(crash).ok()?;
+    let printed = messages.unread.lines().rev().find_map(|line| hexadecimal(line.trim_start().strip_prefix("far:")?));
+    printed.or_else(|| hexadecimal(message(crash)?.split_once("addr: ")?.1))
 }
 
 /// What the address of a fault means, in a sentence.
 fn explain(crash: &Crash, trap: &Trap, thread: Option<&Thread>) -> Option<String> {
-    let address = trap.fault_address;
-    // Of a general protection fault the processor does not tell the address: a register has it.
-    let Some(address) = address else { return explain_protection(trap) };
     let architecture = crash.program().architecture();
+    if architecture == Architecture::Amd64 && trap.number == Some(23) {
+        return Some(explain_double_fault(crash, trap, thread));
+    }
+    // Of a general protection fault the processor does not tell the address: a register has it.
+    let Some(address) = trap.fault_address else { return explain_protection(crash, trap) };
     if address == trap.pc {
         return Some(match address {
             0 => "a function was called through a null pointer".to_owned(),
-            _ => format!("{address:#x} was called or jumped to, where there is no code"),
+            _ => match freed(address) {
+                Some(pattern) => format!(
+                    "{address:#x} was called or jumped to: it is made of {pattern}, a pointer out of memory that was freed, likely"
+                ),
+                None => format!("{address:#x} was called or jumped to, where there is no code"),
+            },
         });
     }
     if let Some(pattern) = freed(address) {
@@ -95,15 +137,21 @@ fn explain(crash: &Crash, trap: &Trap, thread: Option<&Thread>) -> Option<String
             _ => format!("{address:#x} lies in the null page: a field at offset {address} of a null pointer, likely"),
         });
     }
-    if let Some(guard) = thread.and_then(|thread| below_stack(crash, thread, address)) {
-        return Some(guard);
+    if let Some(guard) = thread.and_then(|thread| near_stack(crash, thread, address)) {
+        return Some(format!("{address:#x} is {guard}: the stack overflowed"));
     }
     if is_user(architecture, address) {
         return Some(format!("{address:#x} is a user's address, which the kernel reached for without copyin"));
     }
+    if !is_canonical(architecture, address) {
+        return Some(format!("{address:#x} cannot be an address: a pointer was overwritten"));
+    }
     if crash.program().image_at(address).is_some() {
         let place = crash.program().describe(address).unwrap_or_default();
         return Some(format!("{address:#x} is {place}, which may not be reached in that way (written to, likely)"));
+    }
+    if let Some(module) = unloaded(crash, address) {
+        return Some(module);
     }
     if let Some(direct) = crash.dump().and_then(|dump| dump.memory.direct_map())
         && (direct.start..direct.end).contains(&address)
@@ -114,12 +162,58 @@ fn explain(crash: &Crash, trap: &Trap, thread: Option<&Thread>) -> Option<String
     Some(format!("{address:#x} is not mapped: memory that was freed, or a module that was unloaded, or a wild pointer"))
 }
 
-fn explain_protection(trap: &Trap) -> Option<String> {
-    (trap.number == Some(9)).then(|| {
-        "a general protection fault is often an address that cannot be one: see the registers for patterns such as \
-         0xdeadc0de (memory that was freed)"
-            .to_owned()
-    })
+/// A processor reports a double fault when it cannot report a fault: as a rule, as the stack has no room for it.
+fn explain_double_fault(crash: &Crash, trap: &Trap, thread: Option<&Thread>) -> String {
+    let place = thread.and_then(|thread| near_stack(crash, thread, trap.sp));
+    match place {
+        Some(place) => format!("the thread's stack overflowed: its stack pointer {:#x} is {place}", trap.sp),
+        None => format!(
+            "a fault could not be handled, often as the stack had overflowed (the stack pointer was {:#x})",
+            trap.sp
+        ),
+    }
+}
+
+/// Registers that cannot be addresses, or that are made of what fills freed memory.
+fn explain_protection(crash: &Crash, trap: &Trap) -> Option<String> {
+    if trap.number != Some(9) || crash.program().architecture() != Architecture::Amd64 {
+        return None;
+    }
+    let frame = crash.program().value(&crash.program().ty("struct trapframe").ok()?, trap.frame);
+    let (saved, _) = crate::registers::of_trap_frame(&frame).ok()?;
+    let wrong = saved.known().find_map(|(name, value)| {
+        let pattern = freed(value).filter(|_| value >> 32 != 0);
+        match pattern {
+            Some(pattern) => {
+                Some(format!("{name} is {value:#x}, made of {pattern}: memory was used after it was freed"))
+            }
+            None if !is_canonical(Architecture::Amd64, value) && name != "rip" => {
+                Some(format!("{name} is {value:#x}, which cannot be an address: a pointer was overwritten, likely"))
+            }
+            None => None,
+        }
+    });
+    wrong.or_else(|| Some("a general protection fault: an instruction or an address that is not allowed".to_owned()))
+}
+
+/// A module that is gone, or whose file was not found, has left its place in the list of files.
+fn unloaded(crash: &Crash, address: u64) -> Option<String> {
+    let modules = crate::modules::modules(crash).ok()?;
+    let within = |module: &&crate::modules::Module| {
+        module.size < 1 << 40 && (module.address..module.address.saturating_add(module.size)).contains(&address)
+    };
+    let module = modules.iter().find(within)?;
+    Some(format!("{address:#x} is {:#x} bytes into {}", address - module.address, module.name))
+}
+
+/// Whether an address can be one: the highest bits of it are all the same.
+fn is_canonical(architecture: Architecture, address: u64) -> bool {
+    match architecture {
+        // With 57 bits of five-level paging.
+        Architecture::Amd64 | Architecture::Riscv64 => matches!(address as i64 >> 56, 0 | -1),
+        Architecture::Arm64 => matches!(address >> 52, 0 | 0xfff),
+        Architecture::I386 => true,
+    }
 }
 
 /// `sys/kern/kern_malloc.c`, `sys/vm/uma_dbg.c`: what freed memory is filled with under INVARIANTS.
@@ -130,20 +224,25 @@ fn freed(address: u64) -> Option<&'static str> {
         .find_map(|(pattern, name)| near(pattern).then_some(name))
 }
 
-fn is_user(architecture: Architecture, address: u64) -> bool {
+/// Whether an address is one of user programs.
+pub(crate) fn is_user(architecture: Architecture, address: u64) -> bool {
     match architecture {
         Architecture::I386 => address < 0xc000_0000,
         _ => address < 1 << 56,
     }
 }
 
-/// Whether an address is in the pages below a thread's stack, which are left unmapped to catch what grows too large.
-fn below_stack(crash: &Crash, thread: &Thread, address: u64) -> Option<String> {
+/// Where an address lies if it is at the end of a thread's stack, or in the pages below it, which are left unmapped to
+/// catch what grows too large.
+fn near_stack(crash: &Crash, thread: &Thread, address: u64) -> Option<String> {
     const GUARD: u64 = 64 << 10;
+    const END: u64 = 256;
     let value = crash.thread_at(thread.address).ok()?;
-    let stack = value.field("td_kstack").ok()?.unsigned().ok()?;
-    let within = address < stack && stack - address <= GUARD;
-    within.then(|| format!("{address:#x} is {} bytes below the thread's stack: the stack overflowed", stack - address))
+    let stack = value.field("td_kstack").ok()?.unsigned().ok().filter(|stack| *stack != 0)?;
+    if address < stack && stack - address <= GUARD {
+        return Some(format!("{} bytes below the thread's stack", stack - address));
+    }
+    (address >= stack && address - stack < END).then(|| format!("{} bytes from the stack's end", address - stack))
 }
 
 /// The other threads that were running when the kernel stopped.

@@ -2,10 +2,14 @@
 
 use serde::Serialize;
 
+use crate::allocators::Memory;
 use crate::dump::Crash;
 use crate::error::Result;
+use crate::interfaces::{self, Interface};
+use crate::locks::Locks;
 use crate::messages::{self, Messages};
 use crate::modules::{self, Module};
+use crate::mounts::{self, Mount};
 use crate::panic::{self, Panic};
 use crate::signature;
 use crate::stack::{Stack, StackFrame};
@@ -32,6 +36,14 @@ pub struct Report {
     pub processes: Vec<Process>,
     /// The kernel and its modules.
     pub modules: Vec<Module>,
+    /// The locks that somebody waits for, those that are held, and who waits for whom.
+    pub locks: Locks,
+    /// What the allocators of memory have given out.
+    pub memory: Memory,
+    /// Mounted file systems.
+    pub mounts: Vec<Mount>,
+    /// Network interfaces.
+    pub interfaces: Vec<Interface>,
     /// What could not be read, in sentences.
     pub problems: Vec<String>,
     /// What there is to know of how the dump was opened, in sentences.
@@ -55,6 +67,8 @@ pub struct System {
     pub dump_time: Option<u64>,
     /// The kernel's file.
     pub kernel: String,
+    /// Whether it is there, and not a dump.
+    pub live: bool,
 }
 
 /// A thread that was running, and its stack.
@@ -91,6 +105,19 @@ impl Report {
                 report.cpus.push(Running { thread: thread.clone(), stack: crash.stack(&registers, false) });
             }
         }
+        report.locks = Locks::of(crash, &report.processes);
+        problems.append(&mut report.locks.problems);
+        report.panic.take_locks(&report.locks);
+        report.memory = Memory::of(crash);
+        problems.append(&mut report.memory.problems);
+        if let Some((mounts, broken)) = note("mounts", mounts::mounts(crash), &mut problems) {
+            report.mounts = mounts;
+            problems.extend(broken);
+        }
+        if let Some((interfaces, broken)) = note("interfaces", interfaces::interfaces(crash), &mut problems) {
+            report.interfaces = interfaces;
+            problems.extend(broken);
+        }
         report.modules = note("modules", modules::modules(crash), &mut problems).unwrap_or_default();
         report.problems = problems;
         report
@@ -115,6 +142,7 @@ impl System {
             uptime: program.variable("time_uptime").and_then(|value| value.integer()).ok().map(|value| value as i64),
             dump_time: header.map(|header| header.dump_time),
             kernel: crash.kernel().display().to_string(),
+            live: crash.is_live(),
         }
     }
 }

@@ -9,6 +9,10 @@ use crate::registers;
 /// Characters of an argument's value.
 const VALUE: usize = 120;
 
+/// Functions of assembler that nobody has called: threads and processors begin in them (`locore.S`, `swtch.S` and others).
+const FIRST: [&str; 9] =
+    ["fork_trampoline", "btext", "virtdone", "mp_virtdone", "mpentry", "va", "mpva", "begin", "_start"];
+
 /// A stack.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Stack {
@@ -107,7 +111,21 @@ impl Crash {
             Some(End::Lost(why)) => Some(why.clone()),
             Some(End::TooMany) => Some(format!("only {} frames are shown", frames.len())),
         };
+        let last = stack.frames.last().and_then(|frame| frame.function.as_deref());
+        if last.is_some_and(|name| FIRST.contains(&name)) && unwinder.end() != Some(&End::TooMany) {
+            stack.broken = None;
+        }
+        // A dump has no processor outside of the kernel, as that is where they are stopped.
+        let user = |pc| crate::panic::is_user(self.program().architecture(), pc);
+        if self.is_live() && registers.pc().is_some_and(user) {
+            stack.broken = Some("the processor runs a user's program".to_owned());
+        }
         stack
+    }
+
+    /// The frames of that stack as they were unwound, for whoever asks for variables.
+    pub fn unwind(&self, registers: &Registers) -> Vec<Frame> {
+        self.program().unwind(registers, &Traps).collect()
     }
 
     fn add(&self, frames: &[Frame], index: usize, arguments: bool, trap: Option<Trap>, stack: &mut Stack) {
@@ -249,7 +267,12 @@ fn trap_of(program: &Program, frame: &Frame) -> Option<Trap> {
                 trap.number = Some(class);
                 trap.code = Some(syndrome);
                 trap.name = arm64_exception(class).to_owned();
-                trap.fault_address = field("tf_far").filter(|_| matches!(class, 0x20 | 0x21 | 0x24 | 0x25));
+                // Kernels before FreeBSD 14.0 do not keep the address of a fault; of code it is where the jump led.
+                trap.fault_address = match class {
+                    0x20 | 0x21 => field("tf_far").or(Some(trap.pc)),
+                    0x24 | 0x25 => field("tf_far"),
+                    _ => None,
+                };
             }
         }
         Architecture::Riscv64 => {

@@ -267,7 +267,8 @@ impl Crash {
     /// If it cannot be read, or no dump was being written.
     pub fn dumping_thread(&self) -> Result<i64> {
         match self.program().variable("dumptid")?.integer()? as i64 {
-            0 => Err(Error::absent("no thread was writing a dump")),
+            // Of a live kernel it is the one that the stub looks at.
+            0 => self.live_thread(),
             tid => Ok(tid),
         }
     }
@@ -290,6 +291,9 @@ impl Crash {
     /// If they cannot be read.
     pub fn thread_registers(&self, thread: &Thread) -> Result<(Registers, Saved)> {
         let program = self.program();
+        if let Some(registers) = self.processors.as_ref().and_then(|processors| processors.registers(thread)) {
+            return Ok((registers, Saved::Stopped));
+        }
         if self.dumping_thread().is_ok_and(|tid| tid == thread.tid)
             && let Ok(registers) = self.dumping_registers()
         {

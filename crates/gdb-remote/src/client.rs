@@ -117,17 +117,34 @@ impl<R: BufRead, W: Write> Client<R, W> {
     /// # Errors
     /// If the stub cannot be asked, or does not know the thread.
     pub fn registers(&mut self, thread: ThreadId) -> Result<Vec<Option<u64>>, Error> {
-        let question = format!("Hg{thread:x}");
-        let answer = self.ask(&question)?;
-        if answer != b"OK" {
-            return Err(unexpected(&question, &answer, "OK"));
-        }
+        self.select(thread)?;
         let answer = self.ask("g")?;
         // An error has three characters; registers have more.
         if answer.len() < 8 {
             return Err(unexpected("g", &answer, "registers"));
         }
         Ok(values(self.architecture, &answer))
+    }
+
+    /// Chooses the thread whose registers, and, of QEMU, whose memory is read from now on.
+    ///
+    /// # Errors
+    /// As [`Client::registers`].
+    pub fn select(&mut self, thread: ThreadId) -> Result<(), Error> {
+        let question = format!("Hg{thread:x}");
+        match self.ask(&question)? {
+            answer if answer == b"OK" => Ok(()),
+            answer => Err(unexpected(&question, &answer, "OK")),
+        }
+    }
+
+    /// The thread that the stub looks at; `None` if it does not tell.
+    ///
+    /// # Errors
+    /// If the stub cannot be asked.
+    pub fn current(&mut self) -> Result<Option<ThreadId>, Error> {
+        let answer = self.ask("qC")?;
+        Ok(answer.strip_prefix(b"QC").and_then(|id| number(last_part(id))))
     }
 
     /// Reads memory at a virtual address, and gives how much could be read before the first byte that is not there.

@@ -28,7 +28,11 @@ pub(crate) struct Bytes {
 impl Source {
     pub(crate) fn open(path: &Path) -> Result<Self> {
         let io = |source| Error::Io { path: path.to_owned(), source: Arc::new(source) };
-        let file = File::open(path).map_err(io)?;
+        Self::of(path, File::open(path).map_err(io)?)
+    }
+
+    pub(crate) fn of(path: &Path, file: File) -> Result<Self> {
+        let io = |source| Error::Io { path: path.to_owned(), source: Arc::new(source) };
         let metadata = file.metadata().map_err(io)?;
         if !metadata.is_file() {
             return Err(Error::Elf { file: path.display().to_string(), reason: "not a regular file".to_owned() });

@@ -88,6 +88,30 @@ impl ObjectFile {
         Ok(Self { elf: Arc::new(Elf::read(source)?) })
     }
 
+    /// A file that is open already, such as a temporary one. `path` is for messages, and where what belongs to it is
+    /// looked for.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be read, or is not ELF.
+    pub fn from_file(path: &Path, file: std::fs::File) -> Result<Self> {
+        Ok(Self { elf: Arc::new(Elf::read(Source::of(path, file)?)?) })
+    }
+
+    /// The size of the file, in bytes.
+    pub fn size(&self) -> u64 {
+        self.elf.source.size()
+    }
+
+    /// `size` bytes of the file from `offset` on, as they are there.
+    ///
+    /// # Errors
+    ///
+    /// The file ends before, or cannot be read.
+    pub fn read(&self, offset: u64, size: u64) -> Result<Vec<u8>> {
+        Ok(self.elf.source.read(offset, size)?.to_vec())
+    }
+
     /// Its path, or the name it was given.
     pub fn name(&self) -> String {
         self.elf.source.name()

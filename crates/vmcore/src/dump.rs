@@ -64,8 +64,16 @@ impl Dump {
     /// # Errors
     /// If they are no dump of memory.
     pub fn of(contents: Contents, path: &Path) -> Result<Self, Error> {
+        Self::with(contents, path, &memory::Options::default())
+    }
+
+    /// The same, with a cache of another size: what is there of the data, the contents themselves say.
+    ///
+    /// # Errors
+    /// As [`Dump::of`].
+    pub fn with(contents: Contents, path: &Path, options: &memory::Options) -> Result<Self, Error> {
         let source = |source| Error::Memory { path: path.to_owned(), source };
-        let mut memory = Self::memory_of(&contents).map_err(source)?;
+        let mut memory = Self::memory_of(&contents, options).map_err(source)?;
         if contents.there.is_some() && is_packed(&contents) {
             // The ranges are those of the packed data: what can be read of the others has to be tried.
             memory.find_gaps().map_err(|source| Error::Fault { path: path.to_owned(), source })?;
@@ -73,9 +81,9 @@ impl Dump {
         Ok(Self { contents, memory })
     }
 
-    fn memory_of(contents: &Contents) -> Result<Memory, memory::Error> {
+    fn memory_of(contents: &Contents, options: &memory::Options) -> Result<Memory, memory::Error> {
         let there = contents.there.clone().filter(|_| !is_packed(contents));
-        Memory::open_with(contents.data.clone(), &memory::Options { there, ..memory::Options::default() })
+        Memory::open_with(contents.data.clone(), &memory::Options { there, ..options.clone() })
     }
 
     /// The header that the kernel wrote, if it is there.

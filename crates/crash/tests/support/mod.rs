@@ -52,10 +52,15 @@ impl Forged {
 
 /// Compiles the kernel, with `flags`, and makes a minidump of it; `None` where no compiler makes programs for amd64.
 pub fn forge(flags: &[&str]) -> Option<Forged> {
+    forge_with(flags, 0)
+}
+
+/// The same of a machine with so many more pages in its dump, which are all different.
+pub fn forge_with(flags: &[&str], pages: u64) -> Option<Forged> {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let forged = Forged { folder };
     compile(&forged.kernel(), flags)?;
-    std::fs::write(forged.dump(), minidump(&forged.kernel())).expect("the dump is written");
+    std::fs::write(forged.dump(), minidump(&forged.kernel(), pages)).expect("the dump is written");
     Some(forged)
 }
 
@@ -75,11 +80,22 @@ fn compile(to: &Path, flags: &[&str]) -> Option<()> {
 }
 
 /// A dump of the kernel's memory as its file has it, with a message buffer.
-fn minidump(kernel: &Path) -> Vec<u8> {
+fn minidump(kernel: &Path, pages: u64) -> Vec<u8> {
     let file = ObjectFile::open(kernel).expect("the kernel opens");
     let sections = file.sections();
     let image = Image::new("kernel", file, None, Placement::AsLinked).expect("the kernel is an image");
-    let mut forge = Forge::new(Kind::AMD64);
+    let filled = 0x400_0000;
+    let mut forge = match pages {
+        0 => Forge::new(Kind::AMD64),
+        _ => {
+            Forge::with_memory(Kind::AMD64, vec![(0x1_0000, 0x9_0000), (0x10_0000, filled + pages * PAGE + 0x100_0000)])
+        }
+    };
+    for page in 0..pages {
+        let at = filled + page * PAGE;
+        (0..PAGE).step_by(64).for_each(|word| forge.write_physical(at + word, &(at ^ word).to_le_bytes()));
+        forge.keep(at);
+    }
     let mut physical = 0x80_0000;
     for section in sections.iter().filter(|section| section.address != 0 && section.size != 0) {
         for page in (section.address & !(PAGE - 1)..section.address + section.size).step_by(PAGE as usize) {

@@ -1,14 +1,25 @@
 //! `tine crash`: from a kernel dump to an explanation.
 
+mod allocators;
 mod bt;
+mod disassemble;
+mod group;
+mod html;
+mod interrupt;
+mod live;
+mod locks;
+mod lua;
 mod memory;
 mod message;
+mod pack;
 mod print;
 mod processes;
 mod report;
 mod serve;
+mod shell;
 mod source;
 mod stack;
+mod system;
 
 use std::path::PathBuf;
 
@@ -23,11 +34,11 @@ use crate::output;
 ///
 /// VMCORE is a dump of any form: of savecore(8), netdumpd(8) or tine dump, compressed, encrypted or not whole. Its
 /// kernel and debug files are looked for beside it, in `boot/kernel` and `usr/lib/debug` there, unless -k and -d name
-/// them. Without a command, everything of interest is reported.
+/// them. Archives of a release (`kernel.txz`, `kernel-dbg.txz`) will do. Without a command, everything of interest is reported.
 #[derive(Debug, Args)]
 #[command(subcommand_precedence_over_arg = true)]
 pub(crate) struct Arguments {
-    /// The dump
+    /// The dump, or a pack of one
     #[arg(value_name = "VMCORE")]
     vmcore: Option<PathBuf>,
     #[command(flatten)]
@@ -38,24 +49,35 @@ pub(crate) struct Arguments {
     #[arg(long, global = true, help_heading = "Output")]
     json: bool,
     #[command(subcommand)]
-    command: Option<Command>,
+    task: Option<Task>,
+}
+
+/// What can be asked, of a dump or of something else.
+#[derive(Debug, Subcommand)]
+enum Task {
+    #[command(flatten)]
+    Dump(Command),
+    Group(group::Groups),
+    Pack(pack::Pack),
+    Open(pack::Open),
+    Live(live::Live),
 }
 
 /// Where the kernel and what belongs to it are.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Kernel")]
 struct KernelFiles {
-    /// The kernel that made the dump, the folder that it is in, or the root of its system
-    #[arg(short, long, value_name = "KERNEL")]
+    /// The kernel that made the dump, the folder that it is in, the root of its system, or an archive (kernel.txz)
+    #[arg(short, long, global = true, value_name = "KERNEL")]
     kernel: Option<PathBuf>,
-    /// A folder with debug files, such as `usr/lib/debug` of its system; can be given several times
-    #[arg(short, long, value_name = "DIR")]
+    /// A folder with debug files, such as `usr/lib/debug` of its system, or kernel-dbg.txz; can be given several times
+    #[arg(short, long, global = true, value_name = "DIR")]
     debug: Vec<PathBuf>,
     /// The sources of the kernel: the folder that has `sys`
-    #[arg(short, long, value_name = "DIR")]
+    #[arg(short, long, global = true, value_name = "DIR")]
     source: Option<PathBuf>,
-    /// Take a kernel that is not that of the dump all the same
-    #[arg(long)]
+    /// Take a kernel that is not that of the dump all the same; with pack, replace a file that is there
+    #[arg(long, global = true)]
     force: bool,
 }
 
@@ -67,6 +89,10 @@ enum Command {
     Ps(processes::Processes),
     Msgbuf(message::Messages),
     Modules(processes::Modules),
+    Locks(locks::Locks),
+    Memory(allocators::Memory),
+    Mounts(system::Mounts),
+    Interfaces(system::Interfaces),
     #[command(visible_alias = "p")]
     Print(print::Print),
     Ptype(print::TypeOf),
@@ -74,25 +100,39 @@ enum Command {
     List(print::List),
     Mem(memory::Hexdump),
     Source(source::Source),
+    #[command(visible_alias = "disas")]
+    Disassemble(disassemble::Disassemble),
+    Lua(lua::Script),
     Serve(serve::Serve),
+    Shell(shell::Shell),
 }
 
 pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
-    let Arguments { vmcore, files, reading, json, command } = arguments;
-    let Some(vmcore) = vmcore else {
-        return Err(Failure::Usage("the dump is missing: tine crash [-k KERNEL] VMCORE [COMMAND]".to_owned()));
-    };
+    let Arguments { vmcore, files, reading, json, task } = arguments;
     let source = files.source.clone();
-    let options =
-        Options { kernel: files.kernel, debug: files.debug, force: files.force, contents: reading.options()? };
-    let crash = Crash::open(&vmcore, &options)?;
-    let session = Session { crash: &crash, json, source };
-    let command = command.unwrap_or_default();
-    // The report tells them itself.
-    if !matches!(command, Command::Report(_)) {
-        output::warn("tine", crash.notes());
+    let options = Options {
+        kernel: files.kernel,
+        debug: files.debug,
+        force: files.force,
+        contents: reading.options()?,
+        stop: Some(interrupt::flag()),
+    };
+    match (vmcore, task.unwrap_or_default()) {
+        (Some(vmcore), Task::Dump(command)) => {
+            let crash = Crash::open(&vmcore, &options)?;
+            Session { crash: &crash, json, source }.begin(&command)
+        }
+        (None, Task::Dump(_)) => {
+            Err(Failure::Usage("the dump is missing: tine crash [-k KERNEL] VMCORE [COMMAND]".to_owned()))
+        }
+        (named, Task::Pack(pack)) => pack.run(named, &options, json),
+        (None, Task::Group(groups)) => groups.run(&options, json),
+        (None, Task::Open(open)) => open.run(&options, json, source),
+        (None, Task::Live(live)) => live.run(&options, json, source),
+        (Some(vmcore), _) => {
+            Err(Failure::Usage(format!("this is about no single dump: leave {} out", vmcore.display())))
+        }
     }
-    session.run(&command)
 }
 
 /// What every command has at hand.
@@ -104,6 +144,15 @@ struct Session<'c> {
 }
 
 impl Session<'_> {
+    /// Runs the one command that was given.
+    fn begin(&self, command: &Command) -> Result<(), Failure> {
+        // The report tells them itself.
+        if !matches!(command, Command::Report(_)) {
+            output::warn("tine", self.crash.notes());
+        }
+        self.run(command)
+    }
+
     fn run(&self, command: &Command) -> Result<(), Failure> {
         match command {
             Command::Report(report) => report.run(self),
@@ -112,13 +161,20 @@ impl Session<'_> {
             Command::Ps(processes) => processes.run(self),
             Command::Msgbuf(messages) => messages.run(self),
             Command::Modules(modules) => modules.run(self),
+            Command::Locks(locks) => locks.run(self),
+            Command::Memory(memory) => memory.run(self),
+            Command::Mounts(mounts) => mounts.run(self),
+            Command::Interfaces(interfaces) => interfaces.run(self),
             Command::Print(print) => print.run(self),
             Command::Ptype(of) => of.run(self),
             Command::Sym(symbols) => symbols.run(self),
             Command::List(list) => list.run(self),
             Command::Mem(hexdump) => hexdump.run(self),
             Command::Source(source) => source.run(self),
+            Command::Disassemble(disassemble) => disassemble.run(self),
+            Command::Lua(script) => script.run(self),
             Command::Serve(serve) => serve.run(self),
+            Command::Shell(shell) => shell.run(self),
         }
     }
 }
@@ -126,6 +182,12 @@ impl Session<'_> {
 impl Default for Command {
     fn default() -> Self {
         Self::Report(report::Report::default())
+    }
+}
+
+impl Default for Task {
+    fn default() -> Self {
+        Self::Dump(Command::default())
     }
 }
 

@@ -10,13 +10,18 @@ use crate::output;
 
 /// Print the value of an expression of C: `*msgbufp`, `((struct proc *)0xfffff80003000000)->p_comm`
 ///
-/// Variables of the kernel and its modules by name, fields, pointers, arrays, casts, `sizeof`, arithmetic. `$tid`, `$td`
-/// and `$proc` are those of the thread that panicked; registers of its innermost frame are `$rip`, `$rsp` ...
+/// Variables of the kernel and its modules by name, fields, pointers, arrays, casts, `sizeof`, arithmetic. `curthread` and
+/// other variables of processors are those of the one that panicked, or of --cpu; `V_ifnet` and the like those of the
+/// host's network stack. `$tid`, `$td` and `$proc` are those of the thread that panicked, `$pcpu` is its processor's
+/// structure; registers of its innermost frame are `$rip`, `$rsp` ...
 #[derive(Debug, Args)]
 pub(super) struct Print {
     /// How numbers are written: x hexadecimal, d decimal, u unsigned, o octal, t binary, c character, a address
     #[arg(short, long, value_name = "FORMAT", value_parser = radix)]
     format: Option<Radix>,
+    /// The processor whose variables are meant [default: the one that panicked]
+    #[arg(long, value_name = "N")]
+    cpu: Option<u64>,
     /// The expression; a first word such as `/x` is a format
     #[arg(value_name = "EXPR", required = true, num_args = 1.., trailing_var_arg = true, allow_hyphen_values = true)]
     expression: Vec<String>,
@@ -63,7 +68,8 @@ impl Print {
             format = Some(radix(letter).map_err(Failure::Usage)?);
             words = rest;
         }
-        let value = session.crash.program().evaluate(&words.join(" "), &KernelNames(session))?;
+        let names = crash::KernelNames::new(session.crash, self.cpu);
+        let value = session.crash.program().evaluate(&words.join(" "), &names)?;
         let format = Format { radix: format.unwrap_or(Radix::Natural), lines: true, ..Format::default() };
         let text = value.show(&format)?;
         if session.json {
@@ -185,7 +191,7 @@ pub(super) fn address(text: &str) -> Option<u64> {
     }
 }
 
-fn radix(letter: &str) -> Result<Radix, String> {
+pub(super) fn radix(letter: &str) -> Result<Radix, String> {
     Ok(match letter {
         "x" => Radix::Hexadecimal,
         "d" => Radix::Decimal,
@@ -202,37 +208,11 @@ fn radix(letter: &str) -> Result<Radix, String> {
 pub(super) struct KernelNames<'s>(pub(super) &'s Session<'s>);
 
 impl Names for KernelNames<'_> {
+    fn variable(&self, program: &Program, name: &str) -> symbols::Result<Option<Value>> {
+        crash::KernelNames::new(self.0.crash, None).variable(program, name)
+    }
+
     fn dollar(&self, program: &Program, name: &str) -> symbols::Result<Option<Value>> {
-        let crash = self.0.crash;
-        let unavailable = |error: crash::Error| match error {
-            crash::Error::Symbols(error) => error,
-            error => symbols::Error::Unavailable { what: format!("${name}"), why: format!("is not known: {error}") },
-        };
-        if matches!(name, "td" | "proc" | "tid") {
-            let tid = crash.dumping_thread().map_err(unavailable)?;
-            if name == "tid" {
-                return program.evaluate(&tid.to_string(), &()).map(Some);
-            }
-            let (all, _) = crash::threads::processes(crash).map_err(unavailable)?;
-            let thread = all.iter().flat_map(|process| &process.threads).find(|thread| thread.tid == tid);
-            let Some(thread) = thread else { return Ok(None) };
-            let field = if name == "td" { "" } else { "->td_proc" };
-            return program.evaluate(&format!("((struct thread *){:#x}){field}", thread.address), &()).map(Some);
-        }
-        let registers = crash.dumping_registers().map_err(unavailable)?;
-        let name = if name == "pc" {
-            registers
-                .architecture()
-                .register_names()
-                .get(usize::from(registers.architecture().pc()))
-                .copied()
-                .unwrap_or(name)
-        } else {
-            name
-        };
-        match registers.by_name(name) {
-            Some(value) => program.evaluate(&format!("{value:#x}"), &()).map(Some),
-            None => Ok(None),
-        }
+        crash::KernelNames::new(self.0.crash, None).dollar(program, name)
     }
 }

@@ -7,6 +7,9 @@ const FUNCTION: Style = Style::new().bold();
 const PLACE: Style = Style::new().fg_color(Some(anstyle::Color::Ansi(AnsiColor::Cyan)));
 const TRAP: Style = Style::new().fg_color(Some(anstyle::Color::Ansi(AnsiColor::Yellow)));
 
+/// Frames of the same call in a row, from which on they are counted and not shown.
+const REPEATED: usize = 4;
+
 /// A stack, a frame a line and its arguments below it.
 pub(super) fn text(stack: &Stack) -> String {
     frames(&stack.frames, stack.broken.as_deref())
@@ -15,13 +18,22 @@ pub(super) fn text(stack: &Stack) -> String {
 /// The same of frames, and of why they end.
 pub(super) fn frames(frames: &[StackFrame], broken: Option<&str>) -> String {
     let mut text = String::new();
-    for (number, frame) in frames.iter().enumerate() {
+    let mut number = 0;
+    while let Some(frame) = frames.get(number) {
         text += &line(number, frame);
         for argument in frame.arguments.iter().filter(|argument| argument.known) {
             text += &format!("        {} = {}\n", argument.name, argument.value);
         }
         if let Some(trap) = &frame.trap {
             text += &format!("  {TRAP}--- {} ---{TRAP:#}\n", interruption(trap));
+        }
+        number += 1;
+        // A function that calls itself without end is shown once.
+        let is_same = |other: &&StackFrame| other.address == frame.address && !other.inlined && other.trap.is_none();
+        let more = frames.get(number..).unwrap_or_default().iter().take_while(is_same).count();
+        if more >= REPEATED && !frame.inlined {
+            text += &format!("      ... {more} more of the same\n");
+            number += more;
         }
     }
     if let Some(why) = broken {

@@ -30,11 +30,13 @@ struct Set {
 }
 
 impl Cache {
-    /// A cache of up to `blocks` blocks of 4 KiB; memory is taken as they fill.
+    /// A cache of up to `blocks` blocks of 4 KiB, or none; memory is taken as they fill.
     pub(crate) fn new(data: Arc<dyn ReadAt>, blocks: usize) -> Self {
         // No more than there are in the data, twice as some sets are fuller than others.
         let needed = usize::try_from(data.size() / BLOCK as u64).unwrap_or(usize::MAX).saturating_mul(2);
         let sets = (blocks.min(needed) / WAYS).clamp(1, MOST_SETS).next_power_of_two();
+        // Without any, only what is asked for is read.
+        let sets = if blocks == 0 { 0 } else { sets };
         let empty = || Mutex::new(Set { numbers: [NONE; WAYS], blocks: Default::default(), next: 0 });
         Self { size: data.size(), data, sets: (0..sets).map(|_| empty()).collect() }
     }

@@ -55,8 +55,8 @@ pub struct Memory {
 #[derive(Debug, Clone)]
 pub struct Options {
     /// How many bytes of memory the cache may take, besides an eighth of that for page tables. It takes them as it
-    /// fills, and no more than what is read; 2 GiB by default, in which every read all over a dump of 1 GiB is without a
-    /// system call.
+    /// fills, and no more than what is read; 2 GiB by default, in which reads all over a dump of 1 GiB need no system call
+    /// any more. With 0 there is none: no byte is read but those that are asked for.
     pub cache: u64,
     /// Which bytes of the data are there, if some never arrived. Reading the others has to fail by itself.
     pub there: Option<Ranges>,
