@@ -165,16 +165,3 @@ static struct linker_file kernel_file = {
 struct { struct linker_file *tqh_first, **tqh_last; } linker_files = { &kernel_file };
 /* Another file has another structure of this name: see link_elf_obj.c. */
 struct elf_file { struct linker_file lf; int progtab; } kernel_elf;
-
-/* What a kernel with options TSLOG keeps of its boot (sys/kern/kern_tslog.c); it had no room for two more records. */
-#define USED __attribute__((used))
-#define BOOTING ((void *)0xfffff80000001000)
-static USED struct timestamp { void *td; int type; const char *f, *s; u64 tsc; } timestamps[4] = {
-	{ BOOTING, 0, "mi_startup", 0, 1000 }, { BOOTING, 0, "SYSINIT", "cpu", 1100 },
-	{ BOOTING, 1, "SYSINIT", "cpu", 1700 }, { BOOTING, 1, "mi_startup", 0, 2000 },
-};
-static USED long nrecs = 6;
-static USED struct procdata { int ppid; u64 tsc_forked, tsc_exited; char *execname, *namei; int reused; } procs[3] = {
-	[1] = { 0, 1900, 0, "init", "/sbin/init" },
-};
-USED u64 tsc_freq = 1000000;
