@@ -103,7 +103,7 @@ impl Places {
             wanted.is_some_and(|wanted| version().is_some_and(|version| is_beginning(wanted, &version)))
         };
         let same = found.iter().find(|path| ObjectFile::open(path).is_ok_and(is_same));
-        if let (Some(path), _) | (None, (Some(path), true)) = (same, (found.first(), self.archives.is_empty())) {
+        if let Some(path) = same.or(found.first().filter(|_| self.archives.is_empty())) {
             return Ok(ObjectFile::open(path)?);
         }
         for archive in &self.archives {
@@ -126,6 +126,9 @@ impl Places {
 
     /// An image of this file, with its debug information where that is in another one.
     pub(crate) fn image(&self, name: &str, main: ObjectFile, placement: Placement) -> Result<Image> {
+        if let Some(pack) = &self.pack {
+            return Ok(Image::new(name, main, pack.file(name, Role::Debug).cloned(), placement)?);
+        }
         let debug = if main.has_debug_info() { None } else { self.debug_of(name, &main) };
         Ok(Image::new(name, main, debug, placement)?.with_split_folders(self.debug.iter().cloned()))
     }

@@ -87,13 +87,17 @@ pub fn stack(crash: &Crash, thread: Option<&Thread>) -> crate::Result<(Stack, Sa
         None => (crash.dumping_registers()?, Saved::Dumping),
     };
     let mut stack = crash.stack(&registers, true);
+    // What `data_abort()` was called with.
+    let given = stack.frames.iter().filter(|frame| frame.function.as_deref() == Some("data_abort"));
+    let given = given.flat_map(|frame| &frame.arguments).find(|argument| argument.name == "far" && argument.known);
+    let given = given.and_then(|argument| argument.value.parse().ok());
     let trap = stack.frames.iter_mut().filter_map(|frame| frame.trap.as_mut()).find(|trap| !trap.user);
     if let Some(trap) = trap
         && trap.fault_address.is_none()
         && crash.program().architecture() == Architecture::Arm64
         && matches!(trap.number, Some(0x24 | 0x25))
     {
-        trap.fault_address = printed_address(crash);
+        trap.fault_address = given.or_else(|| printed_address(crash));
     }
     Ok((stack, saved))
 }

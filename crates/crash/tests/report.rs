@@ -40,7 +40,7 @@ fn the_report_tells_what_panicked_where_and_who() {
     assert_eq!(report.system.cpus, Some(2));
     assert!(report.system.version.as_ref().is_some_and(|version| version.contains("99.0-FORGED")));
     assert_eq!(report.message_buffer, "panic: page fault\n");
-    assert_eq!(report.modules.len(), 1);
+    assert_eq!(report.modules.len(), 2);
     assert_eq!(report.signature.len(), 16);
 }
 

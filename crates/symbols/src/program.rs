@@ -283,12 +283,8 @@ impl Program {
             _ => (Kind::Typedef, name),
         };
         for (_, image) in self.informed()? {
-            let info = image.info()?;
-            for entry in info.names().find(tag.trim()).iter().filter(|entry| entry.kind == kind) {
-                let unit = info.unit_name(entry.die.unit)?;
-                if unit.is_some_and(|unit| std::path::Path::new(&unit).ends_with(file)) {
-                    return Type::from_die(image, entry.die);
-                }
+            if let Some(die) = image.info()?.type_in(file, kind, tag.trim())? {
+                return Type::from_die(image, die);
             }
         }
         Err(self.not_found("type", &format!("{name} of {file}")))

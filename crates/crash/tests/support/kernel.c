@@ -5,13 +5,8 @@
 #ifndef LAST_PROCESS
 #define LAST_PROCESS 0
 #endif
-typedef unsigned long u64;
-typedef unsigned int u32;
+#include "types.h"
 
-#define LIST_HEAD(type) struct { struct type *lh_first; }
-#define LIST_ENTRY(type) struct { struct type *le_next; struct type **le_prev; }
-#define TAILQ_HEAD(type) struct { struct type *tqh_first; struct type **tqh_last; }
-#define TAILQ_ENTRY(type) struct { struct type *tqe_next; struct type **tqe_prev; }
 
 struct pcb { u64 pcb_r15, pcb_r14, pcb_r13, pcb_r12, pcb_rbp, pcb_rsp, pcb_rbx, pcb_rip; };
 
@@ -33,6 +28,8 @@ struct thread {
 	enum { TDS_INACTIVE = 0, TDS_INHIBITED, TDS_CAN_RUN, TDS_RUNQ, TDS_RUNNING } td_state;
 	int td_inhibitors, td_flags, td_oncpu;
 	const char *td_wmesg, *td_lockname;
+	const void *td_wchan;
+	struct turnstile *td_blocked;
 	u64 td_kstack;
 	struct pcb *td_pcb;
 };
@@ -48,7 +45,7 @@ struct proc {
 	union { int p_one; struct { short p_low : 5, p_high : 11; }; };
 };
 
-struct linker_file { TAILQ_ENTRY(linker_file) link; char *filename; int id, refs; void *address; u64 size; };
+#include "linker.h"
 struct msgbuf { char *msg_ptr; u32 msg_magic, msg_size, msg_wseq, msg_rseq, msg_cksum, msg_seqmod; };
 
 #ifndef VERSION
@@ -118,6 +115,8 @@ struct pcb stoppcbs[2];
 static struct pcb switched_pcb = { .pcb_rbp = (u64)switched, .pcb_rsp = (u64)switched - 32, .pcb_rip = IN(sched_switch) };
 void *keep = &dumppcb;
 
+#include "subsystems.h"
+
 static struct ucred root = { 0 }, user = { 1001 };
 struct { struct proc *lh_first; } allproc = { &doomed };
 struct proc doomed = {
@@ -137,15 +136,20 @@ struct thread culprit = {
 };
 struct thread spinner = {
 	.td_proc = &doomed, .td_tid = 100003, .td_name = "waiter", .td_state = TDS_INHIBITED, .td_inhibitors = 8,
-	.td_lockname = "Giant", .td_oncpu = -1, .td_pcb = &switched_pcb,
+	.td_lockname = "Giant", .td_blocked = &turnstile, .td_oncpu = -1, .td_pcb = &switched_pcb,
 };
 struct thread sleeper = {
 	.td_proc = &init, .td_tid = 100001, .td_name = "init", .td_state = TDS_INHIBITED, .td_inhibitors = 2, .td_flags = 8,
-	.td_wmesg = "nanslp", .td_oncpu = -1, .td_pcb = &switched_pcb,
+	.td_wmesg = WAITS_FOR, .td_wchan = WAITS_ON, .td_oncpu = -1, .td_pcb = &switched_pcb,
 };
 struct thread thread0 = {
 	.td_proc = &proc0, .td_tid = 100000, .td_name = "swapper", .td_state = TDS_INHIBITED, .td_inhibitors = 2,
 	.td_wmesg = "swapin", .td_oncpu = -1, .td_pcb = &switched_pcb,
 };
-static struct linker_file kernel_file = { .filename = "kernel", .id = 1, .refs = 3, .address = version, .size = 4096 };
+extern struct linker_file module_file;
+static struct linker_file kernel_file = {
+	.link = { &module_file }, .filename = "kernel", .id = 1, .refs = 3, .address = version, .size = 4096,
+};
 struct { struct linker_file *tqh_first, **tqh_last; } linker_files = { &kernel_file };
+/* Another file has another structure of this name: see link_elf_obj.c. */
+struct elf_file { struct linker_file lf; int progtab; } kernel_elf;

@@ -68,15 +68,45 @@ fn compile(to: &Path, flags: &[&str]) -> Option<()> {
     if !cfg!(all(target_arch = "x86_64", target_os = "linux")) {
         return None;
     }
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().find_map(|folder| {
-        let path = folder.join("crates/crash/tests/support/kernel.c");
-        path.is_file().then_some(path)
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().find_map(|folder| {
+        let path = folder.join("crates/crash/tests/support");
+        path.is_dir().then_some(path)
     })?;
-    let mut command = Command::new("cc");
-    command.args(FLAGS);
-    let ran = command.args(flags).arg(source).arg("-o").arg(to).output().ok()?;
-    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
-    Some(())
+    let run = |command: &mut Command| {
+        let ran = command.output().ok()?;
+        assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+        Some(())
+    };
+    let files = ["kernel.c", "link_elf_obj.c"].map(|name| sources.join(name));
+    run(Command::new("cc").args(FLAGS).args(flags).args(files).arg("-o").arg(to))?;
+    let module = to.with_file_name("forged.ko");
+    let compile = FLAGS.into_iter().filter(|flag| !flag.starts_with("-Wl"));
+    run(Command::new("cc").args(compile).args(flags).arg("-c").arg(sources.join("module.c")).arg("-o").arg(module))
+}
+
+/// Loads the module, as the kernel's linker does: its sections one behind another, and a table of them.
+fn load(forge: &mut Forge, image: &Image, module: &Path) {
+    const ALLOCATED: u64 = 2;
+    const TEXT: u64 = 0xffff_ffff_8200_0000;
+    let file = ObjectFile::open(module).expect("the module opens");
+    let address = |name: &str| image.symbol(name).expect("symbols").expect("the kernel has it").address;
+    let (mut at, mut names, mut table) = (TEXT, Vec::new(), Vec::new());
+    for (number, section) in file.sections().into_iter().enumerate() {
+        if section.flags & ALLOCATED == 0 || !matches!(section.kind, 1 | 8) {
+            continue;
+        }
+        let name = address("module_names") + names.len() as u64;
+        names.extend(section.name.bytes().chain([0]));
+        let flags = section.flags | (number as u64) << 32;
+        table.extend([at, section.size, flags, name].map(u64::to_le_bytes).concat());
+        at = (at + section.size).next_multiple_of(64);
+    }
+    forge.write(address("module_names"), &names);
+    forge.write(address("module_progtab"), &table);
+    let count = (table.len() / 32) as u32;
+    // `nprogtab` is the last of `struct elf_file`, before what fills it up to a multiple of 8 bytes.
+    let elf = image.symbol("module_file").expect("symbols").expect("the kernel has it");
+    forge.write(elf.address + elf.size - 8, &count.to_le_bytes());
 }
 
 /// A dump of the kernel's memory as its file has it, with a message buffer.
@@ -108,6 +138,10 @@ fn minidump(kernel: &Path, pages: u64) -> Vec<u8> {
         if let Some(bytes) = image.read(section.address, section.size as usize) {
             forge.write(section.address, &bytes);
         }
+    }
+    let module = kernel.with_file_name("forged.ko");
+    if module.is_file() {
+        load(&mut forge, &image, &module);
     }
     let buffer = forge.message_buffer(0x40_0000, 0, 0x3000 - 72);
     let msgbufp = image.symbol("msgbufp").expect("symbols").expect("it has a message buffer");

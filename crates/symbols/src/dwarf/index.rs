@@ -154,6 +154,34 @@ pub(super) fn scan(info: &DebugInfo, units: Range<usize>) -> Result<Found> {
     Ok(found)
 }
 
+impl DebugInfo {
+    /// The type of a kind and name as the units have it whose name ends in `file`: the index has only one of each name.
+    pub(crate) fn type_in(&self, file: &str, kind: Kind, name: &str) -> Result<Option<Die>> {
+        for index in 0..index_of(self.units.len()) {
+            let named = self.unit_name(index).ok().flatten();
+            if !named.is_some_and(|named| std::path::Path::new(&named).ends_with(file)) {
+                continue;
+            }
+            let index = self.full_unit(index);
+            let unit = self.unit(index)?;
+            let fault = |error| self.fault(&format!("unit {index}"), error);
+            let mut tree = unit.unit.entries_tree(None).map_err(fault)?;
+            let mut children = tree.root().map_err(fault)?.children();
+            while let Some(child) = children.next().map_err(fault)? {
+                let entry = child.entry();
+                let is_declared = entry.attr(gimli::DW_AT_declaration).is_some();
+                if kind_of(entry.tag()) == Some(kind)
+                    && !is_declared
+                    && self.string(&unit, entry, gimli::DW_AT_name).as_deref() == Some(name)
+                {
+                    return Ok(Some(Die { unit: index, offset: entry.offset().0 }));
+                }
+            }
+        }
+        Ok(None)
+    }
+}
+
 struct Scanner<'i> {
     info: &'i DebugInfo,
     found: Found,

@@ -67,14 +67,17 @@ impl Marks {
         let Ok((stack, _)) = crash::panic::stack(session.crash, None) else { return Self::default() };
         let traps = stack.frames.iter().filter_map(|frame| frame.trap.as_ref()).filter(|trap| !trap.user);
         let interrupted: Vec<u64> = traps.map(|trap| trap.pc).collect();
-        let returns: Vec<u64> = stack.frames.iter().filter(|frame| !frame.inlined).map(|frame| frame.address).collect();
+        let mut returns: Vec<u64> =
+            stack.frames.iter().filter(|frame| !frame.inlined).map(|frame| frame.address).collect();
         // What was jumped to may be no code: whoever jumped is told by the frame behind it.
         let known = |address: &&u64| session.crash.program().symbol_at(**address).is_some();
         let behind = interrupted.first().and_then(|pc| {
             let at = returns.iter().position(|address| address == pc)?;
             returns.get(at..)?.iter().find(known)
         });
-        Self { first: interrupted.iter().find(known).or(behind).or(returns.first()).copied(), returns, interrupted }
+        let first = interrupted.iter().find(known).or(behind).or(returns.first()).copied();
+        returns.retain(|address| !interrupted.contains(address));
+        Self { first, returns, interrupted }
     }
 
     fn has(&self, instruction: &Instruction) -> bool {
