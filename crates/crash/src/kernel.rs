@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use symbols::{Image, ObjectFile, Placement};
 use vmcore::memory::VirtualMemory;
@@ -34,6 +35,8 @@ pub(crate) struct Places {
     debug_archives: Vec<Archive>,
     /// The pack that has them all.
     pub(crate) pack: Option<Arc<Pack>>,
+    /// Set when memory is to be read no more.
+    pub(crate) stop: Option<Arc<AtomicBool>>,
 }
 
 impl Places {
@@ -81,6 +84,7 @@ impl Places {
         for folder in above {
             places.debug.extend(["usr/lib/debug", "usr/lib/debug/boot/kernel"].map(|name| folder.join(name)));
         }
+        places.stop.clone_from(&options.stop);
         places
     }
 

@@ -123,6 +123,11 @@ impl Crash {
         stack
     }
 
+    /// The frames of that stack as they were unwound, for whoever asks for variables.
+    pub fn unwind(&self, registers: &Registers) -> Vec<Frame> {
+        self.program().unwind(registers, &Traps).collect()
+    }
+
     fn add(&self, frames: &[Frame], index: usize, arguments: bool, trap: Option<Trap>, stack: &mut Stack) {
         let Some(frame) = frames.get(index) else { return };
         let calls = self.program().calls(frame.code_address());
