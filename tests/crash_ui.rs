@@ -331,7 +331,7 @@ fn steady(text: &str, forged: &Forged) -> String {
 
 #[test]
 fn the_reports_are_as_they_have_to_be() {
-    let Some(forged) = forged("the_reports_are_as_they_have_to_be", &["-DCOOKBOOK"]) else { return };
+    let Some(forged) = forged("the_reports_are_as_they_have_to_be", &[]) else { return };
     let run = |arguments: &[&str]| {
         let mut command = Command::new(TINE);
         command.arg("crash").arg("-k").arg(forged.kernel()).arg(forged.dump()).args(arguments);

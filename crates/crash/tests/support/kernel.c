@@ -121,13 +121,13 @@ struct pcb stoppcbs[2];
 static struct pcb switched_pcb = { .pcb_rbp = (u64)switched, .pcb_rsp = (u64)switched - 32, .pcb_rip = IN(sched_switch) };
 void *keep = &dumppcb;
 
+#include "subsystems.h"
 #ifdef COOKBOOK
 #include "cookbook.c"
 #define OPEN_FILES .p_fd = &doomed_files,
 #else
 #define OPEN_FILES
 #endif
-#include "subsystems.h"
 
 static struct ucred root = { 0 }, user = { 1001 };
 struct { struct proc *lh_first; } allproc = { &doomed };
