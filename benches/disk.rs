@@ -10,24 +10,14 @@
 
 mod common;
 
-use std::fs;
-use std::path::{Path, PathBuf};
 
-use common::{Best, Job, copy_tree, fail, measure};
+use common::{Best, Job, Setting, measure};
 
 const LEAST_BYTES: u64 = 1_500_000_000;
 const LEAST_NAMES: u64 = 50_000;
 
 fn main() {
-    let mut arguments = std::env::args().skip(1).filter(|argument| argument != "--bench");
-    if !Path::new("/usr/bin/time").exists() {
-        println!("skipped: GNU time is not installed");
-        return;
-    }
-    let work = PathBuf::from("/dev/shm/tine-bench");
-    let tree = arguments.next().map_or_else(|| copy_tree(&work, LEAST_BYTES, LEAST_NAMES), PathBuf::from);
-    let runs: u32 = arguments.next().map_or(3, |runs| runs.parse().unwrap_or(3));
-    fs::create_dir_all(&work).unwrap_or_else(|error| fail(&work, &error));
+    let Some(Setting { work, tree, runs }) = Setting::of_arguments(LEAST_BYTES, LEAST_NAMES) else { return };
     let output = work.join("output");
     let (bytes, names) = measure(&tree);
     let tine = env!("CARGO_BIN_EXE_tine");

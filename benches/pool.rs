@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use common::{Best, Job, allocated, copy_tree, fail, measure};
+use common::{Best, Job, Setting, allocated, fail, measure};
 use zfs_ondisk::bytes::ByteOrder;
 use zfs_ondisk::checksum::Checksum;
 use zfs_ondisk::compress::{Compression, Compressor, Decompressor, Function};
@@ -32,15 +32,7 @@ const RECORD: usize = 128 << 10;
 const ZDB_LIMIT: u32 = 600;
 
 fn main() {
-    let mut arguments = std::env::args().skip(1).filter(|argument| argument != "--bench");
-    if !Path::new("/usr/bin/time").exists() {
-        println!("skipped: GNU time is not installed");
-        return;
-    }
-    let work = PathBuf::from("/dev/shm/tine-bench");
-    let tree = arguments.next().map_or_else(|| copy_tree(&work, LEAST_BYTES, LEAST_NAMES), PathBuf::from);
-    let runs: u32 = arguments.next().map_or(3, |runs| runs.parse().unwrap_or(3));
-    fs::create_dir_all(&work).unwrap_or_else(|error| fail(&work, &error));
+    let Some(Setting { work, tree, runs }) = Setting::of_arguments(LEAST_BYTES, LEAST_NAMES) else { return };
     verify(&work, &tree, runs);
     list(&work, runs);
     cat(&work, &tree, runs);

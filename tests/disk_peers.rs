@@ -3,7 +3,9 @@
 
 mod common;
 
+use std::collections::HashSet;
 use std::fs::{self, File};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -15,6 +17,7 @@ use tempfile::TempDir;
 
 const TINE: &str = env!("CARGO_BIN_EXE_tine");
 const LIMIT: Duration = Duration::from_secs(120);
+const FIRMWARE: &str = "/usr/share/ovmf/OVMF.fd";
 /// What boot code of the tree writes to the first serial line.
 const BIOS_SAYS: &str = "booted by a BIOS";
 const EFI_SAYS: &str = "booted by EFI";
@@ -361,6 +364,74 @@ fn a_disk_is_put_together_from_parts() {
 }
 
 #[test]
+fn each_device_of_a_pool_is_a_whole_disk() {
+    let test = "each_device_of_a_pool_is_a_whole_disk";
+    let folder = tree();
+    let at = folder.path();
+    let names = ["a.vhdx", "b.vhdx", "c.vhdx"];
+    let options = ["--vdev", "raidz1", "-o", names[1], "-o", names[2], "--swap", "4m", "--configure", "--verify"];
+    let built = json(&build(at, names[0], &[&options[..], &["--json"]].concat()).succeeds());
+    assert_eq!(built["disks"].as_array().map(Vec::len), Some(3), "{built}");
+    assert_eq!(built["sources"], serde_json::json!([{"type": "directory", "path": "tree"}]));
+    let mut seen = HashSet::new();
+    for (number, name) in names.iter().enumerate() {
+        let info = json(&tine(&["image", "info", "--json", name], at).succeeds());
+        assert!(seen.insert(info["disk_id"].to_string()));
+        let parts = info["partitions"].as_array().expect("a list");
+        let labels = parts.iter().map(|part| part["label"].as_str().unwrap_or_default());
+        let expected = ["gptboot", "efiboot", "swap", "zfs"].map(|label| format!("{label}{number}"));
+        assert!(labels.eq(expected), "{info}");
+        assert!(parts.iter().all(|part| seen.insert(part["id"].to_string())), "{info}");
+        assert_eq!(parts[1]["contents"]["files"].as_array().map(Vec::len), Some(2));
+        assert!(seen.insert(parts[1]["contents"]["id"].to_string()));
+        if let Some(sgdisk) = Peer::find(test, "sgdisk") {
+            tine(&["image", "convert", name, "disk.raw", "--force"], at).succeeds();
+            let said = run(&sgdisk, &["-v", "disk.raw"], at).succeeds();
+            assert!(said.text().contains("No problems found"), "{said}");
+        }
+    }
+    // Any one may be away.
+    let cat = ["pool", "cat", "-p", names[0], "-p", names[2], "zroot/ROOT/default:/etc/fstab"];
+    let fstab = tine(&cat, at).succeeds().text();
+    for line in ["/dev/gpt/swap0\t", "/dev/gpt/swap1\t", "/dev/gpt/swap2\t", "/dev/gpt/efiboot0\t/boot/efi"] {
+        assert!(fstab.contains(line), "{fstab}");
+    }
+}
+
+#[test]
+fn a_disk_has_room_for_another_pool() {
+    let folder = tree();
+    let at = folder.path();
+    tine(&["image", "build", "--pool", "tank", "tree/usr", "-o", "tank.img"], at).succeeds();
+    tine(&["image", "convert", "tank.img", "tank.vmdk"], at).succeeds();
+    build(at, "disk.qcow2", &["--partition", "freebsd-zfs/tank:=tank.vmdk"]).succeeds();
+    let cat = |place: &str| tine(&["pool", "cat", "-p", "disk.qcow2", place], at).succeeds().stdout;
+    assert!(cat("tank:/share/text") == fs::read(at.join("tree/usr/share/text")).unwrap());
+    assert!(cat("zroot/ROOT/default:/boot/loader.conf") == fs::read(at.join("tree/boot/loader.conf")).unwrap());
+}
+
+#[test]
+fn images_that_are_written_in_order_go_to_standard_output() {
+    let folder = tree();
+    let at = folder.path();
+    build(at, "disk.raw", &[]).succeeds();
+    for format in ["raw", "vmdk", "vhd-fixed", "xz", "zst"] {
+        tine(&["image", "convert", "disk.raw", "file", "--force", "--format", format], at).succeeds();
+        let piped = tine(&["image", "convert", "disk.raw", "-", "--format", format], at).succeeds();
+        assert!(piped.stdout == fs::read(at.join("file")).unwrap(), "{format}");
+        assert!(piped.errors().contains(&format!("-: {format}, disk of ")), "{}", piped.errors());
+    }
+    let built = build(at, "-", &[]).succeeds();
+    assert!(built.stdout == fs::read(at.join("disk.raw")).unwrap());
+    for format in ["qcow2", "qcow2-zstd", "vhd", "vhdx"] {
+        let refused = tine(&["image", "convert", "disk.raw", "-", "--format", format], at).ends_with(2);
+        assert!(refused.errors().contains("one of the formats raw, vmdk, vhd-fixed, xz, zst, tar.gz"), "{refused}");
+    }
+    let refused = build(at, "-", &["--json"]).ends_with(2);
+    assert!(refused.errors().contains("standard output takes the image or --json"), "{refused}");
+}
+
+#[test]
 fn mistakes_are_told_with_the_way_out() {
     let folder = tree();
     let at = folder.path();
@@ -418,37 +489,129 @@ fn firmware_finds_the_boot_code_of_a_disk() {
     build(at, "disk.vhdx", &[]).succeeds();
     let Some(said) = boot(&at.join("disk.qcow2"), "qcow2", None) else { return };
     assert!(said.contains(BIOS_SAYS), "{said}");
-    let firmware = PathBuf::from("/usr/share/ovmf/OVMF.fd");
+    let firmware = Path::new(FIRMWARE);
     if !firmware.exists() {
         return peer::skip(test, "OVMF is not installed");
     }
     for (disk, format) in [("disk.qcow2", "qcow2"), ("disk.vhdx", "vhdx")] {
-        let said = boot(&at.join(disk), format, Some(&firmware)).unwrap_or_default();
+        let said = boot(&at.join(disk), format, Some(firmware)).unwrap_or_default();
         assert!(said.contains(EFI_SAYS), "{disk}: {said}");
     }
 }
 
+/// What the initramfs of the small VM does instead of its own work: it mounts the root that the kernel was told, and hands
+/// over to a shell there.
+const INIT: &str = r#"#!/bin/bash
+export PATH=/usr/sbin:/usr/bin ZPOOL_IMPORT_UDEV_TIMEOUT_MS=0 ZFS_VDEV_DEVID_OPT_OUT=yes
+mount -t proc none /proc
+mount -t sysfs none /sys
+mount -t devtmpfs none /dev
+read -r line </proc/cmdline
+root=${line##*root=ZFS=}
+modprobe -a virtio_pci virtio_blk zfs
+for partition in /dev/vd??; do devices+=(-d "$partition"); done
+zpool import -N "${devices[@]}" "${root%%/*}" && mount -t zfs -o zfsutil "$root" /mnt || poweroff -f
+zpool list -H -o name,health
+for place in /dev /proc /sys; do mount --move "$place" "/mnt$place"; done
+exec switch_root /mnt /bin/sh
+"#;
+/// What GRUB does: it finds the pool by its name, and the kernel in it.
+const GRUB: &str = "search --no-floppy --set=root --label zroot
+linux ($root)/ROOT/default@/boot/vmlinuz console=ttyS0 quiet panic=-1 mitigations=off random.trust_cpu=on tsc=reliable no_timer_check pci=nomsi root=ZFS=zroot/ROOT/default
+initrd ($root)/ROOT/default@/boot/initramfs ($root)/ROOT/default@/boot/root.cpio
+boot
+";
+
 #[test]
-fn a_kernel_imports_the_pool_from_its_partition() {
-    let test = "a_kernel_imports_the_pool_from_its_partition";
+fn linux_boots_through_grub_to_a_shell_with_its_root_in_the_pool() {
+    let test = "linux_boots_through_grub_to_a_shell_with_its_root_in_the_pool";
+    let (Some(vm), Some(qemu)) = (Vm::find(test), Peer::find(test, "qemu-system-x86_64")) else { return };
+    let (Some(grub), Some(_)) = (Peer::find(test, "grub-mkimage"), Peer::find(test, "cpio")) else { return };
+    for needed in [FIRMWARE, "/usr/lib/grub/x86_64-efi/zfs.mod", "/usr/bin/busybox"] {
+        if !Path::new(needed).exists() {
+            return peer::skip(test, &format!("{needed} is not installed"));
+        }
+    }
+    let folder = tempfile::tempdir().expect("a directory can be made");
+    let at = folder.path();
+    let tree = at.join("tree");
+    for place in ["boot", "bin", "etc", "dev", "proc", "sys"] {
+        fs::create_dir_all(tree.join(place)).expect("it can be made");
+    }
+    fs::write(at.join("grub.cfg"), GRUB).expect("it can be written");
+    let modules = ["part_gpt", "zfs", "search", "search_label", "linux", "normal", "boot"];
+    let fixed = ["-O", "x86_64-efi", "-p", "/boot/grub", "-c", "grub.cfg", "-o", "tree/boot/loader.efi"];
+    run(&grub, &[&fixed[..], &modules].concat(), at).succeeds();
+    fs::write(at.join("init"), INIT).expect("it can be written");
+    fs::set_permissions(at.join("init"), fs::Permissions::from_mode(0o755)).expect("it is ours");
+    fs::write(at.join("list"), "init\n").expect("it can be written");
+    let archive = ["-o", "-H", "newc", "-R", "0:0", "--quiet", "-F", "tree/boot/root.cpio"];
+    let mut command = Command::new("sh");
+    command.args(["-c", "\"$0\" \"$@\" < list"]).args(["cpio"]).args(archive).current_dir(at);
+    command::run(&mut command, LIMIT).succeeds();
+    for (from, to) in [
+        (vm.kernel(), "boot/vmlinuz"),
+        (vm.initramfs.clone(), "boot/initramfs"),
+        (PathBuf::from("/usr/bin/busybox"), "bin/busybox"),
+    ] {
+        fs::copy(&from, tree.join(to)).unwrap_or_else(|error| panic!("{}: {error}", from.display()));
+    }
+    std::os::unix::fs::symlink("busybox", tree.join("bin/sh")).expect("a new name");
+    fs::write(tree.join("etc/motd"), "this is the root of the pool\n").expect("it can be written");
+
+    let disks = ["--vdev", "mirror", "-o", "other.qcow2", "--compatibility", "legacy", "--swap", "4m"];
+    build(at, "one.qcow2", &[&disks[..], &["--format", "qcow2-zstd"]].concat()).succeeds();
+    let mut guest = qemu.command();
+    guest.args(
+        "-nodefaults -no-user-config -display none -no-reboot -machine q35 -smp 2 -m 768 -serial stdio".split(' '),
+    );
+    guest.args(["-bios", FIRMWARE, "-cpu"]);
+    guest.args(match &vm.accelerator[..] {
+        "tcg" => ["qemu64", "-accel", "tcg,thread=multi"],
+        other => ["host", "-accel", other],
+    });
+    for disk in ["one.qcow2", "other.qcow2"] {
+        let path = at.join(disk);
+        let drive = format!("file={},format=qcow2,if=none,id={disk},snapshot=on", path.display());
+        guest.args(["-drive", &drive, "-device", &format!("virtio-blk-pci,drive={disk}")]);
+    }
+    let answer = "cat /etc/motd; mount | grep ' on / '; echo kept >/etc/new && cat /etc/new; poweroff -f\n";
+    let said = command::converse(&mut guest, "/ # ", answer, Duration::from_secs(400));
+    for line in ["zroot\tONLINE", "this is the root of the pool\r", "zroot/ROOT/default on / type zfs (rw", "\nkept\r"]
+    {
+        assert!(said.contains(line), "{line}: {said}");
+    }
+}
+
+#[test]
+fn a_kernel_imports_the_pools_from_their_partitions() {
+    let test = "a_kernel_imports_the_pools_from_their_partitions";
     let Some(vm) = Vm::find(test) else { return };
     let folder = tree();
     let at = folder.path();
-    build(at, "disk.raw", &["--swap", "4m", "--configure"]).succeeds();
-    // The fourth partition of the first disk; the one before it is for swap.
+    build(at, "one.raw", &["--swap", "4m", "--configure", "--vdev", "mirror", "-o", "other.raw"]).succeeds();
+    let data = ["image", "build", "--disk", "--data", "--pool", "tank", "tree/usr", "-o", "data.raw"];
+    tine(&data, at).succeeds();
+    // The fourth partitions of the first disks; the ones before are for swap.
     let script = at.join("import.sh");
     fs::write(
         &script,
         ". /rig/lib.sh
-        POOL=zroot DEVICES=/dev/vda4
+        POOL=zroot DEVICES='/dev/vda4 /dev/vdb4'
         import_pool
         scrub
         must cmp \"$MNT/usr/share/noise\" /share/tree/usr/share/noise
         must cmp \"$MNT/boot/loader.efi\" /share/tree/boot/loader.efi
         must grep -q zfs_enable \"$MNT/etc/rc.conf\"
+        must zpool import -R /mnt/data -d /dev/vdc1 tank
+        must cmp /mnt/data/tank/share/text /share/tree/usr/share/text
         zpool get -H -o value bootfs zroot",
     )
     .expect("a job script");
-    let ran = vm.script(&script, at).disk(&at.join("disk.raw")).run().succeeds();
+    let mut job = vm.script(&script, at);
+    for disk in ["one.raw", "other.raw", "data.raw"] {
+        job = job.disk(&at.join(disk));
+    }
+    let ran = job.run().succeeds();
     assert!(ran.text().contains("zroot/ROOT/default"), "{ran}");
 }

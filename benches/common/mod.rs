@@ -8,6 +8,33 @@ use std::process::{Command, Stdio, exit};
 /// What is copied when no tree is given.
 const COPIED: [&str; 4] = ["/usr/share", "/usr/bin", "/usr/include", "/usr/lib/x86_64-linux-gnu"];
 
+/// What a benchmark works on.
+pub(crate) struct Setting {
+    /// A directory in memory.
+    pub(crate) work: PathBuf,
+    /// The tree of files.
+    pub(crate) tree: PathBuf,
+    /// How often each job is run.
+    pub(crate) runs: u32,
+}
+
+impl Setting {
+    /// From the command line, `[TREE [RUNS]]`; a tree of as many bytes and names is copied where none is given. `None`,
+    /// said, where what measures is missing.
+    pub(crate) fn of_arguments(least_bytes: u64, least_names: u64) -> Option<Self> {
+        let mut arguments = std::env::args().skip(1).filter(|argument| argument != "--bench");
+        if !Path::new("/usr/bin/time").exists() {
+            println!("skipped: GNU time is not installed");
+            return None;
+        }
+        let work = PathBuf::from("/dev/shm/tine-bench");
+        let tree = arguments.next().map_or_else(|| copy_tree(&work, least_bytes, least_names), PathBuf::from);
+        let runs = arguments.next().map_or(3, |runs| runs.parse().unwrap_or(3));
+        fs::create_dir_all(&work).unwrap_or_else(|error| fail(&work, &error));
+        Some(Self { work, tree, runs })
+    }
+}
+
 /// The best of the runs of one job.
 #[derive(Clone, Copy)]
 pub(crate) struct Best {
@@ -67,7 +94,7 @@ impl Job {
 }
 
 /// Copies files until there are at least so many bytes and names; what is there already is used again.
-pub(crate) fn copy_tree(work: &Path, least_bytes: u64, least_names: u64) -> PathBuf {
+fn copy_tree(work: &Path, least_bytes: u64, least_names: u64) -> PathBuf {
     let tree = work.join("tree");
     fs::create_dir_all(&tree).unwrap_or_else(|error| fail(&tree, &error));
     for source in COPIED {

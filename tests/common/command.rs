@@ -1,8 +1,9 @@
 //! Running a program with a time limit.
 
 use std::fmt;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -88,6 +89,49 @@ pub fn run(command: &mut Command, limit: Duration) -> Ran {
     };
     assert!(status.is_some(), "{} s are up:\n{ended}", limit.as_secs());
     ended
+}
+
+/// Runs `command`, types `answer` as soon as it says `prompt`, and gives all that it said when it has ended; ends it and
+/// fails the test when it takes longer than `limit`.
+#[track_caller]
+pub fn converse(command: &mut Command, prompt: &str, answer: &str, limit: Duration) -> String {
+    let line = format!("{command:?}");
+    let began = Instant::now();
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap_or_else(|error| panic!("cannot start {line}: {error}"));
+    let mut stdin = child.stdin.take();
+    let mut stdout = child.stdout.take().expect("it is piped");
+    let (said, heard) = mpsc::channel();
+    let listener = thread::spawn(move || {
+        let mut piece = [0; 4096];
+        while let Ok(length @ 1..) = stdout.read(&mut piece) {
+            if said.send(piece[..length].to_vec()).is_err() {
+                return;
+            }
+        }
+    });
+    let mut bytes = Vec::new();
+    let ended = loop {
+        match heard.recv_timeout((began + limit).saturating_duration_since(Instant::now())) {
+            Ok(piece) => bytes.extend(piece),
+            Err(mpsc::RecvTimeoutError::Disconnected) => break true,
+            Err(mpsc::RecvTimeoutError::Timeout) => break false,
+        }
+        if String::from_utf8_lossy(&bytes).contains(prompt)
+            && let Some(mut stdin) = stdin.take()
+        {
+            stdin.write_all(answer.as_bytes()).expect("it listens");
+        }
+    };
+    let _ = if ended { child.wait().expect("the child is ours") } else { kill(&mut child) };
+    listener.join().expect("listening does not panic");
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    assert!(ended, "{} s are up for {line}:\n{text}", limit.as_secs());
+    text
 }
 
 fn collect(pipe: Option<impl Read + Send + 'static>) -> thread::JoinHandle<Vec<u8>> {

@@ -11,6 +11,10 @@ use super::peer;
 /// The virtual machine, known to be complete on this host.
 pub struct Vm {
     folder: PathBuf,
+    /// What runs guests: `kvm`, `tcg`.
+    pub accelerator: String,
+    /// What guests begin with: programs and modules of OpenZFS, for the kernel beside it.
+    pub initramfs: PathBuf,
 }
 
 impl Vm {
@@ -21,7 +25,14 @@ impl Vm {
         // The first call may have to put the initramfs together and to try KVM.
         let probe = command::run(Command::new(folder.join("run")).arg("--probe"), Duration::from_secs(900));
         match probe.code() {
-            0 => Some(Self { folder }),
+            0 => {
+                let text = probe.text();
+                let after = |word: &str| {
+                    let rest = text.split_once(word).map_or("", |(_, rest)| rest);
+                    rest.split([',', '\n']).next().unwrap_or_default().to_owned()
+                };
+                Some(Self { folder, accelerator: after("accelerator "), initramfs: after("initramfs ").into() })
+            }
             77 => {
                 let why = format!("the small VM cannot run here: {}", probe.text().trim());
                 peer::skip(test, &why);
@@ -29,6 +40,13 @@ impl Vm {
             }
             _ => panic!("the small VM is broken:\n{probe}"),
         }
+    }
+
+    /// The kernel of guests, as a boot loader starts it.
+    pub fn kernel(&self) -> PathBuf {
+        let name = self.initramfs.file_name().expect("it has a name").to_string_lossy().into_owned();
+        let version = name.trim_start_matches("initramfs-").rsplit_once('-').expect("it ends with a key").0;
+        Path::new("/boot").join(format!("vmlinuz-{version}"))
     }
 
     /// Job `name` of `tests/vm/jobs`, with `share` as its `/share`.

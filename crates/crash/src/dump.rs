@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use symbols::{Image, MemoryError, Placement, Program};
 use vmcore::contents::{self, Contents};
@@ -28,6 +29,8 @@ pub struct Options {
     pub force: bool,
     /// How the dump's file is opened: its private key, its spill file.
     pub contents: contents::Options,
+    /// While it is set no memory is read, so that whatever walks through it ends.
+    pub stop: Option<Arc<AtomicBool>>,
 }
 
 /// A kernel's dump, or the memory of a live one, with its symbols and types.
@@ -100,9 +103,8 @@ impl Crash {
     /// # Errors
     /// If the kernel's file cannot be read, or is of another one.
     pub fn live(memory: Arc<dyn symbols::Memory>, options: &Options) -> Result<Self> {
-        let file = live::file(options)?;
+        let (places, file) = live::places(options)?;
         let kernel = PathBuf::from(file.name());
-        let places = Places::of(&kernel, options);
         let image = Arc::new(places.image("kernel", file, Placement::AsLinked)?);
         let mut notes = Vec::new();
         if let Some(reason) = live::difference(&image, &*memory) {
@@ -124,6 +126,7 @@ impl Crash {
                 kernel.display()
             ));
         }
+        let memory = stoppable(memory, places.stop.clone());
         let program = Program::new(vec![image.clone()], memory.clone())?;
         let mut crash = Self { program, dump: None, kernel, notes, processors: None };
         let loaded = modules::images(&crash, places);
@@ -202,6 +205,28 @@ impl symbols::Memory for DumpMemory {
                 Err(MemoryError { address, reason: "it goes beyond the last address".to_owned() })
             }
             None => Ok(()),
+        }
+    }
+}
+
+/// Memory that is there unless work is to stop.
+struct Stoppable {
+    memory: Arc<dyn symbols::Memory>,
+    stop: Arc<AtomicBool>,
+}
+
+fn stoppable(memory: Arc<dyn symbols::Memory>, stop: Option<Arc<AtomicBool>>) -> Arc<dyn symbols::Memory> {
+    match stop {
+        Some(stop) => Arc::new(Stoppable { memory, stop }),
+        None => memory,
+    }
+}
+
+impl symbols::Memory for Stoppable {
+    fn read(&self, address: u64, buf: &mut [u8]) -> std::result::Result<(), MemoryError> {
+        match self.stop.load(Ordering::Relaxed) {
+            true => Err(MemoryError { address, reason: "interrupted".to_owned() }),
+            false => self.memory.read(address, buf),
         }
     }
 }

@@ -6,11 +6,13 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use disk::ReadAt;
 use serde::Serialize;
 use symbols::MemoryError;
 use vmcore::contents::Contents;
 use vmcore::files::Files;
 use vmcore::names::Names;
+use vmcore::textdump;
 use vmcore::{Dump, Header};
 
 use crate::dump::{Crash, Options};
@@ -23,6 +25,10 @@ use crate::stack::Stack;
 const MOST_DEPTH: usize = 32;
 /// No dump was made before this, 2000: a clock that says so is none.
 const CLOCK_BEGINS: u64 = 946_684_800;
+/// A dump of memory is larger than this.
+const SMALLEST: u64 = 8192;
+/// The most bytes of a text in a text dump.
+const MOST_TEXT: u64 = 4096;
 /// Longest version that is read of memory.
 const VERSION: usize = 1024;
 
@@ -62,7 +68,7 @@ pub struct Group {
     pub message: Option<String>,
     /// The functions that led to it, the innermost first.
     pub functions: Vec<String>,
-    /// When the first was made, in seconds since 1970, as far as that is known.
+    /// When the first was made, in seconds since 1970, as far as clocks ran.
     pub first: Option<u64>,
     /// When the last was made.
     pub last: Option<u64>,
@@ -111,8 +117,12 @@ fn is_dump(path: &Path) -> bool {
         return true;
     }
     let mut start = [0; 32];
+    // A header alone is none.
+    let is_large = path.metadata().is_ok_and(|metadata| metadata.len() > SMALLEST);
     let read = std::fs::File::open(path).and_then(|mut file| file.read_exact(&mut start));
-    read.is_ok() && [&b"minidump FreeBSD/"[..], b"FreeBSD Kernel Dump\0"].iter().any(|magic| start.starts_with(magic))
+    is_large
+        && read.is_ok()
+        && [&b"minidump FreeBSD/"[..], b"FreeBSD Kernel Dump\0"].iter().any(|magic| start.starts_with(magic))
 }
 
 impl Summary {
@@ -160,21 +170,35 @@ impl Summary {
             let text = String::from_utf8_lossy(&text).into_owned();
             text.lines().rev().find_map(|line| line.strip_prefix("panic: ").map(str::to_owned))
         };
-        let message = told.or_else(printed);
+        let text = |name| text_of(&*files.data, name);
+        let message = told.or_else(printed).or_else(|| text("panic.txt"));
         if message.is_none() && header.is_none() {
             return Err(error);
         }
-        let summary = Self::with(path, header.as_ref(), message, &Stack::default());
+        let mut summary = Self::with(path, header.as_ref(), message, &Stack::default());
+        summary.version = summary.version.or_else(|| text("version.txt"));
         Ok(Self { note: Some(error.to_string()), ..summary })
     }
 
     /// Whether two files are of the same dump, as far as headers tell. Without a clock they do not.
     fn is_same_dump(&self, other: &Self) -> bool {
-        let known = |summary: &Self| summary.time.filter(|time| *time >= CLOCK_BEGINS);
-        known(self).is_some()
-            && (known(self), &self.host, &self.version) == (known(other), &other.host, &other.version)
-            && self.message == other.message
+        let known = |summary: &Self| (summary.known_time(), summary.host.clone(), summary.version.clone());
+        self.known_time().is_some() && known(self) == known(other) && self.message == other.message
     }
+
+    /// When the dump was made, unless its clock did not run.
+    fn known_time(&self) -> Option<u64> {
+        self.time.filter(|time| *time >= CLOCK_BEGINS)
+    }
+}
+
+/// The first line of a text in a text dump.
+fn text_of(data: &dyn ReadAt, name: &str) -> Option<String> {
+    let member = textdump::list(data).ok()?.into_iter().find(|member| member.name == name)?;
+    let mut bytes = vec![0; usize::try_from(member.size.min(MOST_TEXT)).ok()?];
+    data.read_exact_at(&mut bytes, member.offset).ok()?;
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    text.lines().next().map(|line| line.trim().to_owned()).filter(|line| !line.is_empty())
 }
 
 fn version(crash: &Crash) -> Result<String> {
@@ -229,8 +253,8 @@ fn of(signature: String, stack: bool, mut dumps: Vec<Summary>) -> Group {
         count: dumps.len(),
         message: dumps.last().and_then(|dump| dump.message.clone()),
         functions: dumps.last().map(|dump| dump.functions.clone()).unwrap_or_default(),
-        first: dumps.iter().filter_map(|dump| dump.time).min(),
-        last: dumps.iter().filter_map(|dump| dump.time).max(),
+        first: dumps.iter().filter_map(Summary::known_time).min(),
+        last: dumps.iter().filter_map(Summary::known_time).max(),
         hosts: all(|dump| &dump.host),
         versions: all(|dump| &dump.version),
         signature,

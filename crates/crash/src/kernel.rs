@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use symbols::{Image, ObjectFile, Placement};
 use vmcore::memory::VirtualMemory;
@@ -34,6 +35,8 @@ pub(crate) struct Places {
     debug_archives: Vec<Archive>,
     /// The pack that has them all.
     pub(crate) pack: Option<Arc<Pack>>,
+    /// Set when memory is to be read no more.
+    pub(crate) stop: Option<Arc<AtomicBool>>,
 }
 
 impl Places {
@@ -81,6 +84,7 @@ impl Places {
         for folder in above {
             places.debug.extend(["usr/lib/debug", "usr/lib/debug/boot/kernel"].map(|name| folder.join(name)));
         }
+        places.stop.clone_from(&options.stop);
         places
     }
 
@@ -92,7 +96,7 @@ impl Places {
         }
         if let Some(pack) = &self.pack {
             let kernel = pack.file("kernel", Role::Image).cloned();
-            return kernel.ok_or_else(|| Error::absent("the kernel is not in the pack"));
+            return kernel.ok_or_else(|| Error::absent(format!("{} has no kernel in it", dump.display())));
         }
         let names = ["kernel", "kernel.full", "kernel.debug"];
         let candidates = self.binaries.iter().flat_map(|folder| names.map(|name| folder.join(name)));
@@ -134,6 +138,9 @@ impl Places {
     }
 
     fn debug_of(&self, name: &str, main: &ObjectFile) -> Option<ObjectFile> {
+        if let Some(pack) = &self.pack {
+            return pack.file(name, Role::Debug).cloned();
+        }
         if let Some(found) = main.find_debug(&self.debug) {
             return Some(found);
         }
@@ -148,8 +155,8 @@ impl Places {
     /// The files of modules, by name, those that are found.
     pub(crate) fn modules(&self, names: &[String]) -> BTreeMap<String, ObjectFile> {
         if let Some(pack) = &self.pack {
-            let there = names.iter().filter_map(|name| Some((name.clone(), pack.file(name, Role::Image)?.clone())));
-            return there.collect();
+            let file = |name: &String| Some((name.clone(), pack.file(name, Role::Image)?.clone()));
+            return names.iter().filter_map(file).collect();
         }
         let mut found = BTreeMap::new();
         for name in names {

@@ -1,9 +1,8 @@
 //! A kernel that is there: its memory and processors are reached through a stub for debuggers.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
-use symbols::{Architecture, Image, Memory, ObjectFile, Registers};
+use symbols::{Image, Memory, ObjectFile, Registers};
 
 use crate::dump::{Crash, Options};
 use crate::error::{Error, Result};
@@ -31,20 +30,21 @@ pub trait Processors: Send + Sync {
     fn registers(&self, thread: &Thread) -> Option<Registers>;
 }
 
-/// The file of a live kernel, which has to be named, and the architecture that it is for.
+/// The file of a live kernel, which has to be named.
 ///
 /// # Errors
 /// If it was not named, or cannot be read.
-pub fn kernel(options: &Options) -> Result<(PathBuf, Architecture)> {
-    let file = file(options)?;
-    Ok((PathBuf::from(file.name()), file.architecture()?))
+pub fn kernel(options: &Options) -> Result<ObjectFile> {
+    places(options).map(|(_, kernel)| kernel)
 }
 
-/// The file itself.
-pub(crate) fn file(options: &Options) -> Result<ObjectFile> {
+/// The same, and where what belongs to it is.
+pub(crate) fn places(options: &Options) -> Result<(Places, ObjectFile)> {
     let named = options.kernel.as_ref();
     let named = named.ok_or_else(|| Error::absent("the file of a live kernel has to be named: -k KERNEL"))?;
-    Places::of(&named.join("dump"), options).kernel(named, None)
+    let places = Places::of(&named.join("vmcore"), options);
+    let kernel = places.kernel(named, None)?;
+    Ok((places, kernel))
 }
 
 /// How a kernel's file differs from the one that runs; `None` if it does not as far as can be seen.
@@ -53,7 +53,10 @@ pub(crate) fn difference(image: &Image, memory: &dyn Memory) -> Option<String> {
     let size = usize::try_from(symbol.size).ok().filter(|size| (1..=VERSION).contains(size))?;
     let ours = image.read(symbol.address, size)?;
     let mut theirs = vec![0; size];
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end_matches(['\0', '\n']).to_owned();
+    let text = |bytes: &[u8]| {
+        let text = bytes.split(|&byte| byte == 0).next().unwrap_or_default();
+        String::from_utf8_lossy(text).trim_end().to_owned()
+    };
     match memory.read(symbol.address, &mut theirs) {
         Err(error) => Some(format!("its version cannot be read: {error}")),
         Ok(()) if ours != theirs => Some(format!("where it has {:?} there is {:?}", text(&ours), text(&theirs))),
@@ -67,6 +70,11 @@ impl Crash {
     pub fn with_processors(mut self, processors: Arc<dyn Processors>) -> Self {
         self.processors = Some(processors);
         self
+    }
+
+    /// Whether it is a kernel that is there.
+    pub fn is_live(&self) -> bool {
+        self.processors.is_some()
     }
 
     /// The number of the thread that the stub of a live kernel looks at.

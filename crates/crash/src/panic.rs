@@ -228,7 +228,8 @@ fn freed(address: u64) -> Option<&'static str> {
         .find_map(|(pattern, name)| near(pattern).then_some(name))
 }
 
-fn is_user(architecture: Architecture, address: u64) -> bool {
+/// Whether an address is one of user programs.
+pub(crate) fn is_user(architecture: Architecture, address: u64) -> bool {
     match architecture {
         Architecture::I386 => address < 0xc000_0000,
         _ => address < 1 << 56,

@@ -67,6 +67,8 @@ pub struct System {
     pub dump_time: Option<u64>,
     /// The kernel's file.
     pub kernel: String,
+    /// Whether it is there, and not a dump.
+    pub live: bool,
 }
 
 /// A thread that was running, and its stack.
@@ -140,6 +142,7 @@ impl System {
             uptime: program.variable("time_uptime").and_then(|value| value.integer()).ok().map(|value| value as i64),
             dump_time: header.map(|header| header.dump_time),
             kernel: crash.kernel().display().to_string(),
+            live: crash.is_live(),
         }
     }
 }

@@ -55,7 +55,7 @@ pub fn signature(message: Option<&str>, stack: &Stack) -> String {
 
 /// What the signature is made of: the message without its numbers, and a function a line.
 pub fn canonical(message: Option<&str>, stack: &Stack) -> String {
-    let mut text = without_numbers(message.unwrap_or("no panic"));
+    let mut text = without_numbers(&without_folders(message.unwrap_or("no panic")));
     for function in meaningful(stack) {
         text += "\n";
         text += function;
@@ -71,11 +71,19 @@ pub fn meaningful(stack: &Stack) -> Vec<&str> {
         // The compiler's copies of a function: `name.part.0`, `name.cold`.
         name.split('.').next().filter(|name| !name.is_empty()).unwrap_or(name)
     });
+    // A debugger that is entered first, and made to write the dump, is no part of the fault.
+    let names = names.skip_while(|name| MACHINERY.contains(name) || name.starts_with("db_"));
     let mut meaningful: Vec<&str> = names.filter(|name| !MACHINERY.contains(name)).collect();
     // How often a function has called itself does not matter.
     meaningful.dedup();
     meaningful.truncate(DEPTH);
     meaningful
+}
+
+/// A source file's name from `sys` on: where it was compiled differs from build to build.
+fn without_folders(text: &str) -> String {
+    let words = text.split_inclusive(char::is_whitespace);
+    words.map(|word| word.rfind("/sys/").and_then(|at| word.get(at + 1..)).unwrap_or(word)).collect()
 }
 
 /// A text in which all that looks like a number is `N`: values differ from panic to panic.
@@ -97,6 +105,40 @@ fn without_numbers(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn stack(functions: &[&str]) -> Stack {
+        let frame = |name: &&str| crate::stack::StackFrame {
+            address: 0,
+            function: Some((*name).to_owned()),
+            offset: None,
+            module: None,
+            file: None,
+            line: None,
+            inlined: false,
+            arguments: Vec::new(),
+            trap: None,
+            sp: None,
+            fp: None,
+        };
+        Stack { frames: functions.iter().map(frame).collect(), broken: None }
+    }
+
+    #[test]
+    fn neither_the_way_to_the_dump_nor_the_depth_of_a_recursion_counts() {
+        let plain = stack(&["savectx", "doadump", "vpanic", "panic", "walk", "walk", "open"]);
+        let by_debugger = stack(&["doadump", "db_fncall", "db_script_exec", "kdb_enter", "vpanic", "walk", "open"]);
+        assert_eq!(meaningful(&plain), ["walk", "open"]);
+        assert_eq!(canonical(Some("bad"), &plain), canonical(Some("bad"), &by_debugger));
+        assert_ne!(canonical(Some("bad"), &plain), canonical(Some("bad"), &stack(&["vpanic", "open"])));
+    }
+
+    #[test]
+    fn where_the_source_was_compiled_does_not_count() {
+        let of = |text| canonical(Some(text), &Stack::default());
+        let one = of("mutex em0 not owned at /usr/src/sys/kern/kern_mutex.c:284");
+        assert_eq!(one, of("mutex em0 not owned at /home/b/src/sys/kern/kern_mutex.c:301"));
+        assert_ne!(one, of("mutex em0 not owned at /usr/src/sys/kern/kern_rwlock.c:284"));
+    }
 
     #[test]
     fn numbers_do_not_count() {

@@ -115,7 +115,17 @@ impl Crash {
         if last.is_some_and(|name| FIRST.contains(&name)) && unwinder.end() != Some(&End::TooMany) {
             stack.broken = None;
         }
+        // A dump has no processor outside of the kernel, as that is where they are stopped.
+        let user = |pc| crate::panic::is_user(self.program().architecture(), pc);
+        if self.is_live() && registers.pc().is_some_and(user) {
+            stack.broken = Some("the processor runs a user's program".to_owned());
+        }
         stack
+    }
+
+    /// The frames of that stack as they were unwound, for whoever asks for variables.
+    pub fn unwind(&self, registers: &Registers) -> Vec<Frame> {
+        self.program().unwind(registers, &Traps).collect()
     }
 
     fn add(&self, frames: &[Frame], index: usize, arguments: bool, trap: Option<Trap>, stack: &mut Stack) {

@@ -25,4 +25,4 @@ mod write_at;
 pub use assembly::Assembly;
 pub use error::Error;
 pub use read_at::{OpenFile, Part, ReadAt};
-pub use write_at::WriteAt;
+pub use write_at::{InOrder, WriteAt};

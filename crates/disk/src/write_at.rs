@@ -50,6 +50,71 @@ impl WriteAt for Mutex<Vec<u8>> {
     }
 }
 
+/// A pipe or another place that takes one byte after the other. What is written to it must come in order; what is left
+/// out in between is filled with zeros.
+pub struct InOrder<W>(Mutex<Position<W>>);
+
+struct Position<W> {
+    out: W,
+    offset: u64,
+}
+
+impl<W: Write> InOrder<W> {
+    /// Begins at `out`.
+    pub fn new(out: W) -> Self {
+        Self(Mutex::new(Position { out, offset: 0 }))
+    }
+
+    /// Bytes that were written.
+    pub fn written(&self) -> u64 {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).offset
+    }
+
+    /// What was written to.
+    pub fn into_inner(self) -> W {
+        self.0.into_inner().unwrap_or_else(PoisonError::into_inner).out
+    }
+
+    /// Hands on what is still held back.
+    ///
+    /// # Errors
+    /// If the system refuses.
+    pub fn flush(&self) -> io::Result<()> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).out.flush()
+    }
+}
+
+impl<W: Write> Position<W> {
+    fn fill(&mut self, to: u64) -> io::Result<()> {
+        const ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+        let mut gap = to.checked_sub(self.offset).ok_or_else(|| {
+            let text = format!("byte {to} is to be written, and byte {} has been already", self.offset);
+            io::Error::new(io::ErrorKind::NotSeekable, text)
+        })?;
+        while gap > 0 {
+            let some = ZEROS.get(..usize::try_from(gap).unwrap_or(usize::MAX)).unwrap_or(&ZEROS);
+            self.out.write_all(some)?;
+            gap -= some.len() as u64;
+        }
+        self.offset = to;
+        Ok(())
+    }
+}
+
+impl<W: Write + Send> WriteAt for InOrder<W> {
+    fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        let mut position = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        position.fill(offset)?;
+        position.out.write_all(bytes)?;
+        position.offset += bytes.len() as u64;
+        Ok(())
+    }
+
+    fn set_size(&self, size: u64) -> io::Result<()> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).fill(size)
+    }
+}
+
 /// Writes one byte after the other.
 pub(crate) struct Stream<'a> {
     out: &'a dyn WriteAt,

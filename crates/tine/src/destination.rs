@@ -5,8 +5,11 @@
 //! the work fails or a signal ends it.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
+
+use disk::image::Target;
+use disk::{InOrder, WriteAt};
 
 use crate::failure::Failure;
 
@@ -18,6 +21,7 @@ pub(crate) struct Destination {
     /// Where it leads to.
     path: PathBuf,
     replace: bool,
+    stdout: bool,
 }
 
 /// A result that is being written.
@@ -31,6 +35,7 @@ enum Draft {
     #[cfg(target_os = "linux")]
     Unnamed(File),
     Named(named::Named),
+    Stdout(InOrder<io::Stdout>),
 }
 
 impl Destination {
@@ -63,7 +68,32 @@ impl Destination {
         if path.file_name().is_none() {
             return Err(Failure::Usage(format!("{} is no name for a file", path.display())));
         }
-        Ok(Destination { given, path, replace })
+        Ok(Destination { given, path, replace, stdout: false })
+    }
+
+    /// The image of a disk at `path`, as [`Destination::new`] has it. `-` is standard output, for formats that are written
+    /// in order.
+    ///
+    /// # Errors
+    /// As [`Destination::new`], and if the format is not one of those.
+    pub(crate) fn of_disk(path: &Path, replace: bool, target: Target) -> Result<Destination, Failure> {
+        if path.as_os_str() != "-" {
+            return Self::new(path, replace);
+        }
+        if !target.is_in_order() {
+            let names: Vec<_> =
+                Target::ALL.into_iter().filter(|target| target.is_in_order()).map(Target::name).collect();
+            return Err(Failure::Usage(format!(
+                "{target} cannot be written to standard output, as its tables come before what they are about: give a \
+                 file, or one of the formats {}",
+                names.join(", ")
+            )));
+        }
+        if io::stdout().is_terminal() {
+            let what = "an image is not for a terminal: write it to a file, or send it to another program";
+            return Err(Failure::Usage(what.to_owned()));
+        }
+        Ok(Destination { given: path.to_owned(), path: path.to_owned(), replace, stdout: true })
     }
 
     /// Begins to write.
@@ -71,6 +101,10 @@ impl Destination {
     /// # Errors
     /// If the directory does not exist or cannot be written to.
     pub(crate) fn begin(self) -> Result<Unfinished, Failure> {
+        if self.stdout {
+            let draft = Draft::Stdout(InOrder::new(io::stdout()));
+            return Ok(Unfinished { destination: self, folder: std::env::temp_dir(), draft });
+        }
         let folder = match self.path.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
             _ => PathBuf::from("."),
@@ -86,9 +120,30 @@ impl Unfinished {
     /// The file, to be written.
     ///
     /// # Errors
-    /// If the process has too many open files.
+    /// If the process has too many open files, or the result goes to standard output.
     pub(crate) fn file(&self) -> io::Result<File> {
-        self.draft.file().try_clone()
+        self.draft.file()?.try_clone()
+    }
+
+    /// Whether the result goes to standard output.
+    pub(crate) fn is_stdout(&self) -> bool {
+        self.destination.stdout
+    }
+
+    /// A folder for what is needed on the way.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Bytes that were written.
+    ///
+    /// # Errors
+    /// If the system cannot say.
+    pub(crate) fn size(&self) -> io::Result<u64> {
+        match &self.draft {
+            Draft::Stdout(out) => Ok(out.written()),
+            draft => Ok(draft.file()?.metadata()?.len()),
+        }
     }
 
     /// The final name, as it was given.
@@ -101,14 +156,36 @@ impl Unfinished {
     /// # Errors
     /// If the disk is full, or something has got the name in the meantime.
     pub(crate) fn finish(self) -> Result<(), Failure> {
-        let Unfinished { destination: Destination { given, path, replace }, folder, draft } = self;
-        let done = draft.file().sync_all().and_then(|()| draft.name(&path, replace));
+        let Unfinished { destination: Destination { given, path, replace, .. }, folder, draft } = self;
+        if let Draft::Stdout(out) = draft {
+            return out.flush().map_err(|error| match error.kind() {
+                io::ErrorKind::BrokenPipe => Failure::Closed,
+                _ => Failure::work("cannot write to standard output", error),
+            });
+        }
+        let done = draft.file().and_then(File::sync_all).and_then(|()| draft.name(&path, replace));
         match done.and_then(|()| File::open(&folder)?.sync_all()) {
             Ok(()) => Ok(()),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 Err(Failure::Work(format!("{} has appeared in the meantime: it was left as it is", given.display())))
             }
             Err(error) => Err(Failure::work(format_args!("{}: finishing the image failed", given.display()), error)),
+        }
+    }
+}
+
+impl WriteAt for Unfinished {
+    fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        match &self.draft {
+            Draft::Stdout(out) => out.write_all_at(bytes, offset),
+            draft => WriteAt::write_all_at(draft.file()?, bytes, offset),
+        }
+    }
+
+    fn set_size(&self, size: u64) -> io::Result<()> {
+        match &self.draft {
+            Draft::Stdout(out) => out.set_size(size),
+            draft => WriteAt::set_size(draft.file()?, size),
         }
     }
 }
@@ -131,11 +208,12 @@ impl Draft {
         named::Named::begin(folder).map(Draft::Named)
     }
 
-    fn file(&self) -> &File {
+    fn file(&self) -> io::Result<&File> {
         match self {
             #[cfg(target_os = "linux")]
-            Draft::Unnamed(file) => file,
-            Draft::Named(named) => named.file(),
+            Draft::Unnamed(file) => Ok(file),
+            Draft::Named(named) => Ok(named.file()),
+            Draft::Stdout(_) => Err(io::ErrorKind::NotSeekable.into()),
         }
     }
 
@@ -144,6 +222,7 @@ impl Draft {
             #[cfg(target_os = "linux")]
             Draft::Unnamed(file) => link(&file, path, replace),
             Draft::Named(named) => named.finish(path, replace),
+            Draft::Stdout(_) => Ok(()),
         }
     }
 }

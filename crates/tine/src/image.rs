@@ -60,7 +60,7 @@ pub(crate) struct Build {
     sources: Vec<PathBuf>,
 
     /// The image to be made. It appears when it is whole. Given more than once for mirrors and raidz: one image for each
-    /// disk
+    /// disk. With --disk, `-` is standard output, for the formats raw, vmdk, vhd-fixed, xz, zst and tar.gz
     #[arg(short, long = "output", required = true, value_name = "IMAGE", help_heading = "Output")]
     outputs: Vec<PathBuf>,
     /// Replace the image if it exists
@@ -280,6 +280,8 @@ impl Build {
     /// Builds the image and reports on it.
     pub(crate) fn run(self) -> Result<(), Failure> {
         let (json, verbosity) = (self.json, self.verbosity);
+        let first = self.outputs.first().cloned().unwrap_or_default();
+        output::check_report(json, &first)?;
         let (job, mut warnings) = self.job()?;
         let built = job.run()?;
         warnings.extend_from_slice(&built.warnings);
@@ -288,7 +290,7 @@ impl Build {
         match (json, verbosity.quiet) {
             (true, _) => output::print_json(&report),
             (false, true) => Ok(()),
-            (false, false) => output::print(&report.text(verbosity.verbose)),
+            (false, false) => output::report(&first, &report.text(verbosity.verbose)),
         }
     }
 
@@ -299,9 +301,7 @@ impl Build {
                 return Err(Failure::Usage(format!("the output {} is given twice", output.display())));
             }
         }
-        let destinations = self.outputs.iter().map(|output| Destination::new(output, self.force));
-        let destinations = destinations.collect::<Result<Vec<_>, _>>()?;
-        self.pool.check_images(destinations.len())?;
+        self.pool.check_images(self.outputs.len())?;
         let mtree_root = self.files.mtree_root.as_deref();
         let sources = self.sources.iter().map(|path| Source::recognise(path, mtree_root));
         let sources = sources.collect::<Result<Vec<_>, _>>()?;
@@ -309,11 +309,19 @@ impl Build {
             return Err(Failure::Usage("standard input can be only one source".to_owned()));
         }
         let creation_time = self.files.clamp_mtime.map(|time| u64::try_from(time.seconds).unwrap_or(0));
-        let (mut spec, warnings) = spec(self.pool, self.datasets)?;
-        let disk = self.outputs.first().map(|output| self.disk.plan(output, &mut spec)).transpose()?.flatten();
-        if disk.is_some() && destinations.len() > 1 {
-            return Err(Failure::Usage("--disk makes one disk: give -o once".to_owned()));
+        let (mut spec, mut warnings) = spec(self.pool, self.datasets)?;
+        let disk = self.disk.plan(&self.outputs, &mut spec)?;
+        let destination = |output: &PathBuf| match &disk {
+            Some(disk) => Destination::of_disk(output, self.force, disk.target()),
+            None => Destination::new(output, self.force),
+        };
+        let destinations = self.outputs.iter().map(destination).collect::<Result<Vec<_>, _>>()?;
+        if self.outputs.iter().any(|output| output.as_os_str() == "-") && (self.verify || self.outputs.len() > 1) {
+            let what =
+                "standard output takes one image, which cannot be read back: leave --verify and other outputs out";
+            return Err(Failure::Usage(what.to_owned()));
         }
+        warnings.extend(self.system.warning(self.outputs.len()));
         let job = Job {
             disk,
             system: self.system,

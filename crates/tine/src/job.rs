@@ -52,8 +52,10 @@ pub(crate) struct Job {
 pub(crate) struct Built {
     /// Where it is: one image for each device.
     pub(crate) images: Vec<PathBuf>,
-    /// The disk that it is; `None` for a bare pool.
-    pub(crate) disk: Option<disk::Built>,
+    /// Where its files come from.
+    pub(crate) sources: Vec<Source>,
+    /// The disks that these are; none for a bare pool.
+    pub(crate) disks: Vec<disk::Built>,
     /// The pool's name.
     pub(crate) pool: String,
     /// What is in it.
@@ -91,20 +93,14 @@ impl Job {
             progress.clear();
             summary.map_err(Failure::from)
         };
-        let (summary, built, mut warnings) = match (&disk, images.as_slice()) {
-            (None, images) => {
+        let (summary, disks, mut warnings) = match &disk {
+            None => {
                 let files = images.iter().map(|image| Ok(ImageFile::new(open(image)?, image.given_path())));
                 let files = files.collect::<Result<Vec<_>, Failure>>()?;
                 let devices: Vec<&dyn zfs_image::Device> = files.iter().map(|file| file as _).collect();
-                (build(&spec, &devices)?, None, Vec::new())
+                (build(&spec, &devices)?, Vec::new(), Vec::new())
             }
-            (Some(disk), [image]) => {
-                let file = (open(image)?, image.given_path());
-                let build = |spec: &PoolSpec, device: &dyn zfs_image::Device| build(spec, &[device]);
-                let (summary, built, warnings) = disk.build(&tree, &mut spec, resources.threads, file, quiet, build)?;
-                (summary, Some(built), warnings)
-            }
-            (Some(_), _) => return Err(Failure::Usage("--disk makes one disk: give -o once".to_owned())),
+            Some(disk) => disk.build(&tree, &mut spec, resources.threads, &images, quiet, build)?,
         };
         warnings.extend(tree.warnings().iter().map(ToString::to_string));
         warnings.extend(lost_acls(&tree, &spec));
@@ -113,7 +109,7 @@ impl Job {
             read_back(&images, &spec, target, resources, quiet)?;
         }
         images.into_iter().try_for_each(Unfinished::finish)?;
-        Ok(Built { images: paths, disk: built, pool: spec.name, summary, warnings, elapsed: began.elapsed() })
+        Ok(Built { images: paths, sources, disks, pool: spec.name, summary, warnings, elapsed: began.elapsed() })
     }
 }
 

@@ -1,6 +1,7 @@
 //! What the program says: results on standard output, all else on standard error.
 
 use std::io::{self, Write};
+use std::path::Path;
 
 use anstyle::{AnsiColor, Style};
 use serde::Serialize;
@@ -9,6 +10,7 @@ use zfs_ondisk::property::format_size;
 use crate::failure::Failure;
 use crate::image::disk;
 use crate::job::Built;
+use crate::sources::Source;
 
 /// Warnings that are shown unless all are asked for.
 const MOST_WARNINGS: usize = 10;
@@ -64,6 +66,24 @@ pub(crate) fn print(text: &str) -> Result<(), Failure> {
     }
 }
 
+/// Writes the report about a result at `path` to standard output; to standard error if the result itself, `-`, has gone
+/// there.
+pub(crate) fn report(path: &Path, text: &str) -> Result<(), Failure> {
+    if path.as_os_str() != "-" {
+        return print(text);
+    }
+    anstream::eprint!("{text}");
+    Ok(())
+}
+
+/// Refuses a report in JSON beside a result on standard output.
+pub(crate) fn check_report(json: bool, path: &Path) -> Result<(), Failure> {
+    match json && path.as_os_str() == "-" {
+        true => Err(Failure::Usage("standard output takes the image or --json, not both: give a file".to_owned())),
+        false => Ok(()),
+    }
+}
+
 /// Writes a value to standard output as JSON.
 pub(crate) fn print_json(value: &impl Serialize) -> Result<(), Failure> {
     let text = serde_json::to_string_pretty(value).map_err(|error| Failure::work("cannot make JSON", error))?;
@@ -78,8 +98,13 @@ pub(crate) struct Report<'a> {
     /// All, if there are several.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     images: Vec<String>,
+    sources: &'a [Source],
+    /// The first one.
     #[serde(skip_serializing_if = "Option::is_none")]
     disk: Option<&'a disk::Built>,
+    /// All, if there are several.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    disks: &'a [disk::Built],
     pool: &'a str,
     /// In decimal, as a string: a number of JSON may be no larger than 2^53.
     pool_guid: String,
@@ -128,7 +153,9 @@ impl<'a> Report<'a> {
         Report {
             image: images.first().cloned().unwrap_or_default(),
             images: if images.len() > 1 { images } else { Vec::new() },
-            disk: built.disk.as_ref(),
+            sources: &built.sources,
+            disk: built.disks.first(),
+            disks: if built.disks.len() > 1 { &built.disks } else { &[] },
             pool: &built.pool,
             pool_guid: summary.pool_guid.to_string(),
             size: summary.size,
@@ -162,7 +189,11 @@ impl<'a> Report<'a> {
             self.seconds,
         );
         if let Some(disk) = self.disk {
-            text.push_str(&format!("  {} disk of {}:", disk.format, format_size(disk.size)));
+            let (format, size) = (disk.format, format_size(disk.size));
+            text.push_str(&match self.disks.len() {
+                0 => format!("  {format} disk of {size}:"),
+                count => format!("  {count} {format} disks of {size}:"),
+            });
             let mut before = " ";
             for partition in &disk.partitions {
                 text.push_str(&format!("{before}{} {}", partition.r#type, format_size(partition.size)));
@@ -231,7 +262,8 @@ mod tests {
         };
         Built {
             images: vec![PathBuf::from("zroot.img")],
-            disk: None,
+            sources: vec![Source::Directory("tree".into())],
+            disks: Vec::new(),
             pool: "zroot".to_owned(),
             summary: Summary {
                 pool_guid: u64::MAX,
@@ -265,6 +297,7 @@ mod tests {
         let json = serde_json::to_value(Report::new(&built)).expect("it has nothing that JSON has not");
         assert_eq!(json["pool_guid"], "18446744073709551615");
         assert_eq!(json["compress_ratio"], 1.5);
+        assert_eq!(json["sources"][0], serde_json::json!({"type": "directory", "path": "tree"}));
         assert_eq!(json["datasets"][1]["snapshots"][0], "install");
         assert_eq!(json["warnings"][0], "/run/log: socket skipped");
     }

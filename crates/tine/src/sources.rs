@@ -4,6 +4,8 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use serde::ser::SerializeStruct;
+use serde::{Serialize, Serializer};
 use tree::{Builder, Options, Tree};
 use zfs_image::PoolSpec;
 
@@ -56,6 +58,24 @@ impl Source {
             Source::Manifest { path, root } => builder.add_mtree(path, root),
             Source::Archive(path) => builder.add_tar(path),
         }
+    }
+}
+
+impl Serialize for Source {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let (kind, path, root) = match self {
+            Source::Directory(path) => ("directory", path, None),
+            Source::Manifest { path, root } => ("mtree", path, Some(root.to_string_lossy())),
+            Source::Archive(path) => ("tar", path, None),
+        };
+        let mut fields = serializer.serialize_struct("Source", 3)?;
+        fields.serialize_field("type", kind)?;
+        fields.serialize_field("path", &path.to_string_lossy())?;
+        match root {
+            Some(root) => fields.serialize_field("root", &root)?,
+            None => fields.skip_field("root")?,
+        }
+        fields.end()
     }
 }
 

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 
 use crate::error::Error;
 
@@ -27,12 +28,14 @@ pub trait Device: Sync {
 pub struct ImageFile {
     file: File,
     path: PathBuf,
+    /// Held by who writes. A file takes one write at a time, and to wait for that in the kernel may keep a core busy.
+    writing: Mutex<()>,
 }
 
 impl ImageFile {
     /// An image in `file`, which errors call `path`.
     pub fn new(file: File, path: impl Into<PathBuf>) -> Self {
-        Self { file, path: path.into() }
+        Self { file, path: path.into(), writing: Mutex::default() }
     }
 
     fn error(&self, source: io::Error) -> Error {
@@ -42,6 +45,7 @@ impl ImageFile {
 
 impl Device for ImageFile {
     fn write_at(&self, bytes: &[u8], offset: u64) -> Result<(), Error> {
+        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         self.file.write_all_at(bytes, offset).map_err(|source| self.error(source))
     }
 

@@ -107,38 +107,49 @@ impl Pool {
     }
 
     pub(crate) fn read_block_with(&self, pointer: &BlockPointer, access: &Access) -> Result<Vec<u8>, Error> {
+        let mut block = Vec::new();
+        self.read_block_into(pointer, access, &mut block)?;
+        Ok(block)
+    }
+
+    /// Makes `block`, which may be one that is not needed any more, the contents of a block.
+    pub(crate) fn read_block_into(
+        &self,
+        pointer: &BlockPointer,
+        access: &Access,
+        block: &mut Vec<u8>,
+    ) -> Result<(), Error> {
         let size = checked_sizes(pointer)?.0;
         match pointer.kind() {
-            Kind::Hole | Kind::Redacted => return Ok(vec![0; size]),
+            Kind::Hole | Kind::Redacted => {
+                block.clear();
+                block.resize(size, 0);
+                return Ok(());
+            }
             Kind::Embedded => {
                 let payload = pointer.payload().ok_or_else(|| {
                     let expected = format!("at most {}", blkptr::EMBEDDED_CAPACITY);
                     let size = pointer.physical_size() as u64;
                     impossible(pointer, "embedded size", size, expected)
                 })?;
-                return decompress(pointer, &payload, size);
+                block.resize(size, 0);
+                return decompress_into(pointer, &payload, block);
             }
             Kind::Data => access.permits(pointer)?,
         }
-        self.contents(pointer, self.read_stored(pointer)?, access)
-    }
-
-    /// The contents of a block from what is stored of it: decrypted and
-    /// decompressed, the MAC verified as far as there is a key.
-    pub(crate) fn contents(
-        &self,
-        pointer: &BlockPointer,
-        mut stored: Vec<u8>,
-        access: &Access,
-    ) -> Result<Vec<u8>, Error> {
-        let mut block = Vec::new();
-        let is_plain = self.unpack(pointer, &mut stored, &mut block, access)?;
-        Ok(if is_plain { stored } else { block })
+        BUFFERS.with_borrow_mut(|[stored, _]| {
+            self.read_any_copy(pointer, stored)?;
+            if self.unpack(pointer, stored, block, access)? {
+                std::mem::swap(stored, block);
+            }
+            Ok(())
+        })
     }
 
     /// Decrypts what is `stored` of a block where it is; what is then compressed is
-    /// decompressed into `block`. Gives whether it is not.
-    fn unpack(
+    /// decompressed into `block`, the MAC verified as far as there is a key. Gives
+    /// whether it is not compressed.
+    pub(crate) fn unpack(
         &self,
         pointer: &BlockPointer,
         stored: &mut [u8],
@@ -499,14 +510,8 @@ fn compare(pointer: &BlockPointer, function: Checksum, found: Digest, expected: 
 
 thread_local! {
     static DECOMPRESSOR: RefCell<Decompressor> = RefCell::default();
-    /// Buffers of blocks that are verified: as stored, and decompressed.
+    /// Buffers of blocks: as stored, and of those that are verified, decompressed.
     static BUFFERS: RefCell<[Vec<u8>; 2]> = RefCell::default();
-}
-
-fn decompress(pointer: &BlockPointer, stored: &[u8], size: usize) -> Result<Vec<u8>, Error> {
-    let mut block = vec![0; size];
-    decompress_into(pointer, stored, &mut block)?;
-    Ok(block)
 }
 
 fn decompress_into(pointer: &BlockPointer, stored: &[u8], block: &mut [u8]) -> Result<(), Error> {

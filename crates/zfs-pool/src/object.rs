@@ -76,6 +76,11 @@ impl ObjectSet {
         self.pool().read_block_with(pointer, &self.0.access)
     }
 
+    /// The same, into a buffer that may have been used before.
+    fn read_block_into(&self, pointer: &BlockPointer, block: &mut Vec<u8>) -> Result<(), Error> {
+        self.pool().read_block_into(pointer, &self.0.access, block)
+    }
+
     /// Reads all copies of one of its blocks; see [`Pool::verify_block`]. With the
     /// key, the MAC is verified, too.
     ///
@@ -271,13 +276,14 @@ impl Object {
         Ok(padded.into())
     }
 
-    /// The contents of the block that a pointer of this object leads to. It is not kept: for what is read once.
+    /// Makes `block` the contents of that which a pointer of this object leads to. It is not kept: for what is read
+    /// once.
     ///
     /// # Errors
     /// If it cannot be read, or was left out of a redacted send.
-    pub(crate) fn read_uncached(&self, pointer: &BlockPointer) -> Result<Vec<u8>, Error> {
+    pub(crate) fn read_uncached(&self, pointer: &BlockPointer, block: &mut Vec<u8>) -> Result<(), Error> {
         self.refuse_redacted(pointer)?;
-        self.set.read_block(pointer).map_err(|error| self.failed(error))
+        self.set.read_block_into(pointer, block).map_err(|error| self.failed(error))
     }
 
     /// What was left out is not there; it is no zeros.

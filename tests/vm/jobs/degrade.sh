@@ -38,11 +38,14 @@ while read -r POOL disks children lost; do
     done
     step "$POOL: all disks again"
     DEVICES=${all[*]} import_pool
-    # A resilver begins some time after the import, and would end a scrub that came first.
-    for _ in $(busybox seq 1 60); do
-        zpool status "$POOL" | grep -q 'scan: resilver' && break
+    # The import asks for a resilver, and a later transaction group begins it. It would take the place of a scrub that
+    # came first.
+    resilvered=
+    for _ in $(busybox seq 1 300); do
+        zpool status "$POOL" | grep -q 'scan: resilver' && resilvered=yes && break
         sleep 1
     done
+    [ -n "$resilvered" ] || fail "no resilver has begun: $(zpool status "$POOL")"
     must zpool wait -t resilver "$POOL"
     # What it leaves, a scrub mends; then there is nothing left to mend.
     must zpool scrub -w "$POOL"

@@ -58,10 +58,13 @@ impl Recording {
         recorder.on.store(true, Ordering::Relaxed);
         let source = |source| vmcore::Error::Memory { path: path.to_owned(), source };
         Memory::open_with(recorder.clone(), &uncached).map_err(source)?;
-        if let (memory::Form::Full, Some((_, root))) = (dump.memory.form(), dump.memory.kernel_root()) {
-            let _ = dump.memory.read_physical(root, &mut [0; PAGE as usize]);
-        }
         let crash = Crash::of(dump, path, options)?;
+        // Of the root of page tables all has to be there: it is looked at whether it is.
+        if let Some(memory) = crash.dump().map(|dump| &dump.memory)
+            && let (memory::Form::Full, Some((_, root))) = (memory.form(), memory.kernel_root())
+        {
+            let _ = memory.read_physical(root, &mut [0; PAGE as usize]);
+        }
         Ok(Self { crash, recorder, missing, asked: Vec::new() })
     }
 

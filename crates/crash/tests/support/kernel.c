@@ -43,6 +43,9 @@ struct proc {
 	struct proc *p_pptr;
 	struct ucred *p_ucred;
 	union { int p_one; struct { short p_low : 5, p_high : 11; }; };
+#ifdef COOKBOOK
+	struct filedesc *p_fd;
+#endif
 };
 
 #include "linker.h"
@@ -56,7 +59,10 @@ struct msgbuf *msgbufp;
 long time_uptime = 93784;
 int mp_ncpus = 2;
 int dumptid = 100002;
-static char buf[256] = "page fault";
+#ifndef PANIC
+#define PANIC "page fault"
+#endif
+static char buf[256] = PANIC;
 const char *panicstr = buf;
 
 /* Who calls whom; none of it is ever called. */
@@ -116,12 +122,18 @@ static struct pcb switched_pcb = { .pcb_rbp = (u64)switched, .pcb_rsp = (u64)swi
 void *keep = &dumppcb;
 
 #include "subsystems.h"
+#ifdef COOKBOOK
+#include "cookbook.c"
+#define OPEN_FILES .p_fd = &doomed_files,
+#else
+#define OPEN_FILES
+#endif
 
 static struct ucred root = { 0 }, user = { 1001 };
 struct { struct proc *lh_first; } allproc = { &doomed };
 struct proc doomed = {
 	.p_list = { &init }, .p_threads = { &culprit }, .p_pid = 27, .p_comm = "doomed", .p_state = PRS_NORMAL,
-	.p_pptr = &init, .p_ucred = &user, .p_low = -3, .p_high = 100,
+	.p_pptr = &init, .p_ucred = &user, .p_low = -3, .p_high = 100, OPEN_FILES
 };
 struct proc init = {
 	.p_list = { &proc0 }, .p_threads = { &sleeper }, .p_pid = 1, .p_comm = "init", .p_state = PRS_NORMAL,

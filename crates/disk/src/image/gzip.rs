@@ -4,16 +4,21 @@
 //! Parts of the archive are compressed at the same time, each flushed to a whole byte
 //! at its end; one behind the other they are one stream.
 
-use std::io::Write;
+use std::io::{self, BufReader, Read, Write};
+use std::sync::Arc;
 
+use flate2::bufread::MultiGzDecoder;
 use flate2::{Compress, Crc, FlushCompress};
 
 use super::blocks;
 use super::write::Work;
-use crate::bytes::put;
+use crate::bytes::{be64, put, slice};
 use crate::error::Error;
-use crate::read_at::ReadAt;
+use crate::read_at::{Part, ReadAt, read_up_to};
 use crate::write_at::{Stream, WriteAt};
+
+/// A member of a file, compressed by deflate.
+pub(super) const MAGIC: [u8; 3] = [0x1f, 0x8b, 8];
 
 /// The only name that is taken.
 const NAME: &[u8] = b"disk.raw";
@@ -23,21 +28,54 @@ const LEVEL: u32 = 6;
 const RECORD: u64 = 10240;
 
 /// Compressed bytes, and the checksum of what they were.
-struct Part {
+struct Deflated {
     bytes: Vec<u8>,
     crc: Crc,
+}
+
+/// Decompresses a file from beginning to end.
+pub(super) fn unpack<'a>(file: impl Read + 'a) -> Box<dyn Read + 'a> {
+    Box::new(MultiGzDecoder::new(BufReader::with_capacity(64 << 10, file)))
+}
+
+/// The disk in what was compressed: the file `disk.raw`, if that is a tar archive which begins with one, or all of it.
+pub(super) fn disk_in(file: Arc<dyn ReadAt>) -> io::Result<Arc<dyn ReadAt>> {
+    let header = read_up_to(&file, 0, 512)?;
+    let name = slice(&header, 0, 100).split(|&byte| byte == 0).next().unwrap_or_default();
+    if slice(&header, 257, 5) != b"ustar" || name.strip_prefix(b"./").unwrap_or(name) != NAME {
+        return Ok(file);
+    }
+    let bad = |what: &str| Err(io::Error::new(io::ErrorKind::InvalidData, format!("disk.raw in the archive {what}")));
+    match header.get(156) {
+        Some(0 | b'0') => {}
+        // "Storing Sparse Files" of the same manual.
+        Some(b'S') => return bad("is stored sparsely: unpack it with 'tar -xSzf'"),
+        _ => return bad("is not a file"),
+    }
+    let size = match slice(&header, 124, 12) {
+        [0x80, 0, 0, 0, size @ ..] => Some(be64(size, 0)),
+        digits => {
+            let digits = digits.split(|byte| matches!(byte, 0 | b' ')).find(|digits| !digits.is_empty());
+            let text = digits.and_then(|digits| std::str::from_utf8(digits).ok());
+            text.and_then(|text| u64::from_str_radix(text, 8).ok())
+        }
+    };
+    match size {
+        Some(size) if size <= file.size() - 512 => Ok(Arc::new(Part::new(file, 512, size))),
+        _ => bad("is longer than the archive"),
+    }
 }
 
 /// Writes an archive of the disk.
 pub(super) fn write(disk: &dyn ReadAt, work: &Work<'_>, out: &dyn WriteAt) -> Result<(), Error> {
     let mut stream = Stream::new(out, 0);
     let mut crc = Crc::new();
-    let mut add = |part: &Part| {
+    let mut add = |part: &Deflated| {
         crc.combine(&part.crc);
         stream.write_all(&part.bytes).map_err(Error::write)
     };
     // Deflate, no name, no time, no flags, made on Unix.
-    add(&Part { bytes: vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3], crc: Crc::new() })?;
+    add(&Deflated { bytes: vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3], crc: Crc::new() })?;
     add(&compress(&tar_header(disk.size()), FlushCompress::Sync)?)?;
     let encode = || |block: &[u8]| compress(block, FlushCompress::Sync);
     blocks::every(disk, PART, work, encode, |part, _| add(part))?;
@@ -49,7 +87,7 @@ pub(super) fn write(disk: &dyn ReadAt, work: &Work<'_>, out: &dyn WriteAt) -> Re
     stream.write_all(&trailer).map_err(Error::write)
 }
 
-fn compress(bytes: &[u8], flush: FlushCompress) -> Result<Part, Error> {
+fn compress(bytes: &[u8], flush: FlushCompress) -> Result<Deflated, Error> {
     let failed = |error: flate2::CompressError| Error::write(error.into());
     let mut deflate = Compress::new(flate2::Compression::new(LEVEL), false);
     let mut out = Vec::with_capacity(bytes.len() / 2 + 1024);
@@ -66,7 +104,7 @@ fn compress(bytes: &[u8], flush: FlushCompress) -> Result<Part, Error> {
     }
     let mut crc = Crc::new();
     crc.update(bytes);
-    Ok(Part { bytes: out, crc })
+    Ok(Deflated { bytes: out, crc })
 }
 
 fn tar_header(size: u64) -> [u8; 512] {

@@ -2,7 +2,8 @@
 //! written as an image of any format.
 //!
 //! A file that is of no known format is a raw image: the disk byte by byte. An
-//! image, raw or not, may be compressed as a whole by xz or zstd.
+//! image, raw or not, may be compressed as a whole by xz, zstd or gzip; in the latter case it may also
+//! be `disk.raw` in a tar archive.
 
 mod blocks;
 mod gzip;
@@ -62,6 +63,8 @@ pub enum Packing {
     Xz,
     /// Zstandard.
     Zstd,
+    /// gzip, also of a tar archive with `disk.raw` in it.
+    Gzip,
 }
 
 impl fmt::Display for Packing {
@@ -69,6 +72,7 @@ impl fmt::Display for Packing {
         f.write_str(match self {
             Packing::Xz => "xz",
             Packing::Zstd => "zstd",
+            Packing::Gzip => "gzip",
         })
     }
 }
@@ -128,10 +132,13 @@ pub fn open_bytes(bytes: Arc<dyn ReadAt>, name: &str) -> Result<Image, Error> {
 fn open_packed(file: Arc<dyn ReadAt>, path: &Path, unpacking: Unpacking, depth: usize) -> Result<Image, Error> {
     let failed = |source| Error::Io { name: path.display().to_string(), source };
     let packing = detect_packing(&file).map_err(failed)?;
+    // Nothing in a gzip file can be read by itself; who looks at many files finds archives among them.
+    let packing = packing.filter(|packing| *packing != Packing::Gzip || unpacking == Unpacking::Temporary);
     let Some(packing) = packing else { return open_nested(file, path, None, depth) };
     let in_pieces = match packing {
         Packing::Xz => xz::open(file.clone()),
         Packing::Zstd => zst::open(file.clone()),
+        Packing::Gzip => Ok(None),
     };
     let disk: Arc<dyn ReadAt> = match in_pieces.map_err(failed)? {
         Some(packed) if packed.is_handy() => Arc::new(packed),
@@ -142,6 +149,10 @@ fn open_packed(file: Arc<dyn ReadAt>, path: &Path, unpacking: Unpacking, depth: 
                 way_out: "decompress the file first",
             });
         }
+    };
+    let disk = match packing {
+        Packing::Gzip => gzip::disk_in(disk).map_err(failed)?,
+        Packing::Xz | Packing::Zstd => disk,
     };
     Ok(Image { packing: Some(packing), ..open_nested(disk, path, None, depth)? })
 }
@@ -198,6 +209,7 @@ fn detect_packing(file: &dyn ReadAt) -> io::Result<Option<Packing>> {
     Ok(match &first[..] {
         first if first == xz::MAGIC => Some(Packing::Xz),
         first if first.starts_with(&zst::MAGIC) => Some(Packing::Zstd),
+        first if first.starts_with(&gzip::MAGIC) => Some(Packing::Gzip),
         _ => None,
     })
 }
@@ -210,6 +222,7 @@ fn unpack(file: &Arc<dyn ReadAt>, packing: Packing) -> io::Result<OpenFile> {
     let mut reader = match packing {
         Packing::Xz => xz::unpack(reader)?,
         Packing::Zstd => zst::unpack(reader)?,
+        Packing::Gzip => gzip::unpack(reader),
     };
     let out: File = tempfile::tempfile()?;
     let mut offset = 0u64;

@@ -3,6 +3,7 @@ use std::sync::{Mutex, PoisonError};
 use proptest::prelude::*;
 
 use super::*;
+use crate::InOrder;
 
 /// A run of a disk: its length, and what is there.
 #[derive(Clone, Debug)]
@@ -183,6 +184,61 @@ fn images_in_compressed_files_are_found_out() {
         let image = opened(image_of(&inner, target, 1)).unwrap();
         assert_eq!((image.format, image.packing), (Format::Qcow2, Some(packing)));
         assert!(contents(&image.disk)[..disk.len()] == disk);
+    }
+}
+
+#[test]
+fn a_pipe_takes_images_that_are_written_in_order() {
+    let disk = bytes_of(&[Run::Zeros(3_000_000), Run::Noise(200_000, 3), Run::Zeros(2_000_000)]);
+    for target in Target::ALL {
+        // Their unit makes them large, and nothing is to be learned from it.
+        if target == Target::TarGz {
+            continue;
+        }
+        let pipe = InOrder::new(Vec::new());
+        let written = write(&disk, target, &Work { threads: 2, ..Work::default() }, &pipe);
+        assert_eq!(written.is_ok(), target.is_in_order(), "{target}");
+        if target.is_in_order() {
+            let image = image_of(&disk, target, 1);
+            assert_eq!(pipe.written(), image.len() as u64);
+            assert!(pipe.into_inner() == image, "{target}");
+        }
+    }
+}
+
+#[test]
+fn archives_for_google_cloud_are_read_back() {
+    let disk = bytes_of(&[Run::Zeros(3_000_000), Run::Text(200_000, 3)]);
+    let image = opened(image_of(&disk, Target::TarGz, 2)).unwrap();
+    assert_eq!((image.format, image.packing, image.disk.size()), (Format::Raw, Some(Packing::Gzip), 1 << 30));
+    let mut found = vec![1; disk.len() + 1];
+    image.disk.read_exact_at(&mut found, 0).unwrap();
+    assert!(found[..disk.len()] == disk && found[disk.len()] == 0);
+}
+
+#[test]
+fn what_an_archive_says_of_its_disk_is_checked() {
+    use flate2::write::GzEncoder;
+    let header = |size: &[u8], kind: u8| {
+        let mut archive = vec![0; 1024];
+        archive[..8].copy_from_slice(b"disk.raw");
+        archive[124..124 + size.len()].copy_from_slice(size);
+        archive[156] = kind;
+        archive[257..262].copy_from_slice(b"ustar");
+        let mut out = GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        io::Write::write_all(&mut out, &archive).unwrap();
+        opened(out.finish().unwrap())
+    };
+    assert_eq!(header(b"00000001000\0", b'0').unwrap().disk.size(), 512);
+    assert_eq!(header(&[0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0], 0).unwrap().disk.size(), 256);
+    for (size, kind, told) in [
+        (&b"00000001001\0"[..], b'0', "longer than the archive"),
+        (&[0xff; 12], b'0', "longer than the archive"),
+        (b"00000001000\0", b'S', "tar -xSzf"),
+        (b"00000001000\0", b'5', "not a file"),
+    ] {
+        let error = header(size, kind).map(|_| ()).unwrap_err().to_string();
+        assert!(error.contains(told), "{told}: {error}");
     }
 }
 

@@ -97,6 +97,15 @@ impl Target {
         }
     }
 
+    /// Whether such an image is written from its first byte to its last, so that it can go into a pipe
+    /// ([`InOrder`](crate::InOrder)). The others have tables before what the tables are about.
+    pub fn is_in_order(self) -> bool {
+        match self {
+            Target::Raw | Target::Vmdk | Target::VhdFixed | Target::Xz | Target::Zstd | Target::TarGz => true,
+            Target::Qcow2 | Target::Qcow2Deflate | Target::Qcow2Zstd | Target::Vhd | Target::Vhdx => false,
+        }
+    }
+
     /// The sizes that disks in such images have are multiples of this many bytes.
     pub fn size_unit(self) -> u64 {
         match self {

@@ -4,7 +4,7 @@ mod chart;
 mod diff;
 mod export;
 mod input;
-mod picture;
+pub(crate) mod picture;
 mod top;
 
 use clap::Subcommand;

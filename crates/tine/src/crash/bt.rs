@@ -30,30 +30,15 @@ pub(super) struct Backtrace {
 
 /// Threads that have the same stack.
 #[derive(Serialize)]
-struct Group {
-    threads: Vec<Thread>,
+pub(super) struct Group {
+    pub(super) threads: Vec<Thread>,
     #[serde(flatten)]
-    stack: Stack,
+    pub(super) stack: Stack,
 }
 
 impl Backtrace {
     pub(super) fn run(&self, session: &Session<'_>) -> Result<(), Failure> {
-        let mut groups: Vec<Group> = Vec::new();
-        let mut problems = Vec::new();
-        let arguments = !self.all;
-        for thread in self.threads(session)? {
-            let stack = match session.crash.thread_registers(&thread) {
-                Ok((registers, _)) => session.crash.stack(&registers, arguments),
-                Err(error) => {
-                    problems.push(format!("thread {}: {error}", thread.tid));
-                    continue;
-                }
-            };
-            match groups.iter_mut().find(|group| is_same(&group.stack, &stack)) {
-                Some(group) => group.threads.push(thread),
-                None => groups.push(Group { threads: vec![thread], stack }),
-            }
-        }
+        let (mut groups, problems) = groups(session, self.threads(session)?, !self.all);
         output::warn("tine", &problems);
         if session.json {
             return output::print_json(&groups);
@@ -89,20 +74,45 @@ impl Backtrace {
     }
 }
 
+/// The stacks of threads, those with the same one together, and what could not be read.
+pub(super) fn groups(
+    session: &Session<'_>,
+    threads: impl IntoIterator<Item = Thread>,
+    arguments: bool,
+) -> (Vec<Group>, Vec<String>) {
+    let mut groups: Vec<Group> = Vec::new();
+    let mut problems = Vec::new();
+    for thread in threads {
+        let stack = match session.crash.thread_registers(&thread) {
+            Ok((registers, _)) => session.crash.stack(&registers, arguments),
+            Err(error) => {
+                problems.push(format!("thread {}: {error}", thread.tid));
+                continue;
+            }
+        };
+        match groups.iter_mut().find(|group| is_same(&group.stack, &stack)) {
+            Some(group) => group.threads.push(thread),
+            None => groups.push(Group { threads: vec![thread], stack }),
+        }
+    }
+    (groups, problems)
+}
+
+/// The name of a thread after that of its process, if it has one of its own.
+pub(super) fn name(thread: &Thread) -> String {
+    match thread.name == thread.process || thread.name.is_empty() {
+        true => thread.process.clone(),
+        false => format!("{}/{}", thread.process, thread.name),
+    }
+}
+
 fn is_same(one: &Stack, other: &Stack) -> bool {
     let addresses = |stack: &Stack| stack.frames.iter().map(|frame| frame.address).collect::<Vec<u64>>();
     one.broken.is_some() == other.broken.is_some() && addresses(one) == addresses(other)
 }
 
 fn text(group: &Group) -> String {
-    let name = |thread: &Thread| {
-        let name = if thread.name == thread.process || thread.name.is_empty() {
-            thread.process.clone()
-        } else {
-            format!("{}/{}", thread.process, thread.name)
-        };
-        format!("{} {}", thread.tid, report::visible(&name))
-    };
+    let name = |thread: &Thread| format!("{} {}", thread.tid, report::visible(&name(thread)));
     let mut names: Vec<String> = group.threads.iter().take(NAMED).map(name).collect();
     if let Some(more @ 1..) = group.threads.len().checked_sub(NAMED) {
         names.push(format!("and {more} more"));

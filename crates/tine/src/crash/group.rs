@@ -87,7 +87,11 @@ impl Groups {
     }
 
     fn group(&self, group: &Group) -> String {
-        let message = group.message.as_deref().unwrap_or("no panic: a dump was asked for");
+        let unknown = match group.dumps.iter().any(|dump| dump.note.is_some()) {
+            true => "what it was cannot be read",
+            false => "no panic: a dump was asked for",
+        };
+        let message = group.message.as_deref().unwrap_or(unknown);
         let times = plural(group.count as u64, "time");
         let mut text = format!("\n{HEADING}{times}: {}{HEADING:#}\n", report::visible(message));
         let by = if group.stack { "" } else { " (of the message alone)" };

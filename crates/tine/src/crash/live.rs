@@ -34,7 +34,7 @@ pub(super) struct Live {
 
 impl Live {
     pub(super) fn run(&self, options: &Options, json: bool, source: Option<std::path::PathBuf>) -> Result<(), Failure> {
-        let (_, architecture) = crash::live::kernel(options)?;
+        let architecture = crash::live::kernel(options)?.architecture()?;
         let connection = connection::open(&self.place, self.speed)?;
         let stub = Arc::new(Stub::connect(connection, architecture, &self.place)?);
         if !self.leave_stopped {

@@ -43,9 +43,7 @@ impl Hexdump {
             let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
             output::print_json(&json!({ "address": format!("{address:#x}"), "bytes": digits, "size": size }))?;
         } else {
-            let lines = bytes.chunks(LINE).zip(0u64..);
-            let text = lines.map(|(bytes, number)| line(address.wrapping_add(number * LINE as u64), bytes));
-            output::print(&text.collect::<String>())?;
+            output::print(&lines(address, bytes))?;
         }
         match program.read(address.wrapping_add(read as u64), &mut [0]) {
             Err(error) if (read as u64) < size => Err(Failure::Work(error.to_string())),
@@ -68,6 +66,12 @@ pub(super) fn read(session: &Session<'_>, address: u64, bytes: &mut [u8]) -> usi
         done += length;
     }
     done
+}
+
+/// Bytes from an address on, as people read them.
+pub(super) fn lines(address: u64, bytes: &[u8]) -> String {
+    let lines = bytes.chunks(LINE).zip(0u64..);
+    lines.map(|(bytes, number)| line(address.wrapping_add(number * LINE as u64), bytes)).collect()
 }
 
 fn line(address: u64, bytes: &[u8]) -> String {

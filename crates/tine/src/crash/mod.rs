@@ -4,8 +4,11 @@ mod allocators;
 mod bt;
 mod disassemble;
 mod group;
+mod html;
+mod interrupt;
 mod live;
 mod locks;
+mod lua;
 mod memory;
 mod message;
 mod pack;
@@ -13,6 +16,7 @@ mod print;
 mod processes;
 mod report;
 mod serve;
+mod shell;
 mod source;
 mod stack;
 mod system;
@@ -98,14 +102,21 @@ enum Command {
     Source(source::Source),
     #[command(visible_alias = "disas")]
     Disassemble(disassemble::Disassemble),
+    Lua(lua::Script),
     Serve(serve::Serve),
+    Shell(shell::Shell),
 }
 
 pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
     let Arguments { vmcore, files, reading, json, task } = arguments;
     let source = files.source.clone();
-    let options =
-        Options { kernel: files.kernel, debug: files.debug, force: files.force, contents: reading.options()? };
+    let options = Options {
+        kernel: files.kernel,
+        debug: files.debug,
+        force: files.force,
+        contents: reading.options()?,
+        stop: Some(interrupt::flag()),
+    };
     match (vmcore, task.unwrap_or_default()) {
         (Some(vmcore), Task::Dump(command)) => {
             let crash = Crash::open(&vmcore, &options)?;
@@ -161,7 +172,9 @@ impl Session<'_> {
             Command::Mem(hexdump) => hexdump.run(self),
             Command::Source(source) => source.run(self),
             Command::Disassemble(disassemble) => disassemble.run(self),
+            Command::Lua(script) => script.run(self),
             Command::Serve(serve) => serve.run(self),
+            Command::Shell(shell) => shell.run(self),
         }
     }
 }

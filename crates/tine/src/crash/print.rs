@@ -191,7 +191,7 @@ pub(super) fn address(text: &str) -> Option<u64> {
     }
 }
 
-fn radix(letter: &str) -> Result<Radix, String> {
+pub(super) fn radix(letter: &str) -> Result<Radix, String> {
     Ok(match letter {
         "x" => Radix::Hexadecimal,
         "d" => Radix::Decimal,

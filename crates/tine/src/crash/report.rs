@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::path::{Path, PathBuf};
 
 use anstyle::{AnsiColor, Style};
 use clap::Args;
 use crash::report::System;
 
-use super::{Session, allocators, stack};
+use super::{Session, allocators, bt, html, source, stack};
+use crate::boot::picture;
 use crate::failure::Failure;
 use crate::output::{self, plural};
 
@@ -15,13 +17,56 @@ const ALARM: Style = Style::new().bold().fg_color(Some(anstyle::Color::Ansi(Ansi
 const HEADING: Style = Style::new().bold();
 /// Lines of the message buffer that are shown.
 const MESSAGES: usize = 60;
+/// Lines of source before and after that of a frame, on the page.
+const CONTEXT: u32 = 4;
 
 /// Report what panicked, where and with which values, and what else was going on
 #[derive(Debug, Default, Args)]
-pub(super) struct Report {}
+pub(super) struct Report {
+    #[command(flatten)]
+    page: Page,
+}
+
+/// The report as a page.
+#[derive(Debug, Default, Args)]
+struct Page {
+    /// Make a page for browsers, which needs nothing else; with -s it has the source of frames
+    #[arg(long, help_heading = "Output", conflicts_with = "json")]
+    html: bool,
+    /// The file that the page is written to [default: standard output]
+    #[arg(short, long, value_name = "FILE", requires = "html", help_heading = "Output")]
+    output: Option<PathBuf>,
+    /// Replace the file if it exists
+    #[arg(long, requires = "output", help_heading = "Output")]
+    replace: bool,
+}
+
+impl Page {
+    fn write(&self, session: &Session<'_>) -> Result<(), Failure> {
+        // Before the work that would be lost if that fails.
+        let sheet = picture::begin(self.output.as_deref().unwrap_or(Path::new("-")), self.replace)?;
+        let mut report = crash::Report::of(session.crash);
+        let threads: Vec<_> = report.processes.iter().flat_map(|process| process.threads.clone()).collect();
+        let (mut groups, problems) = bt::groups(session, threads, false);
+        groups.sort_by_key(|group| std::cmp::Reverse(group.threads.len()));
+        report.problems.extend(problems);
+        let messages = crash::messages::messages(session.crash);
+        let messages = messages.map_or_else(|_| report.message_buffer.clone(), |messages| messages.text);
+        let source = |file: &str, line: u32| {
+            let (_, lines) = source::around(session.source.as_deref()?, file, line, CONTEXT).ok()?;
+            Some(lines)
+        };
+        let page = html::page(&report, &messages, &groups, &source);
+        let page = page.map_err(|error| Failure::work("cannot make the page", error))?;
+        sheet.write(|out| out.write_all(page.as_bytes()))
+    }
+}
 
 impl Report {
     pub(super) fn run(&self, session: &Session<'_>) -> Result<(), Failure> {
+        if self.page.html {
+            return self.page.write(session);
+        }
         let report = crash::Report::of(session.crash);
         if session.json { output::print_json(&report) } else { output::print(&text(&report)) }
     }
@@ -30,7 +75,11 @@ impl Report {
 fn text(report: &crash::Report) -> String {
     let mut text = String::new();
     let panic = &report.panic;
-    let message = panic.message.as_deref().unwrap_or("the kernel did not panic: it was asked for a dump");
+    let none = match report.system.live {
+        true => "the kernel did not panic: it is there",
+        false => "the kernel did not panic: it was asked for a dump",
+    };
+    let message = panic.message.as_deref().unwrap_or(none);
     let _ = writeln!(text, "{ALARM}panic: {message}{ALARM:#}");
     if let Some(trap) = &panic.trap {
         let _ = writeln!(text, "  trap      {}", stack::interruption(trap));
@@ -145,7 +194,8 @@ fn processes(report: &crash::Report) -> String {
     )
 }
 
-fn duration(seconds: i64) -> String {
+/// A time that something was up.
+pub(super) fn duration(seconds: i64) -> String {
     let (days, hours, minutes) = (seconds / 86400, seconds / 3600 % 24, seconds / 60 % 60);
     match (days, hours, minutes) {
         (0, 0, 0) => format!("{seconds} s"),

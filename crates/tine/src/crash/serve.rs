@@ -1,16 +1,22 @@
 //! `tine crash serve`: the dump as a target of gdb and lldb.
 
-use std::io::{BufReader, BufWriter};
-use std::net::{SocketAddr, TcpListener};
+use std::io::{self, BufReader, BufWriter, ErrorKind};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
 
 use clap::Args;
 use crash::Crash;
 use crash::threads::Thread;
 use gdb_remote::{Architecture, Target, ThreadId, server};
 
-use super::{Session, memory, processes};
+use super::{Session, interrupt, memory, processes};
 use crate::failure::Failure;
 use crate::output;
+
+/// Between two looks at whether there is somebody to serve, or work is interrupted.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// Serve the dump to gdb and lldb, for reading (GDB Remote Serial Protocol)
 ///
@@ -48,12 +54,18 @@ impl Serve {
         } else {
             output::print(&format!("listening on {address}\n"))?;
         }
-        for stream in listener.incoming() {
-            let stream = stream.map_err(failed)?;
-            let _ = stream.set_nodelay(true);
-            let served = stream
-                .try_clone()
-                .and_then(|from| server::serve(&target, &mut BufReader::new(from), &mut BufWriter::new(stream)));
+        listener.set_nonblocking(true).map_err(failed)?;
+        // In a shell, Ctrl-C ends the wait and the connection.
+        while !interrupt::is_wanted() {
+            let stream = match listener.accept() {
+                Ok((stream, _)) => stream,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    thread::sleep(PAUSE);
+                    continue;
+                }
+                Err(error) => return Err(failed(error)),
+            };
+            let served = serve(&target, stream);
             // A debugger that vanishes is no reason not to serve the next.
             if let Err(error) = served {
                 output::warn("tine", &[format!("the debugger's connection: {error}")]);
@@ -64,6 +76,28 @@ impl Serve {
         }
         Ok(())
     }
+}
+
+/// Serves a debugger until it leaves or work is interrupted.
+fn serve(target: &Dump<'_>, stream: TcpStream) -> io::Result<()> {
+    stream.set_nonblocking(false)?;
+    let _ = stream.set_nodelay(true);
+    let (from, line) = (stream.try_clone()?, stream.try_clone()?);
+    let left = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !left.load(Ordering::Relaxed) {
+                if interrupt::is_wanted() {
+                    let _ = line.shutdown(Shutdown::Both);
+                    return;
+                }
+                thread::park_timeout(PAUSE);
+            }
+        });
+        let served = server::serve(target, &mut BufReader::new(from), &mut BufWriter::new(stream));
+        left.store(true, Ordering::Relaxed);
+        served
+    })
 }
 
 struct Dump<'s> {

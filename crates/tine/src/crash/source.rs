@@ -33,23 +33,14 @@ impl Source {
             ));
         };
         let (file, line) = self.place(session)?;
-        let path = find(root, &file)
-            .ok_or_else(|| Failure::Work(format!("{} is not in {}", stack::short(&file), root.display())))?;
-        let failed = |error: std::io::Error| Failure::work(format_args!("cannot read {}", path.display()), error);
-        if fs::metadata(&path).map_err(failed)?.len() > MOST {
-            return Err(Failure::work(path.display(), "it is too large for a source file"));
-        }
-        let text = String::from_utf8_lossy(&fs::read(&path).map_err(failed)?).into_owned();
-        let first = line.saturating_sub(self.lines).max(1);
-        let last = line.saturating_add(self.lines);
-        let shown = text.lines().zip(1u32..).filter(|(_, number)| (first..=last).contains(number));
+        let (path, lines) = around(root, &file, line, self.lines)?;
         if session.json {
-            let lines: Vec<_> = shown.map(|(text, number)| json!({ "line": number, "text": text })).collect();
+            let lines: Vec<_> = lines.iter().map(|(number, text)| json!({ "line": number, "text": text })).collect();
             return output::print_json(&json!({ "file": file, "line": line, "lines": lines }));
         }
         let mut out = format!("{}:{line}\n", path.display());
-        for (text, number) in shown {
-            let text = report::visible(text);
+        for (number, text) in lines {
+            let text = report::visible(&text);
             out += &match number == line {
                 true => format!("{HERE}> {number:>6}  {text}{HERE:#}\n"),
                 false => format!("  {number:>6}  {text}\n"),
@@ -83,6 +74,21 @@ impl Source {
             None => line_of(program.symbol(place)?.address),
         }
     }
+}
+
+/// The file that the compiler knew by a name, and its lines around a line, with their numbers.
+pub(super) fn around(root: &Path, file: &str, line: u32, more: u32) -> Result<(PathBuf, Vec<(u32, String)>), Failure> {
+    let path = find(root, file)
+        .ok_or_else(|| Failure::Work(format!("{} is not in {}", stack::short(file), root.display())))?;
+    let failed = |error: std::io::Error| Failure::work(format_args!("cannot read {}", path.display()), error);
+    if fs::metadata(&path).map_err(failed)?.len() > MOST {
+        return Err(Failure::work(path.display(), "it is too large for a source file"));
+    }
+    let text = String::from_utf8_lossy(&fs::read(&path).map_err(failed)?).into_owned();
+    let shown = line.saturating_sub(more).max(1)..=line.saturating_add(more);
+    let lines = (1u32..).zip(text.lines()).filter(|(number, _)| shown.contains(number));
+    let lines = lines.map(|(number, text)| (number, text.to_owned())).collect();
+    Ok((path, lines))
 }
 
 /// A source file below a folder: its path from `sys` on, as that is what all trees of sources have in common.

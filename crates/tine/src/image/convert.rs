@@ -25,7 +25,8 @@ pub(crate) struct Convert {
     /// The image, or a disk
     #[arg(value_name = "IN")]
     input: PathBuf,
-    /// The image to be made. It appears when it is whole
+    /// The image to be made. It appears when it is whole. `-` is standard output, for the formats raw, vmdk, vhd-fixed,
+    /// xz, zst and tar.gz
     #[arg(value_name = "OUT")]
     output: PathBuf,
     /// The format: raw; qcow2, qcow2-zstd or qcow2-deflate (compressed clusters); vmdk (stream-optimised); vhd (grows) or
@@ -71,16 +72,16 @@ impl Convert {
                 Failure::Usage(format!("the name {shown} says no format: give it with --format"))
             })?,
         };
-        let destination = Destination::new(&self.output, self.force)?;
+        let destination = Destination::of_disk(&self.output, self.force, target)?;
+        output::check_report(self.json, &self.output)?;
         let image = open(&self.input)?;
         if let Some(warning) = rounding(&image, target) {
             output::warnings("tine", &[warning], self.verbosity);
         }
         let unfinished = destination.begin()?;
-        let file = unfinished.file().map_err(|error| Failure::work(self.output.display(), error))?;
         let threads = super::resources(self.jobs, 0).threads;
-        write(&image.disk, target, threads, &file, &self.output, self.verbosity.quiet)?;
-        let file_size = file.metadata().map_err(|error| Failure::work(self.output.display(), error))?.len();
+        write(&image.disk, target, threads, &unfinished, &self.output, self.verbosity.quiet)?;
+        let file_size = unfinished.size().map_err(|error| Failure::work(self.output.display(), error))?;
         unfinished.finish()?;
         let report = Report {
             image: self.output.display().to_string(),
@@ -92,14 +93,17 @@ impl Convert {
         match (self.json, self.verbosity.quiet) {
             (true, _) => output::print_json(&report),
             (false, true) => Ok(()),
-            (false, false) => output::print(&format!(
-                "{}: {}, disk of {}, file of {}, {:.2} s\n",
-                report.image,
-                report.format,
-                format_size(report.disk_size),
-                format_size(report.file_size),
-                report.seconds
-            )),
+            (false, false) => output::report(
+                &self.output,
+                &format!(
+                    "{}: {}, disk of {}, file of {}, {:.2} s\n",
+                    report.image,
+                    report.format,
+                    format_size(report.disk_size),
+                    format_size(report.file_size),
+                    report.seconds
+                ),
+            ),
         }
     }
 }
@@ -124,7 +128,11 @@ pub(super) fn write(
     let bar = Copying::new(disk.size(), quiet);
     let written = image::write(disk, target, &Work { threads, progress: &|byte| bar.at(byte) }, out);
     bar.clear();
-    written.map_err(|error| Failure::work(path.display(), error))
+    written.map_err(|error| match error {
+        // Whoever read the image has had enough of it.
+        disk::Error::Write { source } if source.kind() == std::io::ErrorKind::BrokenPipe => Failure::Closed,
+        error => Failure::work(path.display(), error),
+    })
 }
 
 /// What is odd about a disk that becomes larger.

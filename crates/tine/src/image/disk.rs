@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
@@ -14,17 +14,13 @@ use tree::Tree;
 use zfs_image::{Device, PoolSpec, Summary};
 
 use super::convert;
+use super::parts::Part;
 use super::preset::Preset;
 use super::settings::{Facts, Settings};
+use crate::destination::Unfinished;
 use crate::failure::Failure;
 use crate::values;
 
-/// The label of the partition with the pool, and those of the others, as FreeBSD's images have them
-/// (`release/tools/vmimage.subr`).
-const POOL_LABEL: &str = "rootfs";
-const BOOT_LABEL: &str = "bootfs";
-const ESP_LABEL: &str = "efiesp";
-const SWAP_LABEL: &str = "swapfs";
 /// The label of the file system in the EFI system partition.
 const FAT_LABEL: &str = "EFISYS";
 /// The smallest EFI system partition that is FAT32 (`tools/boot/install-boot.sh`), in whole MiB.
@@ -67,9 +63,15 @@ pub(crate) struct DiskOptions {
     /// Size of the EFI system partition [default: 33m, or more if needed]
     #[arg(long, value_name = "SIZE", value_parser = values::size)]
     esp_size: Option<u64>,
-    /// Size of a partition for swap [default: none]
+    /// Size of a partition for swap, on each disk [default: none]
     #[arg(long, value_name = "SIZE", value_parser = values::size)]
     swap: Option<u64>,
+    /// Another partition before that of the pool, such as one with another pool, as 'tine image disk -p' has it
+    #[arg(long = "partition", value_name = "TYPE[/LABEL]:=FILE|:=DIRECTORY|::SIZE")]
+    partitions: Vec<Part>,
+    /// A disk for data only, beside one that is booted: a partition table and the pool
+    #[arg(long, conflicts_with_all = ["efi", "bios", "esp_size"])]
+    data: bool,
 }
 
 /// A value of `--scheme`.
@@ -92,8 +94,22 @@ pub(crate) struct Plan {
     bios: bool,
     esp_size: Option<u64>,
     swap: Option<u64>,
+    partitions: Vec<Part>,
+    /// Whether it is not to be booted.
+    data: bool,
     /// The size of the whole disk.
     size: Option<u64>,
+    /// The pool's name, and the disks that it is on.
+    pool: String,
+    count: usize,
+}
+
+/// The labels of a disk's partitions.
+struct Labels {
+    boot: String,
+    esp: String,
+    swap: String,
+    pool: String,
 }
 
 /// A disk that was built.
@@ -114,9 +130,9 @@ pub(crate) struct BuiltPartition {
 }
 
 impl DiskOptions {
-    /// The disk that the options describe, if one is wanted, for an image at `output`. Its size, not that of the pool, is
-    /// then what was given.
-    pub(crate) fn plan(&self, output: &Path, spec: &mut PoolSpec) -> Result<Option<Plan>, Failure> {
+    /// The disk that the options describe, if one is wanted, for an image at each of `outputs`. Its size, not that of the
+    /// pool, is then what was given.
+    pub(crate) fn plan(&self, outputs: &[PathBuf], spec: &mut PoolSpec) -> Result<Option<Plan>, Failure> {
         if !self.disk && self.preset.is_none() {
             let given = [
                 (self.format.is_some(), "--format"),
@@ -124,17 +140,24 @@ impl DiskOptions {
                 (self.bios, "--bios"),
                 (self.esp_size.is_some(), "--esp-size"),
                 (self.swap.is_some(), "--swap"),
+                (!self.partitions.is_empty(), "--partition"),
+                (self.data, "--data"),
             ];
             return match given.iter().find(|(given, _)| *given) {
                 Some((_, option)) => Err(Failure::Usage(format!("{option} is about a disk: it needs --disk"))),
                 None => Ok(None),
             };
         }
-        let by_name = || Target::of_file_name(&output.to_string_lossy());
+        let by_name = || outputs.first().and_then(|output| Target::of_file_name(&output.to_string_lossy()));
         let target = self.format.or(self.preset.map(Preset::target)).or_else(by_name).unwrap_or(Target::Raw);
-        let swap = self.swap.or(self.preset.and_then(Preset::swap));
+        let swap = self.swap.or(self.preset.filter(|_| !self.data).and_then(Preset::swap));
         if self.scheme == SchemeValue::Mbr && swap.is_some() {
             return Err(Failure::Usage("an MBR has no labels by which swap could be found: leave it out".to_owned()));
+        }
+        if !self.partitions.is_empty() && outputs.len() > 1 {
+            let what =
+                "--partition: a partition is on one disk: give -o once, or make a disk for it with 'tine image disk'";
+            return Err(Failure::Usage(what.to_owned()));
         }
         Ok(Some(Plan {
             target,
@@ -144,7 +167,11 @@ impl DiskOptions {
             bios: self.bios,
             esp_size: self.esp_size,
             swap,
+            partitions: self.partitions.clone(),
+            data: self.data,
             size: spec.size.take(),
+            pool: spec.name.clone(),
+            count: outputs.len(),
         }))
     }
 }
@@ -157,39 +184,48 @@ impl Plan {
 
     /// What settings of the system are about, where `has_loader` says whether the tree can boot by EFI.
     pub(crate) fn facts(&self, pool: &str, has_loader: bool) -> Facts {
-        let esp = self.scheme == SchemeValue::Gpt && (self.efi || !self.bios && has_loader);
+        let esp = self.scheme == SchemeValue::Gpt && !self.data && (self.efi || !self.bios && has_loader);
         Facts {
             pool: pool.to_owned(),
-            swap: self.swap.iter().map(|_| SWAP_LABEL.to_owned()).collect(),
-            esp: esp.then(|| ESP_LABEL.to_owned()),
+            swap: self.swap.iter().flat_map(|_| (0..self.count).map(|disk| self.labels(disk).swap)).collect(),
+            esp: esp.then(|| self.labels(0).esp),
         }
+    }
+
+    /// Labels as FreeBSD's images have them (`release/tools/vmimage.subr`); of several disks, as its installer numbers them
+    /// (`usr.sbin/bsdinstall/scripts/zfsboot`). On a disk for data, they have the pool's name.
+    fn labels(&self, disk: usize) -> Labels {
+        let number = if self.count > 1 { disk.to_string() } else { String::new() };
+        let numbered = |name: &str| format!("{name}{number}");
+        if self.data {
+            let (swap, pool) = (numbered(&format!("{}-swap", self.pool)), numbered(&self.pool));
+            return Labels { boot: String::new(), esp: String::new(), swap, pool };
+        }
+        let [boot, esp, swap, pool] = match self.count {
+            0 | 1 => ["bootfs", "efiesp", "swapfs", "rootfs"],
+            _ => ["gptboot", "efiboot", "swap", "zfs"],
+        };
+        Labels { boot: numbered(boot), esp: numbered(esp), swap: numbered(swap), pool: numbered(pool) }
     }
 
     /// The settings that the place wants where the disk goes.
     pub(crate) fn settings(&self, facts: &Facts) -> Settings {
-        self.preset.map(|preset| preset.settings(facts)).unwrap_or_default()
+        self.preset.filter(|_| !self.data).map(|preset| preset.settings(facts)).unwrap_or_default()
     }
 
-    /// Builds the pool by `build`, which gets the device for it, and the disk around it in `out`, an empty file at `path`;
-    /// what is needed in between goes into the same folder.
+    /// Builds the pool by `build`, which gets the devices for it, and a disk around each of them in an image.
     pub(crate) fn build(
         &self,
         tree: &Tree,
         spec: &mut PoolSpec,
         threads: usize,
-        (out, path): (File, &Path),
+        images: &[Unfinished],
         quiet: bool,
-        build: impl FnOnce(&PoolSpec, &dyn Device) -> Result<Summary, Failure>,
-    ) -> Result<(Summary, Built, Vec<String>), Failure> {
-        let mut warnings = Vec::new();
-        if spec.bootfs.is_none() {
-            warnings.push(
-                "no dataset is to be booted from: --layout bsdinstall makes one, or --bootfs names one".to_owned(),
-            );
-        }
-        warnings.extend(self.preset.and_then(|preset| preset.missing(tree)));
-        let mut layout = self.layout(tree, spec, &mut warnings)?;
-        let (_, start) = layout.places()?;
+        build: impl FnOnce(&PoolSpec, &[&dyn Device]) -> Result<Summary, Failure>,
+    ) -> Result<(Summary, Vec<Built>, Vec<String>), Failure> {
+        // What is wrong with these partitions is told before the pool is built.
+        let before = self.before(tree, spec, 0, 0)?;
+        let (_, start) = before.places()?;
         spec.size = match self.size {
             None => None,
             Some(size) => {
@@ -199,28 +235,61 @@ impl Plan {
                 Some(rest.ok_or_else(too_small)?)
             }
         };
+        let windows = images.iter().map(|image| self.window(image, start)).collect::<Result<Vec<_>, _>>()?;
+        let devices: Vec<&dyn Device> = windows.iter().map(|window| window as _).collect();
+        let summary = build(spec, &devices)?;
+        let mut disks = Vec::with_capacity(images.len());
+        for (disk, (image, window)) in images.iter().zip(&windows).enumerate() {
+            let layout =
+                self.around(tree, self.before(tree, spec, disk, summary.pool_guid)?, (disk, window), &summary)?;
+            let whole = layout.disk()?;
+            convert::write(&whole, self.target, threads, image, image.given_path(), quiet)?;
+            let (places, _) = layout.places()?;
+            let partitions = layout.slots.iter().zip(&places).map(|(slot, place)| BuiltPartition {
+                r#type: slot.kind.to_string(),
+                label: if self.scheme == SchemeValue::Gpt { slot.label.clone() } else { String::new() },
+                start: place.start,
+                size: place.size,
+            });
+            disks.push(Built { format: self.target.name(), size: whole.size(), partitions: partitions.collect() });
+        }
+        Ok((summary, disks, self.oddities(tree, spec)))
+    }
 
-        // Into its place, if that is one in the file; else, for want of a file system that could hand it on, into another.
-        let in_place = self.target == Target::Raw;
-        let failed = |error: std::io::Error| Failure::work(path.display(), error);
+    /// Where the pool of an image is built: in its place, if that is one in the file; else, for want of a file system that
+    /// could hand it on, in another.
+    fn window(&self, image: &Unfinished, start: u64) -> Result<Window, Failure> {
+        let path = image.given_path().to_owned();
+        let in_place = self.target == Target::Raw && !image.is_stdout();
         let (file, offset) = match in_place {
-            true => (out.try_clone().map_err(failed)?, start),
-            false => (tempfile::tempfile_in(folder_of(path)).map_err(failed)?, 0),
+            true => (image.file(), start),
+            false => (tempfile::tempfile_in(image.folder()), 0),
         };
-        let summary = build(spec, &Window { file: file.try_clone().map_err(failed)?, offset, path: path.to_owned() })?;
-        let contents: Option<Arc<dyn ReadAt>> = match in_place {
+        Ok(Window { file: file.map_err(|error| Failure::work(path.display(), error))?, offset, in_place, path })
+    }
+
+    /// Disk number `disk`: what comes before the pool, and that, which was built in a window.
+    fn around(
+        &self,
+        tree: &Tree,
+        mut layout: Layout,
+        (disk, window): (usize, &Window),
+        summary: &Summary,
+    ) -> Result<Layout, Failure> {
+        let failed = |error: std::io::Error| Failure::work(window.path.display(), error);
+        let contents: Option<Arc<dyn ReadAt>> = match window.in_place {
             true => None,
-            false => Some(Arc::new(OpenFile::new(file.try_clone().map_err(failed)?).map_err(failed)?)),
+            false => Some(Arc::new(OpenFile::new(window.file.try_clone().map_err(failed)?).map_err(failed)?)),
         };
-        layout.seed = [&b"tine disk"[..], &summary.pool_guid.to_le_bytes()].concat();
         let (kind, attributes) = match self.scheme {
             SchemeValue::Gpt => (Type::FREEBSD_ZFS, 0),
             SchemeValue::Mbr => (Type::FREEBSD, 0x80),
         };
-        layout.slots.push(Slot { kind, label: POOL_LABEL.to_owned(), size: summary.size, attributes, contents });
+        let label = self.labels(disk).pool;
+        layout.slots.push(Slot { kind, label, size: summary.size, attributes, contents });
         if self.scheme == SchemeValue::Mbr && self.boots_by_bios(tree) {
             // Room that ZFS leaves for it, in the partition of the pool itself.
-            put_zfsboot(&file, offset, &read(tree, ZFSBOOT)?).map_err(failed)?;
+            put_zfsboot(&window.file, window.offset, &read(tree, ZFSBOOT)?).map_err(failed)?;
         }
         let (places, next) = layout.places()?;
         let end = match places.last() {
@@ -229,18 +298,7 @@ impl Plan {
         };
         let size = self.size.map_or(end.next_multiple_of(self.unit()), |size| size - size % self.unit());
         layout.size = Some(size);
-        if let Some(id) = layout.slots.iter().position(|slot| slot.kind == Type::EFI) {
-            layout.slots[id].contents = Some(self.esp(tree, spec, layout.slots[id].size, summary.pool_guid)?);
-        }
-        convert::write(&layout.disk()?, self.target, threads, &out, path, quiet)?;
-        let partitions = layout.slots.iter().zip(&places).map(|(slot, place)| BuiltPartition {
-            r#type: slot.kind.to_string(),
-            label: if self.scheme == SchemeValue::Gpt { slot.label.clone() } else { String::new() },
-            start: place.start,
-            size: place.size,
-        });
-        let built = Built { format: self.target.name(), size, partitions: partitions.collect() };
-        Ok((summary, built, warnings))
+        Ok(layout)
     }
 
     fn unit(&self) -> u64 {
@@ -249,11 +307,11 @@ impl Plan {
 
     fn boots_by_bios(&self, tree: &Tree) -> bool {
         let (first, second) = self.boot_files();
-        self.bios || !self.efi && has(tree, first) && has(tree, second)
+        self.bios || !self.efi && !self.data && has(tree, first) && has(tree, second)
     }
 
     fn boots_by_efi(&self, tree: &Tree) -> bool {
-        self.efi || !self.bios && has(tree, LOADER)
+        self.efi || !self.bios && !self.data && has(tree, LOADER)
     }
 
     /// Boot code: that in the MBR, and what it loads.
@@ -264,47 +322,64 @@ impl Plan {
         }
     }
 
-    /// The partitions before that of the pool. The EFI system partition is yet without contents.
-    fn layout(&self, tree: &Tree, spec: &PoolSpec, warnings: &mut Vec<String>) -> Result<Layout, Failure> {
+    /// The partitions before that of the pool on disk number `disk`, whose identifiers follow from `guid`.
+    fn before(&self, tree: &Tree, spec: &PoolSpec, disk: usize, guid: u64) -> Result<Layout, Failure> {
         let scheme = if self.scheme == SchemeValue::Gpt { Scheme::Gpt } else { Scheme::Mbr };
-        let mut layout = Layout::new(scheme, b"");
-        let slot =
-            |kind, label: &str, size, contents| Slot { kind, label: label.to_owned(), size, attributes: 0, contents };
-        let (bios, efi) = (self.boots_by_bios(tree), self.boots_by_efi(tree));
-        if !bios && !efi {
-            let (first, second) = self.boot_files();
-            warnings.push(format!("the disk does not boot: the tree has neither /{LOADER} nor /{first} and /{second}"));
+        // The first disk's identifiers are those that an only one has.
+        let mut seed = [&b"tine disk"[..], &guid.to_le_bytes()].concat();
+        if disk > 0 {
+            seed.extend((disk as u64).to_le_bytes());
         }
-        if bios {
+        let mut layout = Layout::new(scheme, &seed);
+        let labels = self.labels(disk);
+        let slot = |kind, label, size, contents| Slot { kind, label, size, attributes: 0, contents };
+        if self.boots_by_bios(tree) {
             let (first, second) = self.boot_files();
             layout.boot_code = read(tree, first)?;
             let code = read(tree, second)?;
             if scheme == Scheme::Gpt {
                 let size = (code.len() as u64).next_multiple_of(512).max(BOOT_SIZE);
-                layout.slots.push(slot(Type::FREEBSD_BOOT, BOOT_LABEL, size, Some(Arc::new(code) as Arc<dyn ReadAt>)));
+                let code: Arc<dyn ReadAt> = Arc::new(code);
+                layout.slots.push(slot(Type::FREEBSD_BOOT, labels.boot, size, Some(code)));
             }
         }
-        if efi {
+        if self.boots_by_efi(tree) {
             let files = efi_files(tree)?;
             let size = match self.esp_size {
                 Some(size) => size.next_multiple_of(512),
                 None => fat::room_for(&files, ESP_SIZE)?,
             };
-            // Told before the pool is built.
-            self.esp(tree, spec, size, 0)?;
-            layout.slots.push(slot(Type::EFI, ESP_LABEL, size, None));
+            // Two file systems with one serial number would be one to some systems.
+            let id = ((guid >> 32) as u32).wrapping_add(disk as u32);
+            let options = fat::Options { size, label: FAT_LABEL.to_owned(), id, time: spec.creation_time };
+            let esp: Arc<dyn ReadAt> = Arc::new(fat::build(&options, &files)?);
+            layout.slots.push(slot(Type::EFI, labels.esp, size, Some(esp)));
         }
         if let Some(size) = self.swap {
-            layout.slots.push(slot(Type::FREEBSD_SWAP, SWAP_LABEL, size, None));
+            layout.slots.push(slot(Type::FREEBSD_SWAP, labels.swap, size, None));
+        }
+        for part in &self.partitions {
+            layout.slots.push(part.slot(scheme, spec.creation_time)?);
         }
         Ok(layout)
     }
 
-    /// The EFI system partition.
-    fn esp(&self, tree: &Tree, spec: &PoolSpec, size: u64, pool_guid: u64) -> Result<Arc<dyn ReadAt>, Failure> {
-        let options =
-            fat::Options { size, label: FAT_LABEL.to_owned(), id: (pool_guid >> 32) as u32, time: spec.creation_time };
-        Ok(Arc::new(fat::build(&options, &efi_files(tree)?)?))
+    /// What is odd about booting from the disk.
+    fn oddities(&self, tree: &Tree, spec: &PoolSpec) -> Vec<String> {
+        let mut oddities = Vec::new();
+        if self.data {
+            return oddities;
+        }
+        if spec.bootfs.is_none() {
+            let way_out = "--layout bsdinstall makes one, or --bootfs names one";
+            oddities.push(format!("no dataset is to be booted from: {way_out}"));
+        }
+        oddities.extend(self.preset.and_then(|preset| preset.missing(tree)));
+        if !self.boots_by_bios(tree) && !self.boots_by_efi(tree) {
+            let (first, second) = self.boot_files();
+            oddities.push(format!("the disk does not boot: the tree has neither /{LOADER} nor /{first} and /{second}"));
+        }
+        oddities
     }
 }
 
@@ -362,14 +437,12 @@ fn put_zfsboot(file: &File, offset: u64, code: &[u8]) -> std::io::Result<()> {
     file.write_all_at(rest, offset + ZFS_BOOT_OFFSET)
 }
 
-fn folder_of(path: &Path) -> &Path {
-    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
 /// A part of a file, as a device to build a pool on.
 struct Window {
     file: File,
     offset: u64,
+    /// Whether it is its place in the image.
+    in_place: bool,
     path: PathBuf,
 }
 

@@ -370,7 +370,7 @@ fn digest_of_contents(contents: &zfs_pool::fs::Contents) -> Result<[u8; 32], Fai
     for piece in contents.pieces(1) {
         let bytes = piece.bytes?;
         zeros(&mut hash, piece.range.start - position);
-        hash.update(&bytes);
+        hash.update(&*bytes);
         position = piece.range.end;
     }
     zeros(&mut hash, contents.size().saturating_sub(position));

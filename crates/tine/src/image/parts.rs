@@ -44,7 +44,8 @@ pub(crate) struct Disk {
     /// Size of the disk [default: as much as is needed, in whole MiB]
     #[arg(long, value_name = "SIZE", value_parser = values::size)]
     size: Option<u64>,
-    /// The image to be made. It appears when it is whole
+    /// The image to be made. It appears when it is whole. `-` is standard output, for the formats raw, vmdk, vhd-fixed,
+    /// xz, zst and tar.gz
     #[arg(short, long, value_name = "IMAGE", help_heading = "Output")]
     output: PathBuf,
     /// The format of the image, as 'tine image convert' has it [default: as the name of IMAGE ends, or else raw]
@@ -76,7 +77,7 @@ enum SchemeValue {
 
 /// A partition on the command line.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Part {
+pub(super) struct Part {
     kind: Type,
     label: String,
     contents: Contents,
@@ -104,6 +105,24 @@ impl FromStr for Part {
     }
 }
 
+impl Part {
+    /// The partition; files in it are of `time`, in seconds since 1970, if it is made of a directory.
+    pub(super) fn slot(&self, scheme: Scheme, time: u64) -> Result<Slot, Failure> {
+        if scheme == Scheme::Mbr && !self.label.is_empty() {
+            return Err(Failure::Usage(format!("an MBR has no labels: leave '{}' out", self.label)));
+        }
+        let contents = match &self.contents {
+            Contents::Empty(_) => None,
+            Contents::File(path) => Some(contents(path, time)?),
+        };
+        let size = match (&self.contents, &contents) {
+            (Contents::Empty(size), _) => *size,
+            (_, contents) => contents.as_ref().map_or(0, ReadAt::size),
+        };
+        Ok(Slot { kind: self.kind, label: self.label.clone(), size, attributes: 0, contents })
+    }
+}
+
 /// A disk that was made.
 #[derive(Serialize)]
 struct Report {
@@ -119,14 +138,14 @@ impl Disk {
         let began = Instant::now();
         let by_name = || Target::of_file_name(&self.output.to_string_lossy());
         let target = self.format.or_else(by_name).unwrap_or(Target::Raw);
-        let destination = Destination::new(&self.output, self.force)?;
+        let destination = Destination::of_disk(&self.output, self.force, target)?;
+        output::check_report(self.json, &self.output)?;
         let layout = self.layout(target)?;
         let (places, _) = layout.places()?;
         let disk = layout.disk()?;
         let unfinished = destination.begin()?;
-        let file = unfinished.file().map_err(|error| Failure::work(self.output.display(), error))?;
         let threads = super::resources(self.jobs, 0).threads;
-        convert::write(&disk, target, threads, &file, &self.output, self.verbosity.quiet)?;
+        convert::write(&disk, target, threads, &unfinished, &self.output, self.verbosity.quiet)?;
         unfinished.finish()?;
         let partitions = layout.slots.iter().zip(places).map(|(slot, place)| BuiltPartition {
             r#type: slot.kind.to_string(),
@@ -144,7 +163,7 @@ impl Disk {
         match (self.json, self.verbosity.quiet) {
             (true, _) => output::print_json(&report),
             (false, true) => Ok(()),
-            (false, false) => output::print(&report.text()),
+            (false, false) => output::report(&self.output, &report.text()),
         }
     }
 
@@ -157,20 +176,14 @@ impl Disk {
         if let Some(path) = &self.boot_code {
             layout.boot_code = fs::read(path).map_err(|error| Failure::work(path.display(), error))?;
         }
+        let time = self.time.map_or(0, |time| u64::try_from(time.seconds).unwrap_or(0));
         for part in &self.partitions {
-            let (size, contents) = match &part.contents {
-                Contents::Empty(size) => (*size, None),
-                Contents::File(path) => {
-                    let contents = self.contents(path)?;
-                    layout.seed.extend(image::identity(&contents)?);
-                    (contents.size(), Some(contents))
-                }
-            };
-            if scheme == Scheme::Mbr && !part.label.is_empty() {
-                return Err(Failure::Usage(format!("an MBR has no labels: leave '{}' out", part.label)));
+            let slot = part.slot(scheme, time)?;
+            if let Some(contents) = &slot.contents {
+                layout.seed.extend(image::identity(contents)?);
             }
-            layout.seed.extend(format!("{} {} {size}\n", part.kind, part.label).bytes());
-            layout.slots.push(Slot { kind: part.kind, label: part.label.clone(), size, attributes: 0, contents });
+            layout.seed.extend(format!("{} {} {}\n", slot.kind, slot.label, slot.size).bytes());
+            layout.slots.push(slot);
         }
         if let Some(number) = self.active {
             let count = self.partitions.len();
@@ -188,20 +201,18 @@ impl Disk {
         });
         Ok(layout)
     }
+}
 
-    /// The bytes of a partition: a file system of a directory, or the disk in an image.
-    fn contents(&self, path: &Path) -> Result<Arc<dyn ReadAt>, Failure> {
-        if !path.is_dir() {
-            return Ok(convert::open(path)?.disk);
-        }
-        let mut files = Vec::new();
-        add_files(path, "", 0, &mut files)?;
-        let size =
-            fat::room_for(&files, super::disk::ESP_SIZE).map_err(|error| Failure::work(path.display(), error))?;
-        let time = self.time.map_or(0, |time| u64::try_from(time.seconds).unwrap_or(0));
-        let options = fat::Options { size, label: FAT_LABEL.to_owned(), id: 0x7469_6e65, time };
-        Ok(Arc::new(fat::build(&options, &files).map_err(|error| Failure::work(path.display(), error))?))
+/// The bytes of a partition: a file system of a directory, or the disk in an image.
+fn contents(path: &Path, time: u64) -> Result<Arc<dyn ReadAt>, Failure> {
+    if !path.is_dir() {
+        return Ok(convert::open(path)?.disk);
     }
+    let mut files = Vec::new();
+    add_files(path, "", 0, &mut files)?;
+    let size = fat::room_for(&files, super::disk::ESP_SIZE).map_err(|error| Failure::work(path.display(), error))?;
+    let options = fat::Options { size, label: FAT_LABEL.to_owned(), id: 0x7469_6e65, time };
+    Ok(Arc::new(fat::build(&options, &files).map_err(|error| Failure::work(path.display(), error))?))
 }
 
 /// The files in a directory and below, by name.

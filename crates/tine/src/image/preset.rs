@@ -48,7 +48,7 @@ impl Preset {
         }
     }
 
-    /// Settings of the system. What is enabled must be in the tree.
+    /// Settings of the system. Services that the tree lacks are not started, whatever rc.conf says of them.
     pub(crate) fn settings(self, facts: &Facts) -> Settings {
         let mut settings = Settings::default();
         settings.configure(facts);
@@ -64,11 +64,16 @@ impl Preset {
             }
             Preset::Ec2 => {
                 settings.console(Console::Both);
+                settings.boot_at_once();
                 (
                     &[
                         "ifconfig_DEFAULT=\"SYNCDHCP accept_rtadv\"",
                         "ipv6_activate_all_interfaces=\"YES\"",
                         "sshd_enable=\"YES\"",
+                        "ntpd_enable=\"YES\"",
+                        "ec2_configinit_enable=\"YES\"",
+                        "ec2_fetchkey_enable=\"YES\"",
+                        "ec2_loghostkey_enable=\"YES\"",
                     ],
                     // The console takes no input, and nobody sees a debugger.
                     &[
@@ -76,6 +81,7 @@ impl Preset {
                         "beastie_disable=\"YES\"",
                         "if_ena_load=\"YES\"",
                         "hw.nvme.use_nvd=\"0\"",
+                        "debug.trace_on_panic=\"1\"",
                         "debug.debugger_on_panic=\"0\"",
                         "kern.panic_reboot_wait_time=\"0\"",
                         "hint.atkbd.0.disabled=\"1\"",
@@ -85,12 +91,17 @@ impl Preset {
             }
             Preset::Azure => {
                 settings.console(Console::Both);
-                (&["ifconfig_hn0=\"SYNCDHCP\"", "sshd_enable=\"YES\""], &[])
+                (&["ifconfig_hn0=\"SYNCDHCP\"", "sshd_enable=\"YES\"", "waagent_enable=\"YES\""], &[])
             }
             Preset::Gcp => {
                 settings.console(Console::Both);
                 (
-                    &["ifconfig_DEFAULT=\"SYNCDHCP mtu 1460\"", "sshd_enable=\"YES\"", "ntpd_sync_on_start=\"YES\""],
+                    &[
+                        "ifconfig_DEFAULT=\"SYNCDHCP mtu 1460\"",
+                        "sshd_enable=\"YES\"",
+                        "ntpd_enable=\"YES\"",
+                        "ntpd_sync_on_start=\"YES\"",
+                    ],
                     &[
                         "autoboot_delay=\"-1\"",
                         "beastie_disable=\"YES\"",

@@ -14,6 +14,7 @@ use crate::failure::Failure;
 const MAX_FILE: u64 = 1 << 20;
 const RC_CONF: &str = "etc/rc.conf";
 const LOADER_CONF: &str = "boot/loader.conf";
+const BOOT_CONFIG: &str = "boot.config";
 const FSTAB: &str = "etc/fstab";
 const SSHD_CONFIG: &str = "etc/ssh/sshd_config";
 const AUTHORIZED_KEYS: &str = "root/.ssh/authorized_keys";
@@ -82,6 +83,15 @@ pub(crate) struct Settings {
 }
 
 impl System {
+    /// What is odd about the settings for a system on so many disks.
+    pub(crate) fn warning(&self, disks: usize) -> Option<String> {
+        (self.growfs && disks > 1).then(|| {
+            "--growfs: FreeBSD's growfs grows the last of several disks only; 'gpart resize' and 'zpool online -e' do the \
+             rest"
+                .to_owned()
+        })
+    }
+
     /// The settings; those of a preset come before.
     pub(crate) fn settings(&self, mut settings: Settings, facts: &Facts) -> Result<Settings, Failure> {
         if self.configure {
@@ -143,6 +153,11 @@ impl Settings {
     pub(crate) fn grow(&mut self) {
         self.rc_conf("growfs_enable=\"YES\"");
         self.empty.push(FIRST_BOOT);
+    }
+
+    /// gptzfsboot does not wait for a key (boot.config(5)).
+    pub(crate) fn boot_at_once(&mut self) {
+        self.add(BOOT_CONFIG, "-n");
     }
 
     pub(crate) fn console(&mut self, console: Console) {

@@ -10,6 +10,7 @@
 
 use super::notes::Flavour;
 use super::plan::{Plan, Segment};
+use super::writer::Writer;
 use super::{Error, Output, Registers, write_sparsely};
 use crate::arch::{Architecture, ByteOrder};
 use crate::memory::{Fault, Memory};
@@ -69,8 +70,8 @@ pub fn core(memory: &Memory, options: &CoreOptions, out: &mut dyn Output) -> Res
         });
     }
     let notes = options.flavour.notes(memory.architecture(), memory.byte_order(), &options.threads);
-    let writer = Writer { architecture: memory.architecture(), order: memory.byte_order(), bytes: Vec::new() };
-    let (head, data_start) = writer.head(options.flavour, &plan, &notes);
+    let head = Head { architecture: memory.architecture(), writer: Writer::new(memory.byte_order()) };
+    let (head, data_start) = head.front(options.flavour, &plan, &notes);
     out.write(&head)?;
     let mut buf = Vec::new();
     for piece in &plan.pieces {
@@ -92,20 +93,15 @@ pub fn core(memory: &Memory, options: &CoreOptions, out: &mut dyn Output) -> Res
     })
 }
 
-struct Writer {
+/// Writes what is in front of the data.
+struct Head {
     architecture: Architecture,
-    order: ByteOrder,
-    bytes: Vec<u8>,
+    writer: Writer,
 }
 
-impl Writer {
+impl Head {
     fn put(&mut self, value: u64, size: usize) {
-        let little = value.to_le_bytes();
-        let part = little.get(..size).unwrap_or(&little);
-        match self.order {
-            ByteOrder::Little => self.bytes.extend_from_slice(part),
-            ByteOrder::Big => self.bytes.extend(part.iter().rev()),
-        }
+        self.writer.put(value, size);
     }
 
     fn word(&mut self, value: u64) {
@@ -113,7 +109,7 @@ impl Writer {
     }
 
     /// Everything in front of the data, and where they start.
-    fn head(mut self, flavour: Flavour, plan: &Plan, notes: &[u8]) -> (Vec<u8>, u64) {
+    fn front(mut self, flavour: Flavour, plan: &Plan, notes: &[u8]) -> (Vec<u8>, u64) {
         let word = self.architecture.pointer_size();
         let (header, program_header, section_header) = if word == 8 { (64, 56, 64) } else { (52, 32, 40) };
         let count = plan.segments.len() + 1;
@@ -122,10 +118,10 @@ impl Writer {
         let notes_start = header + sections + program_header * count as u64;
         let data_start = (notes_start + notes.len() as u64).next_multiple_of(ALIGNMENT);
 
-        self.bytes.extend_from_slice(b"\x7fELF");
-        let data = if self.order == ByteOrder::Little { 1 } else { 2 };
+        self.writer.bytes.extend_from_slice(b"\x7fELF");
+        let data = if self.writer.order == ByteOrder::Little { 1 } else { 2 };
         for value in [if word == 8 { 2 } else { 1 }, data, 1, flavour.os_abi(), 0, 0, 0, 0, 0, 0, 0, 0] {
-            self.bytes.push(value);
+            self.writer.bytes.push(value);
         }
         // A core, for a machine, of the current version, that begins nowhere.
         self.put(4, 2);
@@ -159,9 +155,9 @@ impl Writer {
             let offset = data_start + segment.offset;
             self.program_header(PT_LOAD, 7, Segment { offset, ..*segment }, ALIGNMENT);
         }
-        self.bytes.extend_from_slice(notes);
-        self.bytes.resize(data_start as usize, 0);
-        (self.bytes, data_start)
+        self.writer.bytes.extend_from_slice(notes);
+        self.writer.bytes.resize(data_start as usize, 0);
+        (self.writer.bytes, data_start)
     }
 
     fn program_header(&mut self, kind: u64, flags: u64, segment: Segment, alignment: u64) {

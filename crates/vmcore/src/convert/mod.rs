@@ -7,6 +7,7 @@ mod notes;
 mod plan;
 mod registers;
 mod search;
+mod writer;
 
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom, Write};

@@ -4,6 +4,7 @@
 //! `elf_prstatus` and `elf_gregset_t`.
 
 use super::core::Thread;
+use super::writer::Writer;
 use crate::arch::{Architecture, ByteOrder};
 
 /// Whose cores a core is to look like: debuggers have an idea of their own of each system's notes.
@@ -35,7 +36,7 @@ impl Flavour {
 
     /// The notes of these threads.
     pub(super) fn notes(self, architecture: Architecture, order: ByteOrder, threads: &[Thread]) -> Vec<u8> {
-        let mut writer = Writer { order, bytes: Vec::new() };
+        let mut writer = Writer::new(order);
         match self {
             Self::Linux => {
                 // A note of this owner, of whatever type, is what tells lldb the system.
@@ -57,29 +58,7 @@ impl Flavour {
     }
 }
 
-struct Writer {
-    order: ByteOrder,
-    bytes: Vec<u8>,
-}
-
 impl Writer {
-    fn put(&mut self, value: u64, size: usize) {
-        let little = value.to_le_bytes();
-        let part = little.get(..size).unwrap_or(&little);
-        match self.order {
-            ByteOrder::Little => self.bytes.extend_from_slice(part),
-            ByteOrder::Big => self.bytes.extend(part.iter().rev()),
-        }
-    }
-
-    fn pad_to(&mut self, length: usize) {
-        self.bytes.resize(self.bytes.len().max(length), 0);
-    }
-
-    fn align(&mut self, to: usize) {
-        self.pad_to(self.bytes.len().next_multiple_of(to));
-    }
-
     fn note(&mut self, name: &str, kind: u32, description: &[u8]) {
         self.put(name.len() as u64 + 1, 4);
         self.put(description.len() as u64, 4);
@@ -101,7 +80,7 @@ impl Writer {
 /// `struct elf_prstatus`.
 fn linux(architecture: Architecture, order: ByteOrder, thread: &Thread) -> Vec<u8> {
     let word = architecture.pointer_size();
-    let mut writer = Writer { order, bytes: Vec::new() };
+    let mut writer = Writer::new(order);
     // What the signal says, the signal itself, those pending and held.
     writer.put(SIGNAL, 4);
     writer.pad_to(12);
@@ -122,7 +101,7 @@ fn freebsd(architecture: Architecture, order: ByteOrder, thread: &Thread) -> Vec
     let row = freebsd_row(architecture);
     let registers: usize = row.iter().map(|(_, size)| size).sum();
     let start = if word == 8 { 48 } else { 28 };
-    let mut writer = Writer { order, bytes: Vec::new() };
+    let mut writer = Writer::new(order);
     writer.put(1, word);
     writer.put((start + registers).next_multiple_of(word) as u64, word);
     writer.put(registers as u64, word);
@@ -141,7 +120,7 @@ fn freebsd(architecture: Architecture, order: ByteOrder, thread: &Thread) -> Vec
 /// `prpsinfo_t`.
 fn process(architecture: Architecture, order: ByteOrder, thread: &Thread) -> Vec<u8> {
     let word = architecture.pointer_size();
-    let mut writer = Writer { order, bytes: Vec::new() };
+    let mut writer = Writer::new(order);
     let size = if word == 8 { 120 } else { 112 };
     writer.put(1, word);
     writer.put(size, word);

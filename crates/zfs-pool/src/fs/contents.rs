@@ -1,7 +1,7 @@
 //! The bytes of a file or volume: at any place, by ranges of data, or all in order.
 
 use std::collections::VecDeque;
-use std::ops::Range;
+use std::ops::{Deref, Range};
 use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -63,7 +63,12 @@ impl Contents {
     /// memory is bounded by their number and the size of a block. A block that cannot be read does not end it.
     pub fn pieces(&self, threads: usize) -> Pieces {
         Pieces {
-            reader: PieceReader { object: self.object.clone(), block_size: self.block_size(), size: self.size },
+            reader: PieceReader {
+                object: self.object.clone(),
+                block_size: self.block_size(),
+                size: self.size,
+                spare: Spare::default(),
+            },
             blocks: self.object.blocks(),
             threads: threads.max(1),
             workers: None,
@@ -186,7 +191,32 @@ pub struct Piece {
     /// Where it is. Empty for an indirect block that cannot be read: what is lost with it is not known.
     pub range: Range<u64>,
     /// Its bytes, as many as the range has.
-    pub bytes: Result<Vec<u8>, Error>,
+    pub bytes: Result<PieceBytes, Error>,
+}
+
+/// The bytes of a [`Piece`]. Their memory serves the next one when they are dropped.
+#[derive(Debug)]
+pub struct PieceBytes {
+    bytes: Vec<u8>,
+    spare: Spare,
+}
+
+/// Buffers that are not in use: as many as ever were at a time.
+type Spare = Arc<Mutex<Vec<Vec<u8>>>>;
+
+impl Deref for PieceBytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for PieceBytes {
+    fn drop(&mut self) {
+        let bytes = std::mem::take(&mut self.bytes);
+        self.spare.lock().unwrap_or_else(PoisonError::into_inner).push(bytes);
+    }
 }
 
 /// The data of a file in order: [`Contents::pieces`].
@@ -214,6 +244,7 @@ struct PieceReader {
     object: Object,
     block_size: u64,
     size: u64,
+    spare: Spare,
 }
 
 impl PieceReader {
@@ -227,11 +258,12 @@ impl PieceReader {
         if start >= end {
             return None;
         }
-        let bytes = self.object.read_uncached(pointer).map(|mut bytes| {
-            bytes.resize((end - start) as usize, 0);
-            bytes
-        });
-        Some(Piece { range: start..end, bytes })
+        // Fresh memory costs more than to fill it.
+        let bytes = self.spare.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
+        let mut piece = PieceBytes { bytes, spare: self.spare.clone() };
+        let read = self.object.read_uncached(pointer, &mut piece.bytes);
+        piece.bytes.resize((end - start) as usize, 0);
+        Some(Piece { range: start..end, bytes: read.map(|()| piece) })
     }
 }
 

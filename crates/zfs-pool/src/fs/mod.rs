@@ -25,7 +25,7 @@ use crate::zap::Zap;
 pub(crate) use attributes::Stored;
 pub use attributes::{Attributes, FileType, Time, sa_view};
 pub use changes::changed_objects;
-pub use contents::{Contents, Extents, Piece, Pieces};
+pub use contents::{Contents, Extents, Piece, PieceBytes, Pieces};
 use names::NameRules;
 pub use volume::Volume;
 pub use xattr::Xattr;
