@@ -125,7 +125,7 @@ told.push("wide " + (document.documentElement.scrollWidth <= window.innerWidth))
     assert_eq!(
         told,
         "panic page fault\nopen 1 source 1\nfolded 0 0\nunfolded true true\n\
-         6 found\nthreads 1 processes 1\n1 found\nlines 1\n0 found\nrows 0\nthreads 4\nunread panic: page fault\n\
+         5 found\nthreads 1 processes 1\n1 found\nlines 1\n0 found\nrows 0\nthreads 4\nunread panic: page fault\n\
          linked true\nwide true"
     );
 }
