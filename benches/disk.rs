@@ -10,7 +10,6 @@
 
 mod common;
 
-
 use common::{Best, Job, Setting, measure};
 
 const LEAST_BYTES: u64 = 1_500_000_000;

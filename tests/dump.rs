@@ -502,7 +502,7 @@ fn a_dump_that_grew_while_it_was_written_is_whole_and_one_with_more_behind_it_is
     let place = Place::new();
     let data = minidump();
     let announced = Header { dump_length: data.len() as u64 - 8192, ..header(&data) };
-    let name = stored(&place, announced.clone(), None, &[0..data.len()], &data);
+    let name = stored(&place, announced.clone(), None, std::slice::from_ref(&(0..data.len())), &data);
     assert_eq!(name, "crash/vmcore.box.0");
     let checked = place.tine(&["check", &name]).succeeds().text();
     let length = format!("length       {} bytes, as its pages need; the header announced", data.len());
@@ -514,7 +514,7 @@ fn a_dump_that_grew_while_it_was_written_is_whole_and_one_with_more_behind_it_is
     assert!(place.read("plain") == data);
 
     let more = [&data[..], &[1; 4096]].concat();
-    let name = stored(&place, announced, None, &[0..more.len()], &more);
+    let name = stored(&place, announced, None, std::slice::from_ref(&(0..more.len())), &more);
     let checked = place.tine(&["check", &name]).ends_with(1).text();
     assert!(checked.contains("bytes of data, and the header says"), "{checked}");
 }

@@ -62,7 +62,7 @@ impl Groups {
                 Err(error) => unreadable.push(Unreadable { reason: error.to_string(), path }),
             }
         }
-        let told: Vec<String> = unreadable.iter().map(|dump| reason(dump)).collect();
+        let told: Vec<String> = unreadable.iter().map(reason).collect();
         let groups = group::group(dumps);
         let found = Found { dumps: groups.iter().map(|group| group.count).sum(), groups, unreadable };
         if json {

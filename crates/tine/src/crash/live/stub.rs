@@ -178,7 +178,7 @@ impl Processors for Stub {
         match &self.threads {
             Threads::Processors(all) => {
                 let known = all.get(usize::try_from(thread.cpu?).ok()?)?;
-                Some(known.clone())
+                Some(*known)
             }
             Threads::Kernel(ids) => {
                 let id = u64::try_from(thread.tid).ok().filter(|id| ids.contains(id))?;

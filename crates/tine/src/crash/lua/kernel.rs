@@ -45,7 +45,13 @@ pub(super) fn define<'scope, 'env>(
         Ok((table, found.broken))
     };
     globals.set("elements", lua.create_function(elements)?)?;
-    globals.set("warn", lua.create_function(|_, text: String| Ok(warn(text)))?)?;
+    globals.set(
+        "warn",
+        lua.create_function(|_, text: String| {
+            warn(text);
+            Ok(())
+        })?,
+    )?;
     let to_json = |_: &Lua, value: Object| serde_json::to_string_pretty(&json::of_object(&value, 0)?).map_err(failed);
     globals.set("json", lua.create_function(to_json)?)
 }
@@ -170,9 +176,10 @@ fn types(lua: &Lua, program: &Program) -> mlua::Result<()> {
         let ty = type_of(&of, &ty)?;
         let value = match &what {
             Object::UserData(data) => data.borrow::<Datum>()?.0.cast(&ty),
-            what => match number(what)? {
-                bits => of.evaluate(&format!("{bits:#x}"), &()).and_then(|value| value.cast(&ty)),
-            },
+            what => {
+                let bits = number(what)?;
+                of.evaluate(&format!("{bits:#x}"), &()).and_then(|value| value.cast(&ty))
+            }
         };
         object(lua, value.map_err(failed)?)
     };
