@@ -30,6 +30,9 @@ const PER_UNIT: usize = 1400;
 /// Pages of the dump beyond the kernel's own.
 const PAGES: u64 = 17_500;
 
+/// What gdb and lldb do as well.
+const OURS: &str = "backtrace and two values";
+
 fn main() {
     if !Path::new("/usr/bin/time").exists() {
         println!("skipped: GNU time is not installed");
@@ -69,8 +72,8 @@ fn main() {
         println!("| report, s | {:.2} | 0.5 |\n| report, MiB | {} | 300 |", report.wall, report.peak_kib / 1024);
     }
     for other in ["gdb", "lldb"] {
-        if let (Some(ours), Some(theirs)) = (wall("backtrace and two values"), wall(other)) {
-            println!("| {other} / backtrace and two values | {:.1} | 3 |", theirs / ours.max(0.01));
+        if let (Some(ours), Some(theirs)) = (wall(OURS), wall(other)) {
+            println!("| {other} / {OURS} | {:.1} | 3 |", theirs / ours.max(0.01));
         }
     }
 }
@@ -82,14 +85,13 @@ fn jobs(work: &Path, kernel: &Path, dump: &Path) -> Vec<Job> {
     let mut jobs = vec![
         Job::new("report", ask.clone()),
         Job::new("report as JSON", format!("{ask} report --json")),
-        // What a debugger does in one process: an open and a report's worth of questions.
-        Job::new("backtrace and two values", format!("{ask} bt && {ask} print panicstr && {ask} print '*msgbufp'")),
-        Job::new("backtrace", format!("{ask} bt")),
+        Job::new(OURS, format!("printf 'bt\\nprint panicstr\\nprint *msgbufp\\n' | {ask} shell")),
+        Job::new("report as a page", format!("{ask} report --html")),
     ];
     let values = "-ex bt -ex 'print panicstr' -ex 'print *msgbufp'";
     if has("gdb") && core(work, dump, "gdb") {
         let core = work.join("core.gdb");
-        let open = format!("gdb -nx -batch -ex 'set osabi none' -ex 'file {}'", kernel.display());
+        let open = format!("gdb -nx -batch -ex 'set osabi GNU/Linux' -ex 'file {}'", kernel.display());
         jobs.push(Job::new("gdb", format!("{open} -ex 'core {}' {values} 2>&1", core.display())));
     }
     if has("lldb") && core(work, dump, "lldb") {

@@ -41,7 +41,7 @@ fn main() {
         "open",
         "open, a thousand pages read",
         "reads, cache of 64 MiB",
-        "reads, cache of 2 GiB",
+        "reads, the usual cache",
         "core",
         "cp",
         "statistics",
@@ -107,9 +107,10 @@ fn run(job: &str, dump: &Path, folder: &Path) {
         }
         "statistics" => _ = open(dump).memory.statistics(),
         reads => {
-            let cache = if reads.contains("2 GiB") { 2 << 30 } else { 64 << 20 };
+            let usual = Options::default();
+            let cache = if reads.contains("usual") { usual.cache } else { 64 << 20 };
             let data = Whole(File::open(dump).unwrap_or_else(|error| fail(dump, &error)));
-            let options = Options { cache, ..Options::default() };
+            let options = Options { cache, ..usual };
             let memory = Memory::open_with(Arc::new(data), &options).unwrap_or_else(|error| {
                 eprintln!("{error}");
                 exit(1)

@@ -13,6 +13,9 @@ use common::peer::{self, Peer};
 use serde_json::Value;
 use tempfile::TempDir;
 
+#[path = "../crates/crash/tests/support/mod.rs"]
+#[allow(unreachable_pub, dead_code, reason = "another test uses the rest of it")]
+mod kernel;
 #[path = "../crates/boottrace/tests/support/mod.rs"]
 mod support;
 
@@ -368,4 +371,47 @@ fn search_zoom_and_hover_work_in_a_browser() {
         DELAY | 1.000 ms, 38.5 % of the whole; self 1.000 ms | from 1.200 ms, way to a booted system\n\
         zoom 1.180 2.220\nall true\nhalf 0.500\ntable true";
     assert_eq!(told, expected);
+}
+
+#[test]
+fn the_trace_in_a_kernel_dump_is_read_with_its_clock() {
+    let Some(forged) = kernel::forge(&[]) else {
+        peer::say("the_trace_in_a_kernel_dump", "the kernel of the tests is compiled on Linux and amd64 only");
+        return;
+    };
+    let place = Place::new();
+    let (dump, image) = (forged.dump().display().to_string(), forged.kernel().display().to_string());
+    let expected = "BIOS 1000\nkernel;mi_startup 1000\n";
+    // The kernel is beside the dump.
+    let ran = place.tine(&["export", &dump]).succeeds();
+    assert_eq!(ran.text(), expected);
+    assert!(ran.errors().contains("2 records that came later are missing"), "{ran}");
+    let top = place.json(&["top", "--json", "-k", &image, &dump]);
+    assert_eq!((&top["hertz"], &top["whole_seconds"]), (&1_000_000.into(), &0.002.into()));
+    assert_eq!(top["sources"], serde_json::json!(["debug.tslog", "debug.tslog_user"]));
+    let chart = place.path("boot.html").display().to_string();
+    place.tine(&["chart", &dump, "-o", &chart]).succeeds();
+    assert!(place.read("boot.html").contains("mi_startup"));
+
+    // The same bytes packed, and under a name that says nothing.
+    let bytes = fs::read(forged.dump()).expect("it is there");
+    for (name, packed) in [("gz", gzip(&bytes)), ("zst", zstd::encode_all(&bytes[..], 1).expect("it is packed"))] {
+        place.write(name, packed);
+        assert_eq!(place.tine(&["export", "-k", &image, name]).succeeds().text(), expected);
+    }
+    let ran = place.tine(&["diff", "-k", &image, &dump, "gz"]).succeeds();
+    assert!(ran.text().contains("no difference"), "{ran}");
+    let lost = place.tine(&["top", "gz"]).ends_with(3);
+    assert!(lost.errors().contains("-k"), "{lost}");
+    let piped = fs::File::open(forged.dump()).expect("it is there");
+    let ran = Command::new(TINE).args(["boot", "top", "-"]).stdin(piped).output().expect("it runs");
+    let errors = String::from_utf8_lossy(&ran.stderr);
+    assert_eq!(ran.status.code(), Some(2), "{errors}");
+    assert!(errors.contains("cannot be read from standard input"), "{errors}");
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    std::io::Write::write_all(&mut packer, bytes).expect("it is packed");
+    packer.finish().expect("it is packed")
 }

@@ -140,7 +140,7 @@ fn a_dump_is_saved_from_a_partition_with_its_files_and_the_disk_stays_as_it_is()
     assert_eq!(listed["dumps"][0]["partition"], Value::Null);
     assert_eq!(place.names("crash"), Vec::<String>::new());
 
-    let ran = place.tine(&["save", "disk", "--dir", "crash"]).succeeds();
+    let ran = place.tine(&["save", "disk", "--dir", "crash", "--host"]).succeeds();
     assert!(ran.text().starts_with("crash/vmcore.box.0: kernel dump of amd64, "), "{ran}");
     assert_eq!(
         place.names("crash"),
@@ -154,7 +154,7 @@ fn a_dump_is_saved_from_a_partition_with_its_files_and_the_disk_stays_as_it_is()
     assert_eq!(info.header.map(|header| header.panic_string), Some("page fault".to_owned()));
     assert!(place.read("disk") == disk);
 
-    place.tine(&["save", "disk", "--dir", "crash", "--host", "", "--compress"]).succeeds();
+    place.tine(&["save", "disk", "--dir", "crash", "--compress"]).succeeds();
     let packed = place.read("crash/vmcore.0.zst");
     assert!(zstd::decode_all(&packed[..]).expect("it is whole") == data);
     assert!(packed.len() < data.len() / 2);
@@ -168,18 +168,18 @@ fn a_dump_is_marked_as_saved_only_if_that_is_asked_for() {
     let data = minidump();
     let disk = partition(data.len() + 8192, &header(&data), &[], &data);
     place.write("disk", &disk);
-    place.tine(&["save", "disk", "--dir", "crash", "--clear"]).succeeds();
+    place.tine(&["save", "disk", "--dir", "crash", "--host", "--clear"]).succeeds();
     let cleared = place.read("disk");
     let last = disk.len() - 512;
     assert!(cleared[..last] == disk[..last]);
     let header = Header::parse(&cleared[last..]).expect("it is still one");
     assert_eq!((header.magic, header.parity_ok), (Magic::Cleared, true));
 
-    let again = place.tine(&["save", "disk", "--dir", "crash"]).succeeds();
+    let again = place.tine(&["save", "disk", "--dir", "crash", "--host"]).succeeds();
     assert!(again.errors().contains("saved already"), "{again}");
     assert!(!place.path("crash/vmcore.box.1").exists());
     assert_eq!(place.json(&["list", "disk", "--json"], 0)["dumps"][0]["saved_already"], true);
-    place.tine(&["save", "disk", "--dir", "crash", "--force"]).succeeds();
+    place.tine(&["save", "disk", "--dir", "crash", "--host", "--force"]).succeeds();
     assert!(place.read("crash/vmcore.box.1") == data);
 }
 
@@ -200,7 +200,7 @@ fn dumps_of_all_versions_and_sizes_of_blocks_are_found() {
         let key = &key[..key.len().max(header.key_size as usize).min(key.len())];
         let header = Header { key_size: key.len() as u32, ..header };
         place.write("disk", partition(3 << 20, &header, key, data));
-        place.tine(&["save", "disk", "--dir", "crash"]).succeeds();
+        place.tine(&["save", "disk", "--dir", "crash", "--host"]).succeeds();
         let name = if key.is_empty() { "crash/vmcore.box.0" } else { "crash/vmcore_encrypted.box.0" };
         assert!(place.read(name) == data);
         if !key.is_empty() {
@@ -219,7 +219,7 @@ fn what_a_kernel_compressed_is_named_and_left_so() {
     {
         let header = Header { compression, dump_extent: data.len() as u64, ..header(&packed) };
         place.write("disk", partition(data.len() + (1 << 20), &header, &[], &packed));
-        place.tine(&["save", "disk", "--dir", "crash", "--host", end, "--compress"]).succeeds();
+        place.tine(&["save", "disk", "--dir", "crash", &format!("--host={end}"), "--compress"]).succeeds();
         let name = format!("crash/vmcore{end}.0{end}");
         assert!(place.read(&name) == packed);
         let info = place.json(&["info", "--pages", "--json", &name], 0);
@@ -276,13 +276,13 @@ fn disks_that_peers_made_are_looked_through() {
             let listed = place.json(&["list", image, "--json"], 0);
             assert_eq!(listed["dumps"].as_array().map(Vec::len), Some(1), "{listed}");
             assert_eq!(listed["dumps"][0]["partition"], partition);
-            let saved = place.json(&["save", image, "--dir", "crash", "--json"], 0);
+            let saved = place.json(&["save", image, "--dir", "crash", "--host", "--json"], 0);
             let file = saved["saved"][0]["file"].as_str().expect("it was saved").to_owned();
             assert!(place.read(&file) == data);
         }
-        let refused = place.tine(&["save", &qcow2, "--dir", "crash", "--clear"]).ends_with(3);
+        let refused = place.tine(&["save", &qcow2, "--dir", "crash", "--host", "--clear"]).ends_with(3);
         assert!(refused.errors().contains("only raw images and disks are written to"), "{refused}");
-        place.tine(&["save", name, "--dir", "crash", "--clear"]).succeeds();
+        place.tine(&["save", name, "--dir", "crash", "--host", "--clear"]).succeeds();
         let cleared = place.json(&["list", name, "--json"], 0);
         assert_eq!(cleared["dumps"][0]["saved_already"], true);
     }
@@ -300,10 +300,10 @@ fn headers_that_are_wrong_are_told_and_saved_only_by_force() {
     place.write("flipped", &flipped);
     let ran = place.tine(&["list", "flipped"]).ends_with(1);
     assert!(ran.text().contains("the parity of the last header is wrong"), "{ran}");
-    let ran = place.tine(&["save", "flipped", "--dir", "crash"]).ends_with(1);
+    let ran = place.tine(&["save", "flipped", "--dir", "crash", "--host"]).ends_with(1);
     assert!(ran.errors().contains("--force saves it all the same"), "{ran}");
     assert!(place.names("crash").is_empty());
-    place.tine(&["save", "flipped", "--dir", "crash", "--force"]).ends_with(1);
+    place.tine(&["save", "flipped", "--dir", "crash", "--host", "--force"]).ends_with(1);
     assert!(place.read("crash/vmcore.box.0") == data);
     assert_eq!(place.json(&["info", "--json", "crash/vmcore.box.0"], 1)["parity_ok"], false);
 
@@ -314,7 +314,7 @@ fn headers_that_are_wrong_are_told_and_saved_only_by_force() {
     assert!(place.tine(&["list", "lost"]).succeeds().text().contains("no kernel dump is on lost"));
     let found = place.json(&["list", "--scan", "--json", "lost"], 0);
     assert_eq!(found["dumps"][0]["dump_length"], data.len());
-    place.tine(&["save", "--scan", "lost", "--dir", "crash", "--host", "scanned"]).succeeds();
+    place.tine(&["save", "--scan", "lost", "--dir", "crash", "--host=scanned"]).succeeds();
     assert!(place.read("crash/vmcore.scanned.0") == data);
 
     for (name, length, extent) in [("huge", u64::MAX - 600, u64::MAX - 600), ("long", 1 << 40, 1 << 40)] {
@@ -323,8 +323,8 @@ fn headers_that_are_wrong_are_told_and_saved_only_by_force() {
         disk[(1 << 20) - 512..].copy_from_slice(&header.build().expect("the version is known"));
         place.write(name, disk);
         place.tine(&["list", name]).ends_with(1);
-        place.tine(&["save", name, "--dir", "crash"]).ends_with(1);
-        let forced = place.tine(&["save", name, "--dir", "crash", "--force"]);
+        place.tine(&["save", name, "--dir", "crash", "--host"]).ends_with(1);
+        let forced = place.tine(&["save", name, "--dir", "crash", "--host", "--force"]);
         assert!([1, 3].contains(&forced.code()), "{forced}");
     }
 }
@@ -334,13 +334,13 @@ fn nothing_is_saved_where_there_is_no_room_for_it() {
     let place = Place::new();
     let data = minidump();
     place.write("disk", partition(data.len() + 8192, &header(&data), &[], &data));
-    let ran = place.tine(&["save", "disk", "--dir", "crash", "--min-free", "8000t"]).ends_with(3);
+    let ran = place.tine(&["save", "disk", "--dir", "crash", "--host", "--min-free", "8000t"]).ends_with(3);
     assert!(ran.errors().contains("not enough space in crash"), "{ran}");
     place.write("crash/minfree", "9007199254740992\n");
-    place.tine(&["save", "disk", "--dir", "crash"]).ends_with(3);
+    place.tine(&["save", "disk", "--dir", "crash", "--host"]).ends_with(3);
     assert_eq!(place.names("crash"), ["minfree"]);
     place.tine(&["save", "disk", "--dir", "nowhere"]).ends_with(3);
-    place.tine(&["save", "nothing", "--dir", "crash"]).ends_with(3);
+    place.tine(&["save", "nothing", "--dir", "crash", "--host"]).ends_with(3);
     place.tine(&["save", "disk"]).ends_with(2);
 }
 
@@ -356,7 +356,7 @@ fn a_text_dump_becomes_an_archive() {
     let backwards: Vec<u8> = archive.rchunks(512).flatten().copied().collect();
     let header = Header { magic: Magic::Text, ..header(&archive) };
     place.write("disk", partition(1 << 20, &header, &[], &backwards));
-    let ran = place.tine(&["save", "disk", "--dir", "crash"]).succeeds();
+    let ran = place.tine(&["save", "disk", "--dir", "crash", "--host"]).succeeds();
     assert!(ran.text().starts_with("crash/textdump.tar.box.0: text dump of amd64"), "{ran}");
     assert!(place.read("crash/textdump.tar.box.0") == archive);
     assert_eq!(place.peer(&tar, &["-tf", "crash/textdump.tar.box.0"]).text(), "ddb.txt\npanic.txt\n");
@@ -375,7 +375,7 @@ fn info_tells_what_scripts_rely_on() {
     let place = Place::new();
     let data = minidump();
     place.write("disk", partition(data.len() + 8192, &header(&data), &[], &data));
-    place.tine(&["save", "disk", "--dir", "crash"]).succeeds();
+    place.tine(&["save", "disk", "--dir", "crash", "--host"]).succeeds();
     let info = place.json(&["info", "crash/vmcore.box.0", "--json"], 0);
     for (field, value) in [
         ("architecture", json!("amd64")),
@@ -443,17 +443,30 @@ fn every_architecture_is_described_and_converted() {
 
 /// Stores `data` with a hole.
 fn incomplete(place: &Place, data: &[u8], hole: std::ops::Range<usize>, compress: Option<i32>) -> String {
+    stored(place, header(data), compress, &[0..hole.start, hole.end..data.len()], data)
+}
+
+/// Stores these ranges of `data`.
+fn stored(
+    place: &Place,
+    header: Header,
+    compress: Option<i32>,
+    ranges: &[std::ops::Range<usize>],
+    data: &[u8],
+) -> String {
     let names = Names::reserve(&place.path("crash"), Some("box")).expect("there is room");
     let mut writer =
         Writer::create(names, store::Options { compress, ..store::Options::default() }).expect("so is here");
-    writer.write_at(&data[..hole.start], 0).expect("it is a file");
-    writer.write_at(&data[hole.end..], hole.end as u64).expect("it is a file");
+    for range in ranges {
+        writer.write_at(&data[range.clone()], range.start as u64).expect("it is a file");
+    }
     let outcome = Outcome {
         source: "box [192.0.2.1]".into(),
-        header: Some(header(data)),
+        header: Some(header),
         status: Status::Good,
         key: None,
         kind: vmcore::names::Kind::Core,
+        suffix_encrypted: true,
         finished: true,
     };
     let stored = writer.finish(outcome).expect("all is written");
@@ -482,6 +495,28 @@ fn what_is_missing_of_a_dump_is_told_and_never_zeros() {
         // The others are there.
         place.tine(&["convert", "--to", "elf", &name, "core"]).succeeds();
     }
+}
+
+#[test]
+fn a_dump_that_grew_while_it_was_written_is_whole_and_one_with_more_behind_it_is_not() {
+    let place = Place::new();
+    let data = minidump();
+    let announced = Header { dump_length: data.len() as u64 - 8192, ..header(&data) };
+    let name = stored(&place, announced.clone(), None, &[0..data.len()], &data);
+    assert_eq!(name, "crash/vmcore.box.0");
+    let checked = place.tine(&["check", &name]).succeeds().text();
+    let length = format!("length       {} bytes, as its pages need; the header announced", data.len());
+    assert!(checked.contains(&length), "{checked}");
+    let info = place.json(&["info", "--json", &name], 0);
+    assert_eq!((&info["status"], &info["missing_bytes"]), (&json!("good"), &json!(0)));
+    assert_eq!((&info["dump_length"], &info["size"]), (&json!(data.len() - 8192), &json!(data.len())));
+    place.tine(&["convert", "--to", "vmcore", &name, "plain"]).succeeds();
+    assert!(place.read("plain") == data);
+
+    let more = [&data[..], &[1; 4096]].concat();
+    let name = stored(&place, announced, None, &[0..more.len()], &more);
+    let checked = place.tine(&["check", &name]).ends_with(1).text();
+    assert!(checked.contains("bytes of data, and the header says"), "{checked}");
 }
 
 #[test]
@@ -515,7 +550,7 @@ fn other_files_than_those_of_the_manifest_are_found_out() {
     let place = Place::new();
     let data = minidump();
     place.write("disk", partition(data.len() + 8192, &header(&data), &[], &data));
-    place.tine(&["save", "disk", "--dir", "crash"]).succeeds();
+    place.tine(&["save", "disk", "--dir", "crash", "--host"]).succeeds();
     let mut other = data.clone();
     let last = other.len() - 1;
     other[last] ^= 1;
@@ -528,7 +563,7 @@ fn other_files_than_those_of_the_manifest_are_found_out() {
         .filter(|check| check["outcome"] == "wrong")
         .filter_map(|check| check["check"].as_str())
         .collect();
-    assert_eq!(wrong, ["length", "sha256", "page tables", "page map"]);
+    assert_eq!(wrong, ["sha256", "length", "page tables", "page map"]);
 }
 
 /// A dump that openssl encrypted as a kernel does, and the keys.

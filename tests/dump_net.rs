@@ -412,7 +412,7 @@ fn a_server_that_was_killed_goes_on_where_it_was() {
     assert_eq!(server.stop(), 0);
     let number = if file.ends_with(".0") { 1 } else { 0 };
     assert_eq!(place.read(&format!("key.127.0.0.1.{number}")), [5; 100]);
-    let data = place.read(&format!("vmcore.127.0.0.1.{number}.partial"));
+    let data = place.read(&format!("vmcore_encrypted.127.0.0.1.{number}.partial"));
     assert_eq!(data, [vec![6; 1000], vec![7; 1000]].concat());
 }
 
@@ -485,7 +485,11 @@ fn an_encrypted_dump_has_its_key_beside_it() {
     let mut server = place.server(&[]);
     for (number, first) in [&[][..], &["--key-first"]].into_iter().enumerate() {
         place.send(&server, &[&["--ack-port", "0", "--key", "key"][..], first].concat()).succeeds();
-        assert_eq!(server.ended()["event"], "whole");
+        let ended = server.ended();
+        assert_eq!(
+            (&ended["event"], &ended["file"]),
+            (&"whole".into(), &format!("vmcore_encrypted.127.0.0.1.{number}").into())
+        );
         assert_eq!(place.read(&format!("key.127.0.0.1.{number}")), key);
         let info = place.info(&format!("info.127.0.0.1.{number}"));
         assert_eq!(info.encryption, Some(vmcore::key::Cipher::Aes256Cbc));

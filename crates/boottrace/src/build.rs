@@ -39,7 +39,10 @@ impl Log {
         let has = |source| sources.contains(&source);
         let (hertz, told) = match hertz {
             Some(hertz) => (Some(hertz), "as given".to_owned()),
-            None => self.frequencies.best().map_or((None, String::new()), |(hertz, line)| (Some(hertz), line)),
+            None => {
+                let known = self.frequency.take().or_else(|| self.frequencies.best());
+                known.map_or((None, String::new()), |(hertz, told)| (Some(hertz), told))
+            }
         };
         let in_ticks = has(Source::Tslog) || has(Source::TslogUser);
         let clock = match in_ticks {
@@ -78,6 +81,7 @@ impl Log {
             records: std::mem::take(&mut self.records),
             processes: std::mem::take(&mut self.processes),
             last_pid: self.last_pid,
+            lost: self.lost,
         }
     }
 }
@@ -86,18 +90,25 @@ struct Parts {
     records: Vec<crate::tslog::Record>,
     processes: Vec<crate::process::Process>,
     last_pid: Option<u64>,
+    lost: Option<u64>,
 }
 
 impl Timeline {
     fn add_ticks(&mut self, parts: Parts, hertz: Option<u64>) {
-        let Parts { mut records, processes, last_pid } = parts;
+        let Parts { mut records, processes, last_pid, lost } = parts;
         let Timeline { names, stacks, faults, .. } = self;
         // What comes first in time has the first number, too.
         stacks.child(Stack::EMPTY, names.intern("BIOS"));
         let of_kernel = records.iter().filter(|record| record.thread != LOADER).count();
-        if of_kernel >= SLOTS && of_kernel.is_power_of_two() {
+        let full = match lost {
+            None if of_kernel >= SLOTS && of_kernel.is_power_of_two() => Some("all that came later is".to_owned()),
+            Some(1) => Some("1 record that came later is".to_owned()),
+            Some(lost @ 2..) => Some(format!("{lost} records that came later are")),
+            None | Some(_) => None,
+        };
+        if let Some(missing) = full {
             faults.incomplete(format!(
-                "the kernel's buffer is full ({of_kernel} records): all that came later is missing (options TSLOGSIZE makes it larger)"
+                "the kernel's buffer is full ({of_kernel} records): {missing} missing (options TSLOGSIZE makes it larger)"
             ));
         }
         straighten(&mut records, hertz, faults);

@@ -20,6 +20,10 @@ pub struct Log {
     pub(crate) tables: Vec<Table>,
     pub(crate) stamped: Vec<Stamped>,
     pub(crate) frequencies: Frequencies,
+    /// The frequency that a kernel's memory tells, and where.
+    pub(crate) frequency: Option<(u64, String)>,
+    /// How many records the kernel had no room for, where it tells.
+    pub(crate) lost: Option<u64>,
     pub(crate) faults: Faults,
     /// Lines of text that belong to no trace.
     pub(crate) other_lines: u64,
@@ -228,6 +232,16 @@ impl Log {
         sources
     }
 
+    /// Sets the frequency of the cycle counter in hertz, where something better than text tells it: `told` is what does.
+    pub fn set_frequency(&mut self, hertz: u64, told: &str) {
+        self.frequency = (hertz > 0).then(|| (hertz, told.to_owned()));
+    }
+
+    /// Says how many records the kernel had no room for. Of a text alone, that can only be guessed by their number.
+    pub fn set_lost(&mut self, records: u64) {
+        self.lost = Some(records);
+    }
+
     /// Whether it can be shown by itself: the frequency of a clock alone cannot.
     pub fn has_times(&self) -> bool {
         self.sources().iter().any(|&source| source != Source::Console)
@@ -256,6 +270,8 @@ impl Log {
             self.stamped = other.stamped;
         }
         self.frequencies.absorb(other.frequencies);
+        self.frequency = self.frequency.take().or(other.frequency);
+        self.lost = self.lost.or(other.lost);
         self.faults.absorb(other.faults);
         self.other_lines += other.other_lines;
     }

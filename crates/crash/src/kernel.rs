@@ -130,9 +130,6 @@ impl Places {
 
     /// An image of this file, with its debug information where that is in another one.
     pub(crate) fn image(&self, name: &str, main: ObjectFile, placement: Placement) -> Result<Image> {
-        if let Some(pack) = &self.pack {
-            return Ok(Image::new(name, main, pack.file(name, Role::Debug).cloned(), placement)?);
-        }
         let debug = if main.has_debug_info() { None } else { self.debug_of(name, &main) };
         Ok(Image::new(name, main, debug, placement)?.with_split_folders(self.debug.iter().cloned()))
     }

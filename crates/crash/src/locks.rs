@@ -199,7 +199,7 @@ impl Locks {
         let watches = program.variable("witness_watch").and_then(|watch| watch.integer()).unwrap_or(1);
         self.complete = watches > 0;
         for thread in processes.iter().flat_map(|process| &process.threads) {
-            let list = reader.crash.thread_at(thread.address).map_err(Error::from);
+            let list = reader.crash.thread_at(thread.address);
             let list = list.and_then(|value| Ok(value.field("td_sleeplocks")?));
             let spin = thread.cpu.and_then(|cpu| u64::try_from(cpu).ok());
             let spin = spin.and_then(|cpu| reader.crash.cpu_variable(cpu, "spinlocks").ok());

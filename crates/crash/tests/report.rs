@@ -132,6 +132,20 @@ fn the_signature_is_that_of_the_fault_not_of_the_build() {
     assert_eq!(Report::of(&open(&one)).signature, Report::of(&open(&other)).signature);
 }
 
+#[test]
+fn a_list_that_leads_into_missing_memory_is_told_and_the_rest_is_reported() {
+    let test = "a_list_that_leads_into_missing_memory_is_told_and_the_rest_is_reported";
+    let Some(forged) = support::forge(&["-DLAST_PROCESS=(struct proc *)0xfffffe0012345000"]) else {
+        eprintln!("skipped: {test}: the kernel of the tests is compiled on Linux and amd64 only");
+        return;
+    };
+    let report = Report::of(&open(&forged));
+    assert_eq!(report.processes.len(), 3);
+    assert_eq!(report.panic.process.as_deref(), Some("doomed"));
+    let told = report.problems.iter().any(|problem| problem.contains("0xfffffe0012345"));
+    assert!(told, "{:?}", report.problems);
+}
+
 /// The report of a damaged dump ends, whatever it says.
 #[test]
 fn a_damaged_dump_is_reported_as_far_as_it_can_be_read() {

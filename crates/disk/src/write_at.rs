@@ -86,7 +86,7 @@ impl<W: Write> InOrder<W> {
 
 impl<W: Write> Position<W> {
     fn fill(&mut self, to: u64) -> io::Result<()> {
-        const ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+        static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
         let mut gap = to.checked_sub(self.offset).ok_or_else(|| {
             let text = format!("byte {to} is to be written, and byte {} has been already", self.offset);
             io::Error::new(io::ErrorKind::NotSeekable, text)

@@ -72,7 +72,7 @@ impl<R: BufRead, W: Write> Client<R, W> {
             }
         }
         let stopped = client.ask("?")?;
-        if !matches!(stopped.first(), Some(b'S' | b'T')) {
+        if !is_stop(&stopped) {
             return Err(unexpected("?", &stopped, "a target that was stopped"));
         }
         Ok(client)
@@ -208,7 +208,10 @@ impl<R: BufRead, W: Write> Client<R, W> {
     fn ask(&mut self, question: &str) -> Result<Vec<u8>, Error> {
         let mut answer = self.ask_raw(question)?;
         for _ in 0..MOST_CONSOLE {
-            if answer.first() != Some(&b'O') || answer == b"OK" {
+            let is_console = answer.first() == Some(&b'O') && answer != b"OK";
+            // A kernel's own stub says by itself that it has stopped, before anybody asks.
+            let is_news = question != "?" && is_stop(&answer);
+            if !is_console && !is_news {
                 return Ok(answer);
             }
             answer = self.receive(question)?;
@@ -257,6 +260,11 @@ impl<R: BufRead, W: Write> Client<R, W> {
     }
 }
 
+/// Whether an answer says that the target has stopped: `T05...`, `S05`.
+fn is_stop(answer: &[u8]) -> bool {
+    matches!(answer, [b'T' | b'S', one, two, ..] if one.is_ascii_hexdigit() && two.is_ascii_hexdigit())
+}
+
 /// The thread of `pPROCESS.THREAD`.
 fn last_part(id: &[u8]) -> &[u8] {
     id.rsplit(|&byte| byte == b'.').next().unwrap_or(id)
@@ -266,4 +274,28 @@ fn unexpected(question: &str, answer: &[u8], expected: &'static str) -> Error {
     const SHOWN: usize = 60;
     let answer = String::from_utf8_lossy(answer.get(..SHOWN).unwrap_or(answer)).into_owned();
     Error::Unexpected { question: question.to_owned(), answer, expected }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn packets(payloads: &[&str]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for payload in payloads {
+            bytes.push(b'+');
+            packet::write(&mut bytes, payload.as_bytes()).unwrap();
+        }
+        bytes
+    }
+
+    #[test]
+    fn a_kernel_that_told_by_itself_that_it_stopped_is_understood() {
+        // FreeBSD's stub says so when it is entered, whether or not anybody is there.
+        let news = "T0510:92e04d80ffffffff;thread:186d0;";
+        let answers = packets(&[news, "PacketSize=1003", "T05thread:186d0;", "QC186d0", "m186a0,186d0", "l"]);
+        let mut client = Client::connect(&answers[..], Vec::new(), Architecture::Amd64).unwrap();
+        assert_eq!(client.current().unwrap(), Some(100_048));
+        assert_eq!(client.threads().unwrap(), [100_000, 100_048]);
+    }
 }

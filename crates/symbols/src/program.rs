@@ -149,8 +149,8 @@ impl Program {
     ///
     /// Nothing can be read at the address.
     pub fn read_string(&self, address: u64, limit: usize) -> Result<Vec<u8>> {
-        /// Short of a page, and dividing it: no part crosses into one that is not there.
-        const PART: u64 = 64;
+        /// Dividing a page: no part crosses into one that is not there. Short, as a redacted pack has what was read.
+        const PART: u64 = 16;
         let mut bytes = Vec::new();
         while bytes.len() < limit {
             let at = address.wrapping_add(bytes.len() as u64);

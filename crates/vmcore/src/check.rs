@@ -8,7 +8,7 @@ use crate::dump::Dump;
 use crate::files::Files;
 use crate::header::{Compression, Header, Magic};
 use crate::info::{Missing, Status};
-use crate::memory::Form;
+use crate::memory::{Form, Memory};
 use crate::store;
 use crate::textdump;
 
@@ -80,10 +80,12 @@ pub fn check(files: &Files, options: &Options, progress: &dyn Progress) -> Vec<C
         Ok(contents) => contents,
         Err(contents::Error::Encrypted { .. }) => {
             checks.skipped("data", "they are encrypted, and no private key was given");
+            check_length(&mut checks, files, None);
             return checks.all;
         }
         Err(error) => {
             checks.wrong("data", error.to_string());
+            check_length(&mut checks, files, None);
             return checks.all;
         }
     };
@@ -115,7 +117,6 @@ fn check_header(checks: &mut Checks<'_>, files: &Files, header: &Header) {
         checks.wrong("reserved", text);
     }
     check_last_header(checks, files);
-    check_length(checks, files, header);
 }
 
 /// In a copy of a partition, the other header is in the last block.
@@ -132,23 +133,24 @@ fn check_last_header(checks: &mut Checks<'_>, files: &Files) {
     }
 }
 
-/// The file has as many bytes as the header says. Those that were compressed by savecore(8) or here are not counted.
-fn check_length(checks: &mut Checks<'_>, files: &Files, header: &Header) {
+/// The file has as many bytes as the header says, or as the dump itself does: a kernel that was changing its pages
+/// when it wrote them is right then, and the header is not. What savecore(8) or tine compressed is not counted.
+fn check_length(checks: &mut Checks<'_>, files: &Files, memory: Option<&Memory>) {
+    let Some(header) = &files.header else { return };
     let stored = files.data.size();
+    let told = header.dump_length;
     let mut magic = [0; 4];
     let packed = files.data.read_exact_at(&mut magic, 0).is_ok() && contents::is_packed(magic);
     if packed && (header.compression == Compression::None || files.is_encrypted()) {
         return;
     }
-    match (stored.cmp(&header.dump_length), &files.there) {
-        (std::cmp::Ordering::Equal, _) => checks.right("length", format!("{stored} bytes, as the header says")),
-        (std::cmp::Ordering::Less, Some(_)) => {}
-        _ => {
-            checks.wrong(
-                "length",
-                format!("the file has {stored} bytes of data, and the header says {}", header.dump_length),
-            );
-        }
+    let end = memory.filter(|_| header.compression == Compression::None).map(Memory::end);
+    if stored == told {
+        checks.right("length", format!("{stored} bytes, as the header says"));
+    } else if end == Some(stored) {
+        checks.right("length", format!("{stored} bytes, as its pages need; the header announced {told}"));
+    } else if stored > told || files.there.is_none() {
+        checks.wrong("length", format!("the file has {stored} bytes of data, and the header says {told}"));
     }
 }
 
@@ -170,7 +172,7 @@ fn check_manifest(checks: &mut Checks<'_>, files: &Files) {
 
 fn check_holes(checks: &mut Checks<'_>, files: &Files) {
     let Some(there) = &files.there else { return };
-    let length = files.header.as_ref().map_or(there.end(), |header| header.dump_length);
+    let length = files.header.as_ref().map_or(there.end(), |header| header.end(there.end()));
     let missing = Missing::of(there, length);
     match missing.first.first() {
         None => checks.right("holes", "none"),
@@ -224,6 +226,7 @@ fn check_data(checks: &mut Checks<'_>, files: &Files, contents: &Contents) -> bo
 fn check_kind(checks: &mut Checks<'_>, files: &Files, contents: &Contents, whole: bool) {
     let text = files.header.as_ref().is_some_and(|header| header.magic == Magic::Text);
     if text || textdump::is_archive(&*contents.data) {
+        check_length(checks, files, None);
         return match textdump::list(&*contents.data) {
             Ok(members) => checks.right("text dump", format!("{} members", members.len())),
             Err(error) => checks.wrong("text dump", error.to_string()),
@@ -231,8 +234,12 @@ fn check_kind(checks: &mut Checks<'_>, files: &Files, contents: &Contents, whole
     }
     let memory = match Dump::of(contents.clone(), &files.path) {
         Ok(dump) => dump.memory,
-        Err(error) => return checks.wrong("memory", error.to_string()),
+        Err(error) => {
+            check_length(checks, files, None);
+            return checks.wrong("memory", error.to_string());
+        }
     };
+    check_length(checks, files, Some(&memory));
     let architecture = memory.architecture();
     checks.right(
         "memory",

@@ -1,8 +1,9 @@
 //! The names of the files that make up a saved dump.
 //!
 //! savecore(8) numbers the dumps of a directory and calls their files `vmcore.N`, `info.N` and `key.N`; netdumpd(8)
-//! numbers those of each host and calls them `vmcore.HOST.N` and so on. The next number is in the file `bounds` or
-//! `bounds.HOST`. Here, a dump of which bytes are missing has one more ending, `.incomplete` or `.partial`, and a file
+//! numbers those of each host and calls them `vmcore.HOST.N` and so on. To both, encrypted data are `vmcore_encrypted`.
+//! What the kernel compressed ends with `.gz` or `.zst`; where it is encrypted as well, netdumpd keeps that and savecore
+//! leaves it out. The next number is in the file `bounds` or `bounds.HOST`. Here, a dump of which bytes are missing has one more ending, `.incomplete` or `.partial`, and a file
 //! `ranges` that says which bytes are there; `SHA256` has the checksum of the data.
 
 use std::fs::{self, File, OpenOptions};
@@ -21,7 +22,7 @@ const MAX_TRIES: u32 = 100_000;
 pub enum Kind {
     /// `vmcore`: the memory of a kernel that panicked.
     Core,
-    /// `vmcore_encrypted`: the same, encrypted, as savecore(8) calls it. netdumpd(8) calls both `vmcore`.
+    /// `vmcore_encrypted`: the same, encrypted.
     Encrypted,
     /// `livecore`: the memory of a kernel that went on.
     Live,
@@ -177,11 +178,17 @@ impl Names {
         self.directory.join(name)
     }
 
-    /// The symbolic links to the last dump, each with the file that it leads to: `data` and the info file.
-    pub fn last(&self, kind: Kind, data: &Path) -> [(PathBuf, PathBuf); 2] {
+    /// The symbolic links to the last dump, each with the file that it leads to: `data`, the info file and the key.
+    /// Those of a host have one name for data of both kinds, as netdumpd(8) has it.
+    pub fn last(&self, kind: Kind, data: &Path, encrypted: bool) -> Vec<(PathBuf, PathBuf)> {
         let link =
             |base: &str, to: &Path| (self.path(base, "last"), to.file_name().map(PathBuf::from).unwrap_or_default());
-        [link(kind.base(), data), link("info", &self.info())]
+        let kind = if kind == Kind::Encrypted && self.host.is_some() { Kind::Core } else { kind };
+        let mut links = vec![link(kind.base(), data), link("info", &self.info())];
+        if encrypted {
+            links.push(link("key", &self.key()));
+        }
+        links
     }
 
     fn path(&self, base: &str, end: &str) -> PathBuf {

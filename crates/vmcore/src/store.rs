@@ -77,6 +77,8 @@ pub struct Outcome {
     pub key: Option<Vec<u8>>,
     /// Which name the data get.
     pub kind: Kind,
+    /// The name of encrypted data, too, ends as the compression has it: netdumpd(8) does that, savecore(8) does not.
+    pub suffix_encrypted: bool,
     /// The sender said that this was all.
     pub finished: bool,
 }
@@ -246,16 +248,17 @@ impl Writer {
     }
 
     /// Finishes: all files are written and flushed to the disk, and then the data get their name. Bytes behind the
-    /// length that the header tells are cut off.
+    /// [end](Header::end) that the header tells are cut off.
     ///
     /// # Errors
     /// If something cannot be written. The data stay, under the name of a dump that was never finished.
     pub fn finish(mut self, outcome: Outcome) -> io::Result<Stored> {
         self.flush()?;
-        let Outcome { source, header, status, key, kind, finished } = outcome;
+        let Outcome { source, header, status, key, kind, suffix_encrypted, finished } = outcome;
         let length = header.as_ref().map_or(self.there.end(), |header| length(header, self.there.end()));
         self.there.truncate(length);
         let missing = Missing::of(&self.there, length);
+        let told = header.as_ref().map_or(length, |header| header.dump_length);
         let state = match () {
             () if !finished || header.is_none() => State::Partial,
             () if missing.bytes > 0 => State::Incomplete,
@@ -267,7 +270,8 @@ impl Writer {
         let (file, temporary, suffix) = match self.data {
             Data::Plain(file) => {
                 file.set_len(end)?;
-                (file, self.temporary, if key.is_some() { "" } else { compression.suffix() })
+                let named = key.is_none() || suffix_encrypted;
+                (file, self.temporary, if named { compression.suffix() } else { "" })
             }
             Data::Compressed(frames) => {
                 let mut second = self.temporary.clone().into_os_string();
@@ -302,6 +306,7 @@ impl Writer {
             },
             State::Incomplete | State::Partial => replace(&ranges, self.there.to_string().as_bytes())?,
         }
+        let encrypted = key.is_some();
         let info = Info {
             source,
             header,
@@ -312,7 +317,7 @@ impl Writer {
                 State::Incomplete => Status::Incomplete,
                 State::Partial => Status::Partial,
             },
-            received: (state != State::Whole).then_some(self.there.covered()),
+            received: (state != State::Whole || self.there.end() != told).then_some(self.there.covered()),
             missing,
         };
         replace(&self.names.info(), info.to_string().as_bytes())?;
@@ -320,7 +325,7 @@ impl Writer {
         file.sync_all()?;
         fs::rename(&temporary, &data)?;
         sync_directory(self.names.directory())?;
-        for (link, to) in self.names.last(kind, &data) {
+        for (link, to) in self.names.last(kind, &data, encrypted) {
             // They are a convenience, and not all file systems have them.
             let _ = fs::remove_file(&link);
             let _ = std::os::unix::fs::symlink(to, link);
@@ -329,10 +334,10 @@ impl Writer {
     }
 }
 
-/// Where a dump ends of which `end` bytes came. What the kernel writes behind the length of the header is less than a
-/// block; a header that says otherwise, or has the wrong parity, takes nothing away.
+/// Where a dump ends of which `end` bytes came. The padding of a kernel is less than a block; a header that says
+/// otherwise, or has the wrong parity, takes nothing away.
 fn length(header: &Header, end: u64) -> u64 {
-    let told = header.dump_length;
+    let told = header.end(end);
     if !header.parity_ok || end.saturating_sub(told) > MOST_CUT { end } else { told }
 }
 
@@ -409,8 +414,9 @@ mod tests {
     fn outcome(length: u64) -> Outcome {
         let compression = Compression::None;
         let header = Header { dump_length: length, dump_extent: length, compression, ..header() };
-        let kind = Kind::Core;
-        Outcome { source: "box".into(), header: Some(header), status: Status::Good, key: None, kind, finished: true }
+        let (header, status) = (Some(header), Status::Good);
+        let (kind, suffix_encrypted) = (Kind::Core, true);
+        Outcome { source: "box".into(), header, status, key: None, kind, suffix_encrypted, finished: true }
     }
 
     fn contents(size: usize) -> Vec<u8> {
@@ -485,16 +491,53 @@ mod tests {
         fs::remove_dir_all(stored.names.directory()).unwrap();
     }
 
+    fn stored_with(options: Options, size: usize, header: Header) -> Stored {
+        let directory = tempfile::tempdir().unwrap();
+        let mut writer = Writer::create(Names::reserve(&directory.keep(), None).unwrap(), options).unwrap();
+        writer.write_at(&contents(size), 0).unwrap();
+        writer.finish(Outcome { header: Some(header), ..outcome(0) }).unwrap()
+    }
+
     #[test]
-    fn what_is_behind_the_length_is_cut_off() {
+    fn what_a_kernel_padded_is_cut_off() {
         for compress in [None, Some(3)] {
             let options = Options { compress, ..Options::default() };
-            let (stored, _) = stored(options, 0..1500, 2_000_000, 1_500_000);
-            assert_eq!(stored.state, State::Whole);
+            let header = Header { dump_length: 1_999_000, compression: Compression::Gzip, ..header() };
+            let stored = stored_with(options, 2_000_000, header);
+            assert_eq!((stored.state, stored.info.received), (State::Whole, None));
             let bytes = fs::read(&stored.data).unwrap();
             let plain = if compress.is_some() { zstd::decode_all(&bytes[..]).unwrap() } else { bytes };
-            assert!(plain == contents(2_000_000)[..1_500_000]);
+            assert!(plain == contents(2_000_000)[..1_999_000]);
             fs::remove_dir_all(stored.names.directory()).unwrap();
+        }
+    }
+
+    #[test]
+    fn pages_that_a_kernel_added_are_kept() {
+        let header = Header { dump_length: 1_500_000, compression: Compression::None, ..header() };
+        let stored = stored_with(Options::default(), 2_000_000, header);
+        assert_eq!((stored.state, stored.size), (State::Whole, 2_000_000));
+        assert_eq!((stored.info.status, stored.info.received), (Status::Good, Some(2_000_000)));
+        fs::remove_dir_all(stored.names.directory()).unwrap();
+    }
+
+    #[test]
+    fn encrypted_data_are_named_as_savecore_and_netdumpd_do() {
+        for (host, suffix_encrypted, name, link) in [
+            (None, false, "vmcore_encrypted.0", "vmcore_encrypted.last"),
+            (Some("box"), true, "vmcore_encrypted.box.0.zst", "vmcore.box.last"),
+        ] {
+            let directory = tempfile::tempdir().unwrap();
+            let names = Names::reserve(directory.path(), host).unwrap();
+            let mut writer = Writer::create(names, Options::default()).unwrap();
+            writer.write_at(&[7; 4096], 0).unwrap();
+            let header = Header { dump_length: 4096, compression: Compression::Zstd, key_size: 512, ..header() };
+            let (kind, key) = (Kind::Encrypted, Some(vec![1; 512]));
+            let outcome = Outcome { header: Some(header), key, kind, suffix_encrypted, ..outcome(0) };
+            let stored = writer.finish(outcome).unwrap();
+            assert_eq!(stored.data, directory.path().join(name));
+            let to = fs::read_link(directory.path().join(link)).unwrap();
+            assert_eq!(to, Path::new(name));
         }
     }
 

@@ -149,6 +149,8 @@ impl Recording {
             let size = text.len() as u64;
             let member = tar::write_header(&mut to, name, size, time).and_then(|()| to.write_all(text.as_bytes()));
             member.and_then(|()| tar::pad(&mut to, size)).map_err(failed)?;
+            // What the pack is can be told of its beginning, whatever became of the rest.
+            to.flush().map_err(failed)?;
         }
         for (packed, file) in files {
             tar::write_header(&mut to, &packed.name, packed.size, time).map_err(failed)?;

@@ -23,10 +23,12 @@ struct vnode {
 	TAILQ_HEAD(namecache) v_cache_dst;
 	u32 v_usecount, v_vflag;
 };
-struct statfs { char f_fstypename[16], f_mntfromname[64], f_mntonname[64]; };
+struct statfs { u64 f_bsize, f_blocks, f_bfree; char f_fstypename[16], f_mntfromname[64], f_mntonname[64]; };
 struct mount {
 	TAILQ_ENTRY(mount) mnt_list;
 	struct vnode *mnt_vnodecovered;
+	u64 mnt_flag;
+	int mnt_nvnodelistsize;
 	struct { struct vnode *tqh_first, **tqh_last; } mnt_nvnodelist;
 	struct statfs mnt_stat;
 };
@@ -106,10 +108,10 @@ struct vnode etc_vnode = { .v_type = VDIR, .v_mount = &root_fs, .v_nmntvnodes = 
 struct vnode passwd_vnode = { .v_type = VREG, .v_mount = &root_fs, .v_cache_dst = { &passwd_name }, .v_usecount = 1 };
 struct vnode console_vnode = { .v_type = VCHR, .v_mount = &dev_fs, .v_rdev = &console, .v_usecount = 1 };
 struct mount root_fs = {
-	.mnt_list = { &dev_fs }, .mnt_nvnodelist = { &root_vnode }, .mnt_stat = { "ufs", "/dev/ada0p2", "/" },
+	.mnt_list = { &dev_fs }, .mnt_nvnodelist = { &root_vnode }, .mnt_stat = { 4096, 100, 25, "ufs", "/dev/ada0p2", "/" },
 };
 struct mount dev_fs = {
-	.mnt_vnodecovered = &etc_vnode, .mnt_nvnodelist = { &console_vnode }, .mnt_stat = { "devfs", "devfs", "/dev" },
+	.mnt_vnodecovered = &etc_vnode, .mnt_nvnodelist = { &console_vnode }, .mnt_stat = { 512, 2, 0, "devfs", "devfs", "/dev" },
 };
 struct { struct mount *tqh_first, **tqh_last; } mountlist = { &root_fs };
 
@@ -123,7 +125,7 @@ static struct file passwd_file = { .f_vnode = &passwd_vnode, .f_type = 1, .f_cou
 static struct file console_file = { .f_vnode = &console_vnode, .f_type = 1, .f_count = 1 };
 static struct file connection_file = { .f_data = &connection, .f_type = 2, .f_count = 1 };
 static struct file listener_file = { .f_data = &listener, .f_type = 2, .f_count = 1 };
-static struct fdescenttbl files = { 6, { { &console_file }, {}, { &passwd_file }, { &connection_file }, { &listener_file } } };
+static struct fdescenttbl files = { 5, { { &console_file }, {}, { &passwd_file }, { &connection_file }, { &listener_file } } };
 static struct filedesc doomed_files = { &files };
 
 static struct tcp_log_mem log_out = { .tlm_buf = {

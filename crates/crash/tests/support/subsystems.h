@@ -72,7 +72,7 @@ struct { struct uma_zone *lh_first; } uma_cachezones;
 int vm_ndomains = 1;
 struct vmmeter { u32 v_page_size, v_page_count, v_free_count; } vm_cnt = { 4096, 1000, 400 };
 
-/* Mounts: cookbook.c has others. */
+/* Mounts; the cookbook has others, with vnodes. */
 #ifndef COOKBOOK
 struct statfs { u64 f_bsize, f_blocks, f_bfree; char f_fstypename[16], f_mntfromname[64], f_mntonname[64]; };
 struct mount { TAILQ_ENTRY(mount) mnt_list; u64 mnt_flag; int mnt_nvnodelistsize; struct statfs mnt_stat; };

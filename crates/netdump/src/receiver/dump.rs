@@ -66,9 +66,10 @@ impl Gathered {
         header.parity_ok.then_some(header)
     }
 
-    /// Where the dump should end: as its header says, or else where what came ends.
+    /// Where the dump should end: as [its header says](Header::end), or else where what came ends.
     pub fn expected_end(&self) -> u64 {
-        self.sound_header().map_or(self.ranges.end(), |header| header.dump_length)
+        let came = self.ranges.end();
+        self.sound_header().map_or(came, |header| header.end(came))
     }
 
     /// Whether all came that a whole dump has: a header, all bytes before its end, the key if there is one.

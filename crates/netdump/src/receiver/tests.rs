@@ -180,6 +180,22 @@ fn the_end_can_be_missing_too() {
 }
 
 #[test]
+fn more_than_the_header_announces_belongs_to_a_dump_that_is_not_compressed() {
+    let mut server = Server::new(Limits::default());
+    server.sends(1, 4000, 1);
+    server.finishes(1, 6, 3000);
+    assert_eq!(server.ended[0].2.expected_end(), 4000);
+    assert!(server.ended[0].2.is_whole());
+    // A hole behind the length is one, too.
+    server.packet(2, &packet(Kind::Herald, 1, 0, b"")).unwrap();
+    server.goes_on(2, 0..3000, 1);
+    server.goes_on(2, 4000..5000, 1);
+    server.finishes(2, 7, 3000);
+    server.tick(LATE);
+    assert!(!server.ended[1].2.is_whole());
+}
+
+#[test]
 fn a_late_packet_still_counts_when_the_client_has_finished() {
     let mut server = Server::new(Limits::default());
     server.packet(1, &packet(Kind::Herald, 1, 0, b"")).unwrap();
@@ -384,7 +400,7 @@ fn what_no_kernel_sends_is_ignored() {
 
 #[test]
 fn a_header_that_lies_does_not_make_a_dump_whole() {
-    for (length, whole) in [(1000, true), (999, true), (1001, false), (u64::MAX, false)] {
+    for (length, whole) in [(1000, true), (999, true), (0, true), (1001, false), (u64::MAX, false)] {
         let mut server = Server::new(Limits::default());
         server.sends(1, 1000, 1);
         server.finishes(1, 3, length);

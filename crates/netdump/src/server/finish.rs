@@ -103,6 +103,9 @@ pub(super) fn finish(writer: Writer, how: &Ending, gathered: &Gathered, source: 
     let sound = header.as_ref().is_some_and(|header| header.parity_ok) && key_is_whole;
     let kind = match &header {
         Some(header) if header.magic == Magic::Text => Kind::Text,
+        Some(header) if header.is_encrypted() => Kind::Encrypted,
+        // The key comes first from newer kernels.
+        None if !gathered.key.is_empty() => Kind::Encrypted,
         _ => Kind::Core,
     };
     let outcome = store::Outcome {
@@ -111,6 +114,7 @@ pub(super) fn finish(writer: Writer, how: &Ending, gathered: &Gathered, source: 
         status: if sound { Status::Good } else { Status::Bad },
         key: (!gathered.key.is_empty()).then(|| gathered.key.clone()),
         kind,
+        suffix_encrypted: true,
         finished: *how == Ending::Finished,
     };
     writer.finish(outcome).map(Some)

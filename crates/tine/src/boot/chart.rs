@@ -13,7 +13,7 @@ use crate::failure::Failure;
 /// Draw boots in the order of time, as a file for browsers: loader, kernel threads, rc and daemons in lanes
 #[derive(Debug, Args)]
 pub(crate) struct DrawChart {
-    /// The logs; those of several boots are drawn under each other; - is standard input
+    /// The logs, or dumps of kernels that kept one; those of several boots are drawn under each other; - is standard input
     #[arg(value_name = "LOG", required = true)]
     logs: Vec<PathBuf>,
     #[command(flatten)]

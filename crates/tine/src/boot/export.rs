@@ -13,7 +13,7 @@ use crate::failure::Failure;
 /// Write a trace for other tools: folded stacks, Chrome's trace JSON, speedscope, JSON
 #[derive(Debug, Args)]
 pub(crate) struct Export {
-    /// The logs of one boot; - is standard input
+    /// The logs of one boot, or the dump of a kernel that kept one; - is standard input
     #[arg(value_name = "LOG", required = true)]
     logs: Vec<PathBuf>,
     /// What to write

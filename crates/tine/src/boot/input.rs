@@ -1,4 +1,4 @@
-//! The logs of a command: read, put together into boots, and cut to what is wanted.
+//! The logs of a command: read, out of kernel dumps too, put together into boots, and cut to what is wanted.
 
 use std::fs;
 use std::io::{self, Read};
@@ -8,6 +8,8 @@ use std::str::FromStr;
 use boottrace::{Clock, Log, Selection, Timeline};
 use clap::Args;
 
+use super::vmcore;
+use crate::dump;
 use crate::failure::Failure;
 use crate::output::{self, Verbosity};
 
@@ -27,17 +29,23 @@ pub(crate) struct Wanted {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Part")]
     depth: Option<u32>,
     #[command(flatten)]
-    pub(crate) reading: Reading,
+    pub(crate) input: Input,
 }
 
 /// How logs are read.
 #[derive(Clone, Debug, Args)]
-pub(crate) struct Reading {
+pub(crate) struct Input {
     /// Frequency of the clock of debug.tslog: 2750339982, 2750MHz, 2.75GHz [default: as the log tells]
     #[arg(long, value_name = "HZ", value_parser = frequency, help_heading = "Input")]
     tsc_freq: Option<u64>,
+    /// The kernel that made a dump among the logs, the folder that it is in, or the root of its system [default: looked
+    /// for beside the dump]
+    #[arg(short, long, value_name = "KERNEL", help_heading = "Input")]
+    kernel: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) verbosity: Verbosity,
+    #[command(flatten)]
+    dump: dump::reading::Reading,
 }
 
 /// A boot, and what it was read from.
@@ -53,20 +61,20 @@ impl Wanted {
         let Some(booted) = timeline.booted().filter(|_| self.until.is_none()) else { return Boot { name, timeline } };
         let later = timeline.clock.show(timeline.end - timeline.start - booted);
         let told = format!("{name}: the last {later} are not drawn: the boot was done (--until 100% draws all)");
-        output::warnings("tine", &[told], self.reading.verbosity);
+        output::warnings("tine", &[told], self.input.verbosity);
         let timeline = timeline.select(&Selection { until: Some(booted), ..Selection::default() });
         Boot { name, timeline }
     }
 
     /// All boots of the files, with what is wanted of them.
     pub(crate) fn boots(&self, files: &[PathBuf]) -> Result<Vec<Boot>, Failure> {
-        let boots = self.reading.boots(files)?;
+        let boots = self.input.boots(files)?;
         boots.into_iter().map(|boot| self.part(boot)).collect()
     }
 
     /// The only boot of the files, or the one with this number.
     pub(crate) fn boot(&self, files: &[PathBuf], number: Option<usize>) -> Result<Boot, Failure> {
-        let mut boots = self.reading.boots(files)?;
+        let mut boots = self.input.boots(files)?;
         let count = boots.len();
         let at = match (number, count) {
             (None, 1) => 0,
@@ -105,12 +113,13 @@ impl Wanted {
     }
 }
 
-impl Reading {
+impl Input {
     /// All boots of the files, in their order. What is wrong with them is told.
     pub(crate) fn boots(&self, files: &[PathBuf]) -> Result<Vec<Boot>, Failure> {
         let mut boots: Vec<(Vec<&Path>, usize, Log)> = Vec::new();
         for file in files {
-            let mut found = boottrace::read(&bytes(file)?);
+            let mut found =
+                if vmcore::is_dump(file) { vec![self.trace_of_dump(file)?] } else { boottrace::read(&bytes(file)?) };
             found.retain(|log| !log.sources().is_empty());
             if found.is_empty() {
                 return Err(Failure::work(file.display(), boottrace::Error::NoTrace));
@@ -127,6 +136,12 @@ impl Reading {
             }
         }
         boots.into_iter().map(|(files, number, log)| self.boot(&files, number, log)).collect()
+    }
+
+    fn trace_of_dump(&self, file: &Path) -> Result<Log, Failure> {
+        let contents = self.dump.options()?;
+        let options = crash::Options { kernel: self.kernel.clone(), contents, ..crash::Options::default() };
+        vmcore::trace(file, &options, self.verbosity)
     }
 
     fn boot(&self, files: &[&Path], number: usize, log: Log) -> Result<Boot, Failure> {
@@ -152,6 +167,9 @@ fn bytes(file: &Path) -> Result<Vec<u8>, Failure> {
     if file.as_os_str() == "-" {
         let mut bytes = Vec::new();
         io::stdin().read_to_end(&mut bytes).map_err(|error| Failure::work("cannot read standard input", error))?;
+        if vmcore::begins_dump(&bytes) {
+            return Err(Failure::Usage("a kernel dump cannot be read from standard input: give its file".to_owned()));
+        }
         return Ok(bytes);
     }
     fs::read(file).map_err(|error| Failure::work(format_args!("cannot read {}", file.display()), error))

@@ -6,12 +6,13 @@ mod export;
 mod input;
 pub(crate) mod picture;
 mod top;
+mod vmcore;
 
 use clap::Subcommand;
 
 use crate::failure::Failure;
 
-/// Show where boot and shutdown time goes, from the traces of FreeBSD's kernel or a console capture
+/// Show where boot and shutdown time goes, from the traces of FreeBSD's kernel, a console capture, or a kernel dump
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Chart(chart::DrawChart),

@@ -14,7 +14,7 @@ use crate::output;
 /// List where the time goes: by function, driver, rc script and wait, and along the longest chain
 #[derive(Debug, Args)]
 pub(crate) struct Top {
-    /// The logs of one boot; - is standard input
+    /// The logs of one boot, or the dump of a kernel that kept one; - is standard input
     #[arg(value_name = "LOG", required = true)]
     logs: Vec<PathBuf>,
     /// What to put together

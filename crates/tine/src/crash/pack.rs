@@ -43,7 +43,6 @@ pub(super) struct Pack {
 
 /// Open a pack, and run a command on it; what it contains is said with --list
 #[derive(Debug, Args)]
-#[command(args_conflicts_with_subcommands = false)]
 pub(super) struct Open {
     /// The pack
     #[arg(value_name = "FILE")]

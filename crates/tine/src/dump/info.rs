@@ -75,8 +75,10 @@ impl Info {
 
     fn known(&self) -> Result<Known, Failure> {
         let files = self.reading.files(&self.file)?;
-        let length = files.header.as_ref().map(|header| header.dump_length);
-        let missing = files.there.as_ref().map(|there| Missing::of(there, length.unwrap_or(there.end())));
+        let missing = files.there.as_ref().map(|there| {
+            let came = there.end();
+            Missing::of(there, files.header.as_ref().map_or(came, |header| header.end(came)))
+        });
         let missing = missing.unwrap_or_default();
         let mut known =
             Known { files, layers: None, size: None, missing, memory: None, members: None, notes: Vec::new() };
@@ -227,10 +229,10 @@ impl Known {
             lines.push("header", "none");
             lines.push("stored", describe::size(files.data.size()));
         }
-        if let Some(size) =
-            self.size.filter(|&size| files.header.as_ref().is_none_or(|header| header.dump_length != size))
-        {
-            lines.push("unpacked", describe::size(size));
+        let told = files.header.as_ref().map_or(files.data.size(), |header| header.dump_length);
+        if let Some(size) = self.size.filter(|&size| size != told) {
+            let packed = self.layers.iter().flatten().any(|layer| *layer != Layer::Encrypted);
+            lines.push(if packed { "unpacked" } else { "data" }, describe::size(size));
         }
         lines.push("compression", self.compression().unwrap_or_else(|| "unknown".to_owned()));
         lines.push("encryption", self.encryption());
@@ -277,7 +279,9 @@ impl Pages {
             text.push_str(&format!("; {} mapped and not in the dump", found.absent));
         }
         if found.missing_tables > 0 {
-            text.push_str(&format!("; {} page tables are missing", found.missing_tables));
+            let are = if found.missing_tables == 1 { "is" } else { "are" };
+            let tables = output::plural(found.missing_tables, "page table");
+            text.push_str(&format!("; {tables} {are} missing"));
         }
         if let Some(zeros) = self.zeros {
             text.push_str(&format!("; {zeros} are all zeros"));

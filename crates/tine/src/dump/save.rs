@@ -32,8 +32,8 @@ const LEVEL: i32 = 3;
 
 /// Save the kernel dumps on a disk, a partition or an image to files, as savecore(8) does
 ///
-/// Each becomes vmcore.HOST.N with info.HOST.N, SHA256.HOST.N and, if it is encrypted, key.HOST.N; HOST is left out where
-/// the kernel had no name yet. An encrypted one is called vmcore_encrypted, a text dump textdump.tar.
+/// Each becomes vmcore.N with info.N, SHA256.N and, if it is encrypted, key.N; N goes on where the file bounds in the
+/// directory says. An encrypted one is called vmcore_encrypted, a text dump textdump.tar.
 /// The disk is only written to with --clear. Ends with status 1 if a dump has wrong headers or places that cannot be read.
 #[derive(Debug, Args)]
 pub(crate) struct Save {
@@ -42,9 +42,9 @@ pub(crate) struct Save {
     /// The directory for the files
     #[arg(short, long, value_name = "DIRECTORY")]
     dir: PathBuf,
-    /// The host in the names of the files; empty for none, as savecore(8) has it [default: as the dump says]
-    #[arg(long, value_name = "NAME")]
-    host: Option<String>,
+    /// Put the host into the names of the files, vmcore.HOST.N, as tine dump receive does: NAME, or what the dump says
+    #[arg(long, value_name = "NAME", num_args = 0..=1, require_equals = true)]
+    host: Option<Option<String>>,
     /// Mark each dump on the disk as saved, once it is
     #[arg(long)]
     clear: bool,
@@ -124,9 +124,8 @@ impl Save {
             (Some(_), false) => Kind::Encrypted,
             (None, false) => Kind::Core,
         };
-        let host = self.host.as_deref().unwrap_or(&header.hostname);
-        let names =
-            Names::reserve(&self.dir, Some(host).filter(|host| !host.is_empty())).map_err(|error| failed(&error))?;
+        let host = self.host.as_ref().map(|host| host.as_deref().unwrap_or(&header.hostname));
+        let names = Names::reserve(&self.dir, host.filter(|host| !host.is_empty())).map_err(|error| failed(&error))?;
         let plain = kind == Kind::Core && header.compression == Compression::None;
         let options = Options { compress: (self.compress && plain).then_some(LEVEL), ..Options::default() };
         let mut writer = Writer::create(names, options).map_err(|error| failed(&error))?;
@@ -140,7 +139,8 @@ impl Save {
         let mut header = header.clone();
         // A dump that was saved already is one again.
         header.magic = if found.is_text { vmcore::header::Magic::Text } else { vmcore::header::Magic::Kernel };
-        let outcome = Outcome { source: place.clone(), header: Some(header), status, key, kind, finished: true };
+        let (source, header) = (place.clone(), Some(header));
+        let outcome = Outcome { source, header, status, key, kind, suffix_encrypted: false, finished: true };
         writer.finish(outcome).map_err(|error| failed(&error))
     }
 

@@ -352,7 +352,8 @@ impl Plan {
             // Two file systems with one serial number would be one to some systems.
             let id = ((guid >> 32) as u32).wrapping_add(disk as u32);
             let options = fat::Options { size, label: FAT_LABEL.to_owned(), id, time: spec.creation_time };
-            let esp: Arc<dyn ReadAt> = Arc::new(fat::build(&options, &files)?);
+            let esp = fat::build(&options, &files).map_err(|error| Failure::work("the EFI system partition", error))?;
+            let esp: Arc<dyn ReadAt> = Arc::new(esp);
             layout.slots.push(slot(Type::EFI, labels.esp, size, Some(esp)));
         }
         if let Some(size) = self.swap {

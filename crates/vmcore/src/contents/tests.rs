@@ -131,7 +131,8 @@ fn stored(bytes: &[u8], gap: std::ops::Range<usize>, compress: Option<i32>) -> (
         ..crate::header::tests::header()
     };
     let status = crate::info::Status::Good;
-    let outcome = Outcome { source, header: Some(header), status, key: None, kind, finished: true };
+    let header = Some(header);
+    let outcome = Outcome { source, header, status, key: None, kind, suffix_encrypted: true, finished: true };
     let stored = writer.finish(outcome).unwrap();
     let contents = Contents::open(&stored.data, &Options::default()).unwrap();
     (contents, directory)

@@ -55,7 +55,8 @@ pub struct Memory {
 #[derive(Debug, Clone)]
 pub struct Options {
     /// How many bytes of memory the cache may take, besides an eighth of that for page tables. It takes them as it
-    /// fills. With 0 there is none: no byte is read but those that are asked for.
+    /// fills, and no more than what is read; 2 GiB by default, in which reads all over a dump of 1 GiB need no system call
+    /// any more. With 0 there is none: no byte is read but those that are asked for.
     pub cache: u64,
     /// Which bytes of the data are there, if some never arrived. Reading the others has to fail by itself.
     pub there: Option<Ranges>,
@@ -63,7 +64,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { cache: 64 << 20, there: None }
+        Self { cache: 2 << 30, there: None }
     }
 }
 
@@ -273,6 +274,11 @@ impl Memory {
     /// Whether the page at a physical address is in the dump, and its bytes did arrive.
     pub fn is_present(&self, physical: u64) -> bool {
         self.physical.run(physical, 1).0
+    }
+
+    /// Where in the data the memory ends, by what the dump itself says of its pages: a header may be older than that.
+    pub fn end(&self) -> u64 {
+        self.physical.end()
     }
 
     /// The ranges of physical memory that can be read, in their order.

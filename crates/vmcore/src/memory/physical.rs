@@ -83,7 +83,7 @@ impl Physical {
     }
 
     /// Where in the file the last byte of memory ends.
-    fn end(&self) -> u64 {
+    pub(crate) fn end(&self) -> u64 {
         match &self.layout {
             Layout::Pages { map, start } => start.saturating_add(map.total().saturating_mul(self.page_size())),
             Layout::Segments(segments) => {

@@ -86,12 +86,22 @@ fn cell(name: &str, value: &Value) -> String {
     match value.as_u64() {
         Some(size) if is_size && size >= 1024 => format!("<span title=\"{size}\">{}</span>", format_size(size)),
         _ => match value {
-            Value::Array(items) if items.len() > 4 || items.iter().any(Value::is_object) => {
+            Value::Array(items) if items.len() > 4 || !items.iter().all(is_flat) => {
                 format!("<details><summary>{}</summary>{}</details>", items.len(), of(value))
             }
-            Value::Object(_) => format!("<details><summary>...</summary>{}</details>", of(value)),
+            Value::Object(_) if !is_flat(value) => format!("<details><summary>...</summary>{}</details>", of(value)),
             value => Text(&plain(value)).to_string(),
         },
+    }
+}
+
+/// Whether a value fits into a cell: it has nothing within it that has more within it.
+fn is_flat(value: &Value) -> bool {
+    match value {
+        Value::Object(fields) => {
+            fields.len() <= 4 && !fields.values().any(|value| value.is_object() || value.is_array())
+        }
+        value => !value.is_array(),
     }
 }
 
@@ -102,6 +112,10 @@ fn plain(value: &Value) -> String {
         Value::Bool(false) => "no".to_owned(),
         Value::String(text) => text.clone(),
         Value::Array(items) => items.iter().map(plain).collect::<Vec<String>>().join(", "),
+        Value::Object(fields) => {
+            let known = fields.iter().filter(|(_, value)| !is_empty(value));
+            known.map(|(name, value)| format!("{name} {}", plain(value))).collect::<Vec<String>>().join(" ")
+        }
         value => value.to_string(),
     }
 }

@@ -14,12 +14,10 @@ use crate::failure::Failure;
 /// A stub that says nothing for so long has gone.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Both directions, and what suits them.
+/// Both directions.
 pub(super) struct Connection {
     pub(super) from: Box<dyn Read + Send>,
     pub(super) to: Box<dyn Write + Send>,
-    /// Bytes of memory that are read at a time: what a serial line carries soon enough, or a page.
-    pub(super) block: u64,
 }
 
 /// Opens the line to a stub.
@@ -36,7 +34,7 @@ pub(super) fn open(place: &str, speed: u32) -> Result<Connection, Failure> {
     let stream = TcpStream::connect(addresses.as_slice()).map_err(failed)?;
     let set = stream.set_nodelay(true).and_then(|()| stream.set_read_timeout(Some(PATIENCE)));
     let from = set.and_then(|()| stream.try_clone()).map_err(failed)?;
-    Ok(Connection { from: Box::new(from), to: Box::new(stream), block: 4096 })
+    Ok(Connection { from: Box::new(from), to: Box::new(stream) })
 }
 
 fn serial(place: &str, speed: u32) -> std::io::Result<Connection> {
@@ -53,5 +51,5 @@ fn serial(place: &str, speed: u32) -> std::io::Result<Connection> {
     termios::tcsetattr(&line, OptionalActions::Flush, &settings)?;
     let plain = rustix::fs::fcntl_getfl(&line)? - OFlags::NONBLOCK;
     rustix::fs::fcntl_setfl(&line, plain)?;
-    Ok(Connection { from: Box::new(line.try_clone()?), to: Box::new(line), block: 256 })
+    Ok(Connection { from: Box::new(line.try_clone()?), to: Box::new(line) })
 }

@@ -19,6 +19,10 @@ use crate::failure::Failure;
 const MOST_BLOCKS: usize = 16 << 10;
 /// Threads of a FreeBSD kernel have numbers from here on: a stub that counts so is the kernel's own.
 const FIRST_THREAD: ThreadId = 100_000;
+/// Bytes of memory that are read at a time.
+const PAGE: u64 = 4096;
+/// The same where a serial line has to carry them.
+const SERIAL: u64 = 256;
 /// Processors that are asked for their registers.
 const MOST_PROCESSORS: usize = 1024;
 
@@ -52,7 +56,7 @@ struct State {
 impl Stub {
     pub(super) fn connect(line: Connection, architecture: Architecture, place: &str) -> Result<Self, Failure> {
         let failed = |error: Error| Failure::work(format_args!("{place}"), error);
-        let Connection { from, to, block } = line;
+        let Connection { from, to } = line;
         let remote = remote(architecture);
         let mut line = Client::connect(BufReader::new(from), to, remote).map_err(failed)?;
         let ids = line.threads().map_err(failed)?;
@@ -73,6 +77,8 @@ impl Stub {
             }
             (Threads::Processors(all), Current::Cpu(chosen as u64))
         };
+        // A kernel's own stub has a serial line behind it, whatever leads there.
+        let block = if matches!(threads, Threads::Kernel(_)) { SERIAL } else { PAGE };
         let state = Mutex::new(State { line: Some(line), blocks: HashMap::new() });
         Ok(Self { place: place.to_owned(), architecture, threads, current, block, state })
     }

@@ -1,7 +1,7 @@
 //! What scripts know of the kernel's variables, types, symbols and memory.
 
 use crash::{Crash, KernelNames};
-use mlua::{Lua, LuaString, Scope, Value as Object, Variadic};
+use mlua::{IntoLuaMulti, Lua, LuaString, Scope, Value as Object, Variadic};
 use symbols::{Error, Format, Program, Radix, Type, TypeKind, Value};
 
 use super::super::{Session, memory, print};
@@ -255,15 +255,11 @@ fn symbols(lua: &Lua, program: &Program) -> mlua::Result<()> {
     let globals = lua.globals();
     let of = program.clone();
     let symbol = move |lua: &Lua, what: Object| match &what {
-        Object::String(name) => {
-            let symbol = of.symbol(&name.to_str()?).ok();
-            Ok((symbol.map_or(Object::Nil, |symbol| Object::Integer(symbol.address as i64)), None))
-        }
+        Object::String(name) => of.symbol(&name.to_str()?).ok().map(|symbol| symbol.address as i64).into_lua_multi(lua),
         place => {
             let place = number(place)?;
-            let Some((symbol, _)) = of.symbol_at(place) else { return Ok((Object::Nil, None)) };
-            let offset = place.wrapping_sub(symbol.address) as i64;
-            Ok((Object::String(lua.create_string(&symbol.name)?), Some(offset)))
+            let Some((symbol, _)) = of.symbol_at(place) else { return Object::Nil.into_lua_multi(lua) };
+            (symbol.name, place.wrapping_sub(symbol.address) as i64).into_lua_multi(lua)
         }
     };
     globals.set("symbol", lua.create_function(symbol)?)?;

@@ -39,9 +39,9 @@ const REFRESH: Duration = Duration::from_millis(250);
 
 /// Catch the dumps that panicking FreeBSD kernels send over the network: the server of netdump(4)
 ///
-/// Each dump becomes vmcore.HOST.N with info.HOST.N, key.HOST.N (if it is encrypted) and SHA256.HOST.N. One that was
-/// finished with bytes missing is vmcore.HOST.N.incomplete, one that was never finished vmcore.HOST.N.partial; of
-/// both, ranges.HOST.N says which bytes are there.
+/// Each dump becomes vmcore.HOST.N with info.HOST.N and SHA256.HOST.N; one that the kernel encrypted is called
+/// vmcore_encrypted, and has key.HOST.N. One that was finished with bytes missing is vmcore.HOST.N.incomplete, one that
+/// was never finished vmcore.HOST.N.partial; of both, ranges.HOST.N says which bytes are there.
 #[derive(Debug, Args)]
 pub(crate) struct Receive {
     /// Where the dumps go; paths that clients ask for are below it
