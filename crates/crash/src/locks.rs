@@ -9,7 +9,7 @@ use serde::Serialize;
 use symbols::{Type, Value};
 
 use crate::dump::Crash;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::percpu;
 use crate::threads::{Process, Thread};
 
