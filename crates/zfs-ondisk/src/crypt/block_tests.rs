@@ -208,7 +208,7 @@ proptest! {
         }
         let cases = [
             (ObjectType::PLAIN_FILE_CONTENTS, data.clone()),
-            (ObjectType::USERGROUP_USED, data),
+            (ObjectType::MASTER_NODE, data),
             (ObjectType::DNODE, dnodes),
             (ObjectType::OBJSET, root(ByteOrder::Little)),
         ];
@@ -217,7 +217,7 @@ proptest! {
             let mac = key.seal(object_type, &Nonce { salt, iv }, &mut stored).unwrap();
             // A few bytes may well be encrypted to themselves.
             if plain.len() >= 16 {
-                prop_assert_eq!(stored != plain, object_type != ObjectType::USERGROUP_USED);
+                prop_assert_eq!(stored != plain, object_type != ObjectType::MASTER_NODE);
             }
             // The pointer as the format says, and as it is made for others to write.
             let meant = pointer((object_type, 0), ByteOrder::Little, (salt, iv, mac));
