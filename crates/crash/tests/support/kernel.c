@@ -49,12 +49,18 @@ char version[] = VERSION;
 struct msgbuf *msgbufp;
 long time_uptime = 93784;
 int mp_ncpus = 2;
-int dumptid = 100002;
 #ifndef PANIC
 #define PANIC "page fault"
 #endif
 static char buf[256] = PANIC;
+/* With RUNNING nobody has panicked, and the first thread of doomed idles on the first processor. */
+#ifdef RUNNING
+int dumptid;
+const char *panicstr;
+#else
+int dumptid = 100002;
 const char *panicstr = buf;
+#endif
 
 /* Who calls whom; none of it is ever called, but for what a processor does that has nothing to do. */
 volatile int sink;
@@ -91,6 +97,8 @@ EMPTY_NAMED(SYSCALL_HANDLER);
 EMPTY(fork_trampoline);
 ASSEMBLED(savectx, RETURN);
 ASSEMBLED(cpu_idle, ENTER "; 1: " IDLE "; " JUMP " 1b");
+
+FUNCTION void sched_idletd(void) { BODY; cpu_idle(); sink = 0; }
 
 extern struct proc proc0, init, doomed;
 extern struct thread thread0, sleeper, culprit, spinner;
@@ -137,6 +145,14 @@ static struct { word room[4]; struct frame sched_switch; struct record fork_exit
 	.sched_switch.record = { FRAME_POINTER(switched.fork_exit), IN(fork_exit) },
 	.fork_exit = { 0, (word)fork_trampoline + 8 },
 };
+/* The stack of a processor that is about to idle: its stack pointer, its frame pointer, and where cpu_idle() returns to. */
+static struct { word room[8]; struct record cpu_idle; struct frame sched_idletd; struct record fork_exit; } idle
+    __attribute__((aligned(16))) = {
+	.cpu_idle = { 0, IN(sched_idletd) },
+	.sched_idletd.record = { FRAME_POINTER(idle.fork_exit), IN(fork_exit) },
+	.fork_exit = { 0, (word)fork_trampoline + 8 },
+};
+word idle_registers[3] = { IDLE_STACK(idle.cpu_idle), FRAME_POINTER(idle.sched_idletd.record), IN(sched_idletd) };
 #ifdef OVERWRITTEN
 /* The registers are those of a function that has returned, over whose frame others have written since. */
 static struct pcb dumppcb = PCB((word)panicked.room, (word)panicked.room, (word)in_dump_savectx);
@@ -170,7 +186,7 @@ struct proc proc0 = {
 };
 struct thread culprit = {
 	.td_proc = &doomed, .td_plist = { &spinner }, .td_tid = 100002, .td_name = "doomed", .td_state = TDS_RUNNING,
-	.td_oncpu = 1, .td_pcb = &switched_pcb,
+	.td_oncpu = CULPRITS_CPU, .td_pcb = &switched_pcb,
 };
 struct thread spinner = {
 	.td_proc = &doomed, .td_tid = 100003, .td_name = "waiter", .td_state = TDS_INHIBITED, WAITER, .td_oncpu = -1,

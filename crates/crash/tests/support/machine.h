@@ -101,6 +101,12 @@ struct trapframe {
 #ifndef FRAME_POINTER
 #define FRAME_POINTER(record) ((word)&(record))
 #endif
+/* Where the stack pointer is before a function makes this record: on x86 its caller has pushed a part of it. */
+#if defined(__x86_64__) || defined(__i386__)
+#define IDLE_STACK(record) ((word)&(record).pc)
+#else
+#define IDLE_STACK(record) ((word)(&(record) + 1))
+#endif
 #ifndef PUSHED
 #define PUSHED unsigned : 0
 #endif

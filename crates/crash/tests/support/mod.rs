@@ -1,5 +1,6 @@
 //! A kernel of C sources of ours, and its dump: nothing of it ever ran.
 
+pub mod boot;
 pub mod machine;
 
 use std::path::{Path, PathBuf};
@@ -66,11 +67,17 @@ pub fn forge_for(machine: &Machine, flags: &[&str], pages: u64) -> Option<Forged
     Some(forged)
 }
 
-fn compile(machine: &Machine, to: &Path, flags: &[&str]) -> Option<()> {
-    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().find_map(|folder| {
+/// The folder with the kernel's sources, wherever a test or benchmark belongs to.
+fn sources() -> Option<PathBuf> {
+    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().find_map(|folder| {
         let path = folder.join("crates/crash/tests/support");
         path.is_dir().then_some(path)
-    })?;
+    })
+}
+
+/// Compiles the kernel and its module.
+fn compile(machine: &Machine, to: &Path, flags: &[&str]) -> Option<()> {
+    let sources = sources()?;
     let run = |more: &[String], file: &[&str], to: &Path| {
         let files = file.iter().map(|name| sources.join(name));
         let ran = machine.compiler()?.args(FLAGS).args(more).args(flags).args(files).arg("-o").arg(to).output().ok()?;

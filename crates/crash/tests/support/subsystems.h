@@ -7,7 +7,13 @@
 u32 mp_maxid = 1;
 int osreldate = 1400097;
 struct pcpu { struct thread *pc_curthread; u32 pc_cpuid; };
+#ifdef RUNNING
+#define CULPRITS_CPU 0
+struct pcpu cpu0 = { &culprit, 0 }, cpu1 = { 0, 1 };
+#else
+#define CULPRITS_CPU 1
 struct pcpu cpu0 = { 0, 0 }, cpu1 = { &culprit, 1 };
+#endif
 struct pcpu *cpuid_to_pcpu[4] = { &cpu0, &cpu1 };
 int pcpu_entry_busy __attribute__((section("set_pcpu"))) = 5;
 word dpcpu_off[4];
