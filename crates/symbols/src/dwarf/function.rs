@@ -50,9 +50,11 @@ impl DebugInfo {
         let fault = |error| self.fault(&format!("functions of unit {unit}"), error);
         let mut found = Vec::new();
         let mut walk = Walk::new(&read);
-        while let Some(item) = walk.next().map_err(fault)? {
-            walk.pass(&item).map_err(fault)?;
-            if item.plan.tag == gimli::DW_TAG_subprogram && item.plan.code {
+        while let Some(item) = walk.next(i64::MAX).map_err(fault)? {
+            let plan = walk.expect(&item).map_err(fault)?;
+            let has_code = plan.tag == gimli::DW_TAG_subprogram && plan.code;
+            walk.pass_attributes(&item).map_err(fault)?;
+            if has_code {
                 let entry = self.entry(&read, item.offset)?;
                 found.extend(self.ranges_of(&read, &entry).into_iter().map(|(start, end)| (start, end, item.offset)));
             }

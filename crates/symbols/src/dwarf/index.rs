@@ -11,7 +11,7 @@ use hashbrown::HashSet;
 
 use super::names::{Kind, Names};
 use super::split::Split;
-use super::walk::{Item, Walk};
+use super::walk::{Plan, Walk};
 use super::{DebugInfo, Die, Slice, Unit, index_of};
 use crate::error::Result;
 
@@ -152,25 +152,25 @@ impl Scanner<'_> {
     fn entries(&mut self, unit: &Unit<'_>, functions: bool) -> gimli::Result<()> {
         let mut walk = Walk::new(unit);
         let mut enumeration = None;
-        while let Some(item) = walk.next()? {
+        while let Some(item) = walk.next(if enumeration.is_some() { 2 } else { 1 })? {
+            let plan = walk.expect(&item)?;
             if item.depth == 1 {
                 enumeration = None;
             }
             let (kind, offset) = match (item.depth, enumeration) {
-                (1, _) => (kind_of(item.plan.tag), item.offset),
-                (2, Some(offset)) if item.plan.tag == gimli::DW_TAG_enumerator => (Some(Kind::Enumerator), offset),
+                (1, _) => (kind_of(plan.tag), item.offset),
+                (2, Some(offset)) if plan.tag == gimli::DW_TAG_enumerator => (Some(Kind::Enumerator), offset),
                 _ => (None, 0),
             };
-            let Some(kind) = kind.filter(|&kind| self.is_news(&walk, unit, &item, kind)) else {
+            let Some(kind) = kind.filter(|&kind| self.is_news(&walk, unit, plan, kind)) else {
                 walk.pass(&item)?;
                 continue;
             };
             let mut attributes = Attributes::default();
             walk.read(&item, |name, value| attributes.note(name, value))?;
-            if attributes.declaration {
-                continue;
+            if !attributes.declaration {
+                self.add(unit, kind, Die { unit: unit.index, offset }, &attributes, functions);
             }
-            self.add(unit, kind, Die { unit: unit.index, offset }, &attributes, functions);
             match attributes.sibling {
                 _ if kind == Kind::Enum => enumeration = Some(offset),
                 Some(sibling) if item.depth == 1 => walk.jump(&item, sibling),
@@ -182,19 +182,19 @@ impl Scanner<'_> {
 
     /// Whether an entry has to be read: not what defines nothing, nor one of the many definitions of a type that is
     /// known already.
-    fn is_news<'a>(&self, walk: &Walk<'_, 'a>, unit: &Unit<'a>, item: &Item<'_>, kind: Kind) -> bool {
+    fn is_news<'a>(&self, walk: &Walk<'_, 'a>, unit: &Unit<'a>, plan: &Plan, kind: Kind) -> bool {
         let defines = match kind {
-            Kind::Function => item.plan.code,
-            Kind::Variable => item.plan.located,
+            Kind::Function => plan.code,
+            Kind::Variable => plan.located,
             _ => true,
         };
         let known = || match kind {
             Kind::Function | Kind::Variable => false,
             _ => {
-                walk.name(item).and_then(|name| self.key(unit, kind, &name)).is_some_and(|key| self.seen.contains(&key))
+                walk.name(plan).and_then(|name| self.key(unit, kind, &name)).is_some_and(|key| self.seen.contains(&key))
             }
         };
-        defines && walk.is_declaration(item) != Some(true) && !known()
+        defines && walk.is_declaration(plan) != Some(true) && !known()
     }
 
     /// Notes a definition.

@@ -21,30 +21,31 @@ pub(super) struct Walk<'u, 'a> {
     /// Offset in the unit.
     at: usize,
     depth: i64,
+    /// By the abbreviation's number; the first is for one that is too large.
     plans: Vec<Option<Plan>>,
 }
 
 /// An entry whose attributes come next.
 #[derive(Clone, Copy)]
-pub(super) struct Item<'u> {
+pub(super) struct Item {
     /// Offset in the unit.
     pub(super) offset: usize,
     /// The unit's root is at 0.
     pub(super) depth: i64,
-    pub(super) plan: Plan,
-    abbreviation: &'u Abbreviation,
+    code: u64,
+    plan: usize,
 }
 
 /// What an abbreviation says of its entries.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(super) struct Plan {
     pub(super) tag: DwTag,
     children: bool,
     /// Bytes of all attributes, if they are always the same.
-    size: Option<usize>,
+    size: Option<u32>,
     name: Option<Field>,
     sibling: Option<Field>,
-    pub(super) declaration: Declaration,
+    declaration: Declaration,
     /// Whether there is an address or ranges of code.
     pub(super) code: bool,
     /// Whether there is a location or a constant value.
@@ -53,7 +54,7 @@ pub(super) struct Plan {
 
 /// Whether an abbreviation is that of declarations.
 #[derive(Clone, Copy)]
-pub(super) enum Declaration {
+enum Declaration {
     Never,
     Always,
     /// Each entry tells.
@@ -62,18 +63,18 @@ pub(super) enum Declaration {
 
 /// An attribute that begins at the same place of each entry: bytes behind the abbreviation's code.
 #[derive(Clone, Copy)]
-pub(super) struct Field {
-    place: usize,
+struct Field {
+    place: u32,
     form: DwForm,
 }
 
 impl<'u, 'a> Walk<'u, 'a> {
     pub(super) fn new(unit: &'u Unit<'a>) -> Self {
-        Self { unit, at: unit.unit.header.root_offset().0, depth: 0, plans: Vec::new() }
+        Self { unit, at: unit.unit.header.root_offset().0, depth: 0, plans: vec![None] }
     }
 
-    /// The next entry.
-    pub(super) fn next(&mut self) -> Result<Option<Item<'u>>> {
+    /// The next entry that is not deeper than `deepest`.
+    pub(super) fn next(&mut self, deepest: i64) -> Result<Option<Item>> {
         loop {
             let offset = self.at;
             let Some(&first) = self.unit.bytes.get(offset) else { return Ok(None) };
@@ -90,43 +91,71 @@ impl<'u, 'a> Walk<'u, 'a> {
                 self.depth -= 1;
                 continue;
             }
-            let abbreviation = self.unit.unit.abbreviations.get(code).ok_or(Error::InvalidAbbreviationCode(code))?;
-            let plan = self.plan(abbreviation)?;
-            let depth = self.depth;
-            self.depth += i64::from(plan.children);
-            return Ok(Some(Item { offset, depth, plan, abbreviation }));
+            let mut index = usize::try_from(code).unwrap_or(MAX_PLANS);
+            if !matches!(self.plans.get(index), Some(Some(_))) {
+                index = self.plan(code)?;
+            }
+            let item = Item { offset, depth: self.depth, code, plan: index };
+            let plan = self.expect(&item)?;
+            let (children, size) = (plan.children, plan.size);
+            self.depth += i64::from(children);
+            match size {
+                _ if item.depth <= deepest => return Ok(Some(item)),
+                Some(size) => self.at = self.at.saturating_add(size as usize),
+                None => self.pass_attributes(&item)?,
+            }
         }
+    }
+
+    /// What is known of an entry before it is read.
+    pub(super) fn expect(&self, item: &Item) -> Result<&Plan> {
+        self.plans.get(item.plan).and_then(Option::as_ref).ok_or(Error::InvalidAbbreviationCode(item.code))
     }
 
     fn rest(&self) -> Slice<'a> {
         EndianSlice::new(self.unit.bytes.get(self.at..).unwrap_or_default(), self.unit.endian)
     }
 
-    fn plan(&mut self, abbreviation: &Abbreviation) -> Result<Plan> {
-        let index = usize::try_from(abbreviation.code()).unwrap_or(usize::MAX);
-        if let Some(Some(plan)) = self.plans.get(index) {
-            return Ok(*plan);
+    /// Makes the plan for an abbreviation; its index.
+    fn plan(&mut self, code: u64) -> Result<usize> {
+        let plan = Plan::of(self.abbreviation(code)?, self.unit)?;
+        let index = usize::try_from(code).ok().filter(|&index| index < MAX_PLANS).unwrap_or(0);
+        if self.plans.len() <= index {
+            self.plans.resize(index + 1, None);
         }
-        let plan = Plan::of(abbreviation, self.unit)?;
-        if index < MAX_PLANS {
-            if self.plans.len() <= index {
-                self.plans.resize(index + 1, None);
-            }
-            if let Some(place) = self.plans.get_mut(index) {
-                *place = Some(plan);
+        if let Some(place) = self.plans.get_mut(index) {
+            *place = Some(plan);
+        }
+        Ok(index)
+    }
+
+    fn abbreviation(&self, code: u64) -> Result<&'u Abbreviation> {
+        self.unit.unit.abbreviations.get(code).ok_or(Error::InvalidAbbreviationCode(code))
+    }
+
+    fn raw(&self) -> EntriesRaw<'u, Slice<'a>> {
+        let unit = &self.unit.unit;
+        EntriesRaw::new(self.rest(), unit.encoding(), &unit.abbreviations, UnitOffset(self.at))
+    }
+
+    /// Passes over the attributes.
+    pub(super) fn pass_attributes(&mut self, item: &Item) -> Result<()> {
+        match self.expect(item)?.size {
+            Some(size) => self.at = self.at.saturating_add(size as usize),
+            None => {
+                let mut raw = self.raw();
+                raw.skip_attributes(self.abbreviation(item.code)?.attributes())?;
+                self.at = raw.next_offset().0;
             }
         }
-        Ok(plan)
+        Ok(())
     }
 
     /// Passes over the attributes, and, if the entry tells where they end, the children.
-    pub(super) fn pass(&mut self, item: &Item<'_>) -> Result<()> {
-        let sibling = item.plan.sibling.and_then(|field| self.field(field));
-        match item.plan.size {
-            Some(size) if size <= self.rest().len() => self.at += size,
-            Some(_) => return Err(Error::UnexpectedEof(self.rest().offset_id())),
-            None => self.read(item, |_, _| {})?,
-        }
+    pub(super) fn pass(&mut self, item: &Item) -> Result<()> {
+        let plan = self.expect(item)?;
+        let sibling = plan.sibling.filter(|_| plan.children).and_then(|field| self.field(field));
+        self.pass_attributes(item)?;
         if let Some(AttributeValue::UnitRef(UnitOffset(sibling))) = sibling {
             self.jump(item, sibling);
         }
@@ -134,23 +163,17 @@ impl<'u, 'a> Walk<'u, 'a> {
     }
 
     /// Goes on behind the children of an entry.
-    pub(super) fn jump(&mut self, item: &Item<'_>, sibling: usize) {
-        if item.plan.children && sibling > self.at && sibling <= self.unit.bytes.len() {
+    pub(super) fn jump(&mut self, item: &Item, sibling: usize) {
+        if sibling > self.at {
             self.at = sibling;
             self.depth = item.depth;
         }
     }
 
     /// Reads the attributes.
-    pub(super) fn read(
-        &mut self,
-        item: &Item<'_>,
-        mut found: impl FnMut(DwAt, AttributeValue<Slice<'a>>),
-    ) -> Result<()> {
-        let header = &self.unit.unit.header;
-        let mut raw =
-            EntriesRaw::new(self.rest(), header.encoding(), &self.unit.unit.abbreviations, UnitOffset(self.at));
-        for &spec in item.abbreviation.attributes() {
+    pub(super) fn read(&mut self, item: &Item, mut found: impl FnMut(DwAt, AttributeValue<Slice<'a>>)) -> Result<()> {
+        let mut raw = self.raw();
+        for &spec in self.abbreviation(item.code)?.attributes() {
             let attribute = raw.read_attribute(spec)?;
             found(attribute.name(), attribute.value());
         }
@@ -159,13 +182,13 @@ impl<'u, 'a> Walk<'u, 'a> {
     }
 
     /// The name of an entry that was not read yet, if its place is known.
-    pub(super) fn name(&self, item: &Item<'_>) -> Option<AttributeValue<Slice<'a>>> {
-        self.field(item.plan.name?)
+    pub(super) fn name(&self, plan: &Plan) -> Option<AttributeValue<Slice<'a>>> {
+        self.field(plan.name?)
     }
 
     /// Whether the entry, which was not read yet, is a declaration; `None` if it has to be read for that.
-    pub(super) fn is_declaration(&self, item: &Item<'_>) -> Option<bool> {
-        match item.plan.declaration {
+    pub(super) fn is_declaration(&self, plan: &Plan) -> Option<bool> {
+        match plan.declaration {
             Declaration::Never => Some(false),
             Declaration::Always => Some(true),
             Declaration::Flag(field) => match self.field(field?)? {
@@ -177,7 +200,7 @@ impl<'u, 'a> Walk<'u, 'a> {
 
     fn field(&self, field: Field) -> Option<AttributeValue<Slice<'a>>> {
         let mut rest = self.rest();
-        rest.skip(field.place).ok()?;
+        rest.skip(field.place as usize).ok()?;
         let format = self.unit.unit.encoding().format;
         Some(match field.form {
             gimli::DW_FORM_flag => AttributeValue::Flag(rest.read_u8().ok()? != 0),
@@ -231,7 +254,8 @@ impl Plan {
                 gimli::DW_AT_location | gimli::DW_AT_const_value => plan.located = true,
                 _ => {}
             }
-            plan.size = plan.size.zip(attribute.size(&unit.unit.header)).map(|(before, size)| before + size);
+            let size = attribute.size(&unit.unit.header).and_then(|size| u32::try_from(size).ok());
+            plan.size = plan.size.zip(size).map(|(before, size)| before + size);
         }
         Ok(plan)
     }
