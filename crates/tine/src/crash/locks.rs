@@ -43,7 +43,7 @@ fn text(locks: &Found) -> String {
         let _ = writeln!(text, "{HEADING}Locks that somebody waits for{HEADING:#}");
         text += &locks.contested.iter().map(lock).collect::<String>();
         let _ = writeln!(text, "\n{HEADING}Who waits for whom{HEADING:#}");
-        text += &locks.chains.iter().map(chain).collect::<String>();
+        text += &locks.chains.iter().map(|chain| self::chain(chain, &locks.contested)).collect::<String>();
     }
     if !locks.held.is_empty() {
         let known = if locks.complete { "" } else { ", as far as somebody waits for them" };
@@ -95,7 +95,7 @@ pub(super) fn held(held: &Held) -> String {
     format!("{name} ({}) at {:#x}, {how}{}", held.class, held.address, taken.unwrap_or_default())
 }
 
-fn chain(chain: &Chain) -> String {
+fn chain(chain: &Chain, locks: &[Lock]) -> String {
     let mut text = String::new();
     for (depth, link) in chain.links.iter().enumerate() {
         let waits = link.waits.as_deref().map(report::visible);
@@ -106,10 +106,26 @@ fn chain(chain: &Chain) -> String {
         };
         let _ = writeln!(text, "  {}{}{what}", "  ".repeat(depth), party(&link.thread));
     }
-    if chain.deadlock {
-        let _ = writeln!(text, "  {}{ALARM}the first: a deadlock{ALARM:#}", "  ".repeat(chain.links.len()));
+    let end = if chain.deadlock {
+        Some(format!("{ALARM}the first: a deadlock{ALARM:#}"))
+    } else {
+        chain.links.last().and_then(|link| locks.iter().find(|lock| Some(lock.address) == link.lock)).map(holder)
+    };
+    if let Some(end) = end {
+        let _ = writeln!(text, "  {}{end}", "  ".repeat(chain.links.len()));
     }
     text
+}
+
+/// Who holds a lock at which a chain ends that is no deadlock itself.
+fn holder(lock: &Lock) -> String {
+    match (lock.state, &lock.owner) {
+        // Chains go on with the owner, unless they have been there.
+        (LockState::Exclusive, Some(owner)) => format!("{}, as above: {ALARM}a deadlock{ALARM:#}", party(owner)),
+        (LockState::Shared(count), _) => format!("{}, whose names are not known", plural(count, "reader")),
+        (LockState::Kernel, _) => "the kernel".to_owned(),
+        _ => "a thread that is not known".to_owned(),
+    }
 }
 
 fn party(party: &Party) -> String {
