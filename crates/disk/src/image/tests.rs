@@ -275,5 +275,7 @@ fn targets_have_names_that_are_understood() {
     }
     assert_eq!(Target::of_file_name("disk.RAW.xz"), Some(Target::Xz));
     assert_eq!(Target::of_file_name("disk.vhdx"), Some(Target::Vhdx));
+    assert_eq!(Target::of_file_name("disk.img"), Some(Target::Raw));
+    assert_eq!(Target::of_file_name("disk.img.zst"), Some(Target::Zstd));
     assert_eq!(Target::of_file_name("disk"), None);
 }
