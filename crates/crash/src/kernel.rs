@@ -44,6 +44,12 @@ impl Places {
     pub(crate) fn of(dump: &Path, options: &Options) -> Self {
         let beside = dump.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let mut roots = vec![beside.to_owned()];
+        // Where savecore(8) puts dumps, in a running system or a copy of one.
+        if let Ok(folder) = beside.canonicalize()
+            && folder.ends_with("var/crash")
+        {
+            roots.extend(folder.ancestors().nth(2).map(Path::to_owned));
+        }
         let mut places = Self::default();
         match &options.kernel {
             // A sysroot, or the folder that the kernel is in.

@@ -72,6 +72,19 @@ const I386_FRAME: &Layout = &[
     ("tf_cs", 56, 4),
     ("tf_esp", 64, 4),
 ];
+/// Since FreeBSD 15.
+const ARM64_FRAME: &Layout = &[
+    ("tf_sp", 0, 8),
+    ("tf_lr", 8, 8),
+    ("tf_elr", 16, 8),
+    ("tf_spsr", 24, 8),
+    ("tf_esr", 32, 8),
+    ("tf_far", 40, 8),
+    ("tf_x", 48, 8),
+];
+/// Until FreeBSD 14.
+const ARM64_SHORT_FRAME: &Layout =
+    &[("tf_sp", 0, 8), ("tf_lr", 8, 8), ("tf_elr", 16, 8), ("tf_spsr", 24, 4), ("tf_esr", 28, 4), ("tf_x", 32, 8)];
 const RISCV_FRAME: &Layout = &[
     ("tf_ra", 0, 8),
     ("tf_sp", 8, 8),
@@ -128,8 +141,11 @@ impl<'p> Saved<'p> {
             Architecture::Amd64 => AMD64_FRAME,
             Architecture::I386 => I386_FRAME,
             Architecture::Riscv64 => RISCV_FRAME,
-            // It has moved.
-            Architecture::Arm64 => return None,
+            // Where the one has the syndrome of the exception, the other has bits of the state that nothing sets.
+            Architecture::Arm64 => match program.read_unsigned(address.checked_add(28)?, 4).ok()? {
+                0 => ARM64_FRAME,
+                _ => ARM64_SHORT_FRAME,
+            },
         };
         Some(Self::Plain { program, address, layout })
     }
@@ -205,8 +221,9 @@ mod tests {
     /// Fields in the order of their addresses, none within another.
     #[test]
     fn no_field_lies_within_another() {
-        for layout in [AMD64_PCB, I386_PCB, RISCV_PCB, ARM64_PCB, ARM64_SHORT_PCB, AMD64_FRAME, I386_FRAME, RISCV_FRAME]
-        {
+        let pcbs = [AMD64_PCB, I386_PCB, RISCV_PCB, ARM64_PCB, ARM64_SHORT_PCB];
+        let frames = [AMD64_FRAME, I386_FRAME, RISCV_FRAME, ARM64_FRAME, ARM64_SHORT_FRAME];
+        for layout in pcbs.into_iter().chain(frames) {
             for pair in layout.windows(2) {
                 let [(_, first, size), (name, second, _)] = pair else { panic!() };
                 assert!(first + u64::from(*size) <= *second, "{name}");

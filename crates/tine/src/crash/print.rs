@@ -200,7 +200,9 @@ pub(super) fn radix(letter: &str) -> Result<Radix, String> {
         "t" => Radix::Binary,
         "c" => Radix::Character,
         "a" => Radix::Address,
-        _ => return Err("x, d, u, o, t, c or a was expected".to_owned()),
+        // Strings are shown as such in any case.
+        "s" => Radix::Natural,
+        _ => return Err("x, d, u, o, t, c, a or s was expected".to_owned()),
     })
 }
 
