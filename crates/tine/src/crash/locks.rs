@@ -115,10 +115,26 @@ fn chain(chain: &Chain, locks: &[Lock]) -> String {
         };
         let _ = writeln!(text, "  {}{}{what}", "  ".repeat(depth), party(&link.thread));
     }
-    if chain.deadlock {
-        let _ = writeln!(text, "  {}{ALARM}the first: a deadlock{ALARM:#}", "  ".repeat(chain.links.len()));
+    let end = if chain.deadlock {
+        Some(format!("{ALARM}the first: a deadlock{ALARM:#}"))
+    } else {
+        chain.links.last().and_then(|link| locks.iter().find(|lock| Some(lock.address) == link.lock)).map(holder)
+    };
+    if let Some(end) = end {
+        let _ = writeln!(text, "  {}{end}", "  ".repeat(chain.links.len()));
     }
     text
+}
+
+/// Who holds a lock at which a chain ends that is no deadlock itself.
+fn holder(lock: &Lock) -> String {
+    match (lock.state, &lock.owner) {
+        // Chains go on with the owner, unless they have been there.
+        (LockState::Exclusive, Some(owner)) => format!("{}, as above: {ALARM}a deadlock{ALARM:#}", party(owner)),
+        (LockState::Shared(count), _) => format!("{}, whose names are not known", plural(count, "reader")),
+        (LockState::Kernel, _) => "the kernel".to_owned(),
+        _ => "a thread that is not known".to_owned(),
+    }
 }
 
 fn party(party: &Party) -> String {
