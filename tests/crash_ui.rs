@@ -16,7 +16,7 @@ use common::peer::{self, Peer};
 #[allow(unreachable_pub, dead_code, reason = "another test uses the rest of it")]
 mod support;
 
-use support::Forged;
+use support::{Forged, machine};
 
 const TINE: &str = env!("CARGO_BIN_EXE_tine");
 const LIMIT: Duration = Duration::from_secs(120);
@@ -331,17 +331,23 @@ fn steady(text: &str, forged: &Forged) -> String {
 
 #[test]
 fn the_reports_are_as_they_have_to_be() {
-    let Some(forged) = forged("the_reports_are_as_they_have_to_be", &[]) else { return };
-    let run = |arguments: &[&str]| {
-        let mut command = Command::new(TINE);
-        command.arg("crash").arg("-k").arg(forged.kernel()).arg(forged.dump()).args(arguments);
-        steady(&command::run(&mut command, LIMIT).succeeds().text(), &forged)
-    };
-    is_golden("crash-report.txt", &run(&["report"]));
-    is_golden("crash-report.json", &run(&["report", "--json"]));
-    let html = run(&["report", "--html"]);
-    // Style, script and their hashes are files of their own.
-    let (_, body) = html.split_once("<body>").expect("it has a body");
-    let (body, _) = body.split_once("<script>").expect("it has a script");
-    is_golden("crash-report.html", body);
+    let test = "the_reports_are_as_they_have_to_be";
+    for (machine, name) in [(&machine::AMD64, "crash-report"), (&machine::ARM64, "crash-report-arm64")] {
+        let Some(forged) = support::forge_for(machine, &[], 0) else {
+            peer::skip(test, machine.missing());
+            continue;
+        };
+        let run = |arguments: &[&str]| {
+            let mut command = Command::new(TINE);
+            command.arg("crash").arg("-k").arg(forged.kernel()).arg(forged.dump()).args(arguments);
+            steady(&command::run(&mut command, LIMIT).succeeds().text(), &forged)
+        };
+        is_golden(&format!("{name}.txt"), &run(&["report"]));
+        is_golden(&format!("{name}.json"), &run(&["report", "--json"]));
+        let html = run(&["report", "--html"]);
+        // Style, script and their hashes are files of their own.
+        let (_, body) = html.split_once("<body>").expect("it has a body");
+        let (body, _) = body.split_once("<script>").expect("it has a script");
+        is_golden(&format!("{name}.html"), body);
+    }
 }

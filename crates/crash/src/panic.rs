@@ -231,7 +231,8 @@ fn freed(address: u64) -> Option<&'static str> {
 /// Whether an address is one of user programs.
 pub(crate) fn is_user(architecture: Architecture, address: u64) -> bool {
     match architecture {
-        Architecture::I386 => address < 0xc000_0000,
+        // Since FreeBSD 12 its kernels have an address space of their own: the same numbers may be either's.
+        Architecture::I386 => false,
         _ => address < 1 << 56,
     }
 }

@@ -59,6 +59,7 @@ fn the_backtrace_crosses_the_trap_and_ends_at_the_system_call() {
             "vpanic",
             "panic",
             "trap_fatal",
+            "trap",
             "calltrap",
             "broken_driver",
             "sys_ioctl",

@@ -61,6 +61,14 @@ impl Disk {
         };
         Ok(Self { file: (metadata.len(), allocated), image, table, areas })
     }
+
+    /// The devices of pools that are on it.
+    pub(super) fn pool_devices(&self) -> impl Iterator<Item = &Labels> {
+        self.areas.iter().filter_map(|area| match &area.contents {
+            Contents::Pool(labels) => Some(&**labels),
+            _ => None,
+        })
+    }
 }
 
 impl Area {

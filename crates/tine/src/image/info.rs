@@ -1,5 +1,6 @@
 //! `tine image info`: what an image holds, from container to dataset.
 
+use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
 
 use clap::Args;
@@ -13,13 +14,18 @@ use zfs_pool::{DatasetKind, Labels, Pool};
 use super::contents::{Area, Contents, Disk};
 use crate::failure::Failure;
 use crate::output::{self, plural};
+use crate::pool::vdevs;
 use crate::table::{Column, Table};
+
+/// Top-level vdevs that are missed by their numbers.
+const MOST_VDEVS: u64 = 4096;
 
 /// Show what a disk image holds: container, partitions, EFI files, pools, datasets
 #[derive(Debug, Args)]
 pub(crate) struct Info {
-    /// The image, or a disk
-    image: PathBuf,
+    /// The image, or a disk; several are shown together, so that pools on several disks can be read
+    #[arg(value_name = "IMAGE", required = true)]
+    images: Vec<PathBuf>,
     /// Report as JSON
     #[arg(long, help_heading = "Output")]
     json: bool,
@@ -92,13 +98,28 @@ struct PoolReport {
     txg: u64,
     /// How many of the four labels are sound.
     labels: usize,
+    /// The type of the top-level vdev that the device belongs to.
     vdev: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    member: Option<Member>,
+    /// The devices of the pool that were not given, by their paths as far as they are known.
+    missing: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     bootfs: Option<String>,
     /// Why no more is said.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
     datasets: Vec<DatasetReport>,
+}
+
+/// Which of the devices of a vdev it is.
+#[derive(Serialize)]
+struct Member {
+    /// The vdev, such as `raidz1-0`.
+    of: String,
+    /// From 1.
+    number: usize,
+    count: usize,
 }
 
 #[derive(Serialize)]
@@ -116,20 +137,31 @@ struct DatasetReport {
 
 impl Info {
     pub(crate) fn run(&self) -> Result<(), Failure> {
-        let disk = Disk::open(&self.image)?;
-        let report = Report::new(&self.image.display().to_string(), &disk)?;
-        if self.json {
-            return output::print_json(&report);
+        let disks = self.images.iter().map(|image| Disk::open(image)).collect::<Result<Vec<_>, _>>()?;
+        let devices: Vec<&Labels> = disks.iter().flat_map(Disk::pool_devices).collect();
+        let reports = self.images.iter().zip(&disks);
+        let reports = reports.map(|(image, disk)| Report::new(&image.display().to_string(), disk, &devices));
+        let reports = reports.collect::<Result<Vec<_>, _>>()?;
+        match &reports[..] {
+            [report] if self.json => return output::print_json(report),
+            reports if self.json => return output::print_json(&serde_json::json!({ "images": reports })),
+            _ => {}
         }
-        output::warn("tine", &report.warnings);
-        output::print(&report.text())
+        let mut shown = HashSet::new();
+        let mut texts = Vec::new();
+        for report in &reports {
+            output::warn("tine", &report.warnings);
+            texts.push(report.text(&mut shown));
+        }
+        output::print(&texts.join("\n"))
     }
 }
 
 impl Report {
-    fn new(name: &str, disk: &Disk) -> Result<Self, Failure> {
+    /// What is said of one image, where these devices of pools were given.
+    fn new(name: &str, disk: &Disk, devices: &[&Labels]) -> Result<Self, Failure> {
         let table = disk.table.as_ref();
-        let partitions = disk.areas.iter().map(PartitionReport::new).collect::<Result<_, _>>()?;
+        let partitions = disk.areas.iter().map(|area| PartitionReport::new(area, devices)).collect::<Result<_, _>>()?;
         Ok(Self {
             image: name.to_owned(),
             format: disk.image.format.to_string(),
@@ -145,7 +177,8 @@ impl Report {
         })
     }
 
-    fn text(&self) -> String {
+    /// The report as text. What is in the pools that were `shown` is not told again.
+    fn text(&self, shown: &mut HashSet<String>) -> String {
         let packed = self.packing.as_ref().map(|packing| format!(" in {packing}")).unwrap_or_default();
         let mut text = format!(
             "{}: {}{packed}, disk of {}, file of {}, {} of it allocated\n",
@@ -165,7 +198,12 @@ impl Report {
         }
         for partition in &self.partitions {
             match &partition.contents {
-                ContentsReport::Pool(pool) => text.push_str(&pool.text(&partition.name)),
+                ContentsReport::Pool(pool) => {
+                    text.push_str(&pool.text(&partition.name));
+                    if shown.insert(pool.guid.clone()) {
+                        text.push_str(&pool.inside());
+                    }
+                }
                 ContentsReport::Fat(fat) => text.push_str(&fat.text(&partition.name)),
                 ContentsReport::Empty | ContentsReport::Other => {}
             }
@@ -203,10 +241,10 @@ impl Report {
 }
 
 impl PartitionReport {
-    fn new(area: &Area) -> Result<Self, Failure> {
+    fn new(area: &Area, devices: &[&Labels]) -> Result<Self, Failure> {
         let partition = area.partition.as_ref();
         let contents = match &area.contents {
-            Contents::Pool(labels) => ContentsReport::Pool(Box::new(PoolReport::new(labels))),
+            Contents::Pool(labels) => ContentsReport::Pool(Box::new(PoolReport::new(labels, devices))),
             Contents::Fat(volume) => ContentsReport::Fat(FatReport::new(volume)?),
             Contents::Nothing => ContentsReport::Empty,
             Contents::Other => ContentsReport::Other,
@@ -246,10 +284,43 @@ impl FatReport {
     }
 }
 
+impl Member {
+    fn of(labels: &Labels) -> Option<Self> {
+        let tree = labels.config.list("vdev_tree").ok()?;
+        let vdev = vdevs::status_of(tree, std::slice::from_ref(labels));
+        let guid = labels.guid()?.to_string();
+        let number = vdev.children.iter().position(|child| child.has(&guid))? + 1;
+        Some(Self { of: vdev.name, number, count: vdev.children.len() })
+    }
+}
+
+/// The devices of a pool that are not among those that were given.
+fn missing(given: &[Labels]) -> Vec<String> {
+    let mut vdevs = BTreeMap::new();
+    let (mut count, mut holes) = (0, Vec::new());
+    for labels in given {
+        holes.extend(labels.config.u64s("hole_array").unwrap_or_default());
+        count = count.max(labels.config.u64("vdev_children").unwrap_or(0));
+        if let Ok(tree) = labels.config.list("vdev_tree") {
+            let id = tree.u64("id").unwrap_or(0);
+            vdevs.entry(id).or_insert_with(|| vdevs::status_of(tree, given));
+        }
+    }
+    // The labels of a device name those of its own top-level vdev only. A pool has a few thousand of them at most.
+    let unknown = (0..count.min(MOST_VDEVS))
+        .filter(|id| !vdevs.contains_key(id) && !holes.contains(id))
+        .map(|id| format!("all of vdev {id}"));
+    let mut missing: Vec<String> = unknown.collect();
+    missing.extend(vdevs::missing(&vdevs.into_values().collect::<Vec<_>>()));
+    missing
+}
+
 impl PoolReport {
-    fn new(labels: &Labels) -> Self {
+    fn new(labels: &Labels, devices: &[&Labels]) -> Self {
         let tree = labels.config.list("vdev_tree").ok();
         let kind = tree.and_then(|tree| tree.str("type").ok()).unwrap_or("disk").to_owned();
+        let of_pool = devices.iter().filter(|other| other.pool_guid() == labels.pool_guid());
+        let of_pool: Vec<Labels> = of_pool.map(|&labels| labels.clone()).collect();
         let mut report = Self {
             name: labels.pool_name().unwrap_or("?").to_owned(),
             guid: labels.pool_guid().unwrap_or(0).to_string(),
@@ -257,13 +328,22 @@ impl PoolReport {
             txg: labels.txg(),
             labels: labels.txgs.iter().flatten().count(),
             vdev: kind,
+            member: Member::of(labels),
+            missing: missing(&of_pool),
             bootfs: None,
             error: None,
             datasets: Vec::new(),
         };
-        match Pool::open(vec![labels.device.clone()]).and_then(|pool| report.look_into(&pool)) {
-            Ok(()) => {}
-            Err(error) => report.error = Some(error.to_string()),
+        let devices = of_pool.into_iter().map(|labels| labels.device).collect();
+        if let Err(error) = Pool::open(devices).and_then(|pool| report.look_into(&pool)) {
+            report.datasets.clear();
+            report.error = Some(match &report.missing[..] {
+                [] => error.to_string(),
+                [_] => "another device of the pool is needed: give its image, too".to_owned(),
+                missing => {
+                    format!("other devices of the pool, {} in all, are missing: give their images, too", missing.len())
+                }
+            });
         }
         report
     }
@@ -299,11 +379,22 @@ impl PoolReport {
         Ok(())
     }
 
+    /// What the device is.
     fn text(&self, partition: &str) -> String {
         let mut text = format!(
-            "{partition}: pool {}, guid {}, {}, txg {}, {} of 4 labels\n",
+            "{partition}: pool {}, guid {}, {}, txg {}, {} of 4 labels",
             self.name, self.guid, self.state, self.txg, self.labels
         );
+        if let Some(Member { of, number, count }) = &self.member {
+            text.push_str(&format!(", device {number} of {count} of {of}"));
+        }
+        text.push('\n');
+        text
+    }
+
+    /// What is in the pool.
+    fn inside(&self) -> String {
+        let mut text = String::new();
         if let Some(bootfs) = &self.bootfs {
             text.push_str(&format!("  boots from {bootfs}\n"));
         }

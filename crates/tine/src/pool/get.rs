@@ -9,20 +9,21 @@ use zfs_pool::props::{self, Item, Properties, Setting, Source, Value};
 use super::items::{self, Type, Wanted};
 use super::list::property_name;
 use super::open::Opening;
+use super::place;
 use super::table::{Column, Table, json_of, text_of};
-use super::target::{self, Target};
+use super::target::{self, PoolRef, Target};
 use crate::failure::Failure;
 use crate::output;
 
 /// Show properties of datasets, snapshots, bookmarks and pools, and where their values come from
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(crate) struct Get {
     /// Properties between commas, or all. Those of the pool itself can be asked of its name, too: size, bootfs,
     /// feature@lz4_compress
     #[arg(value_name = "PROPERTY[,...]", value_parser = names)]
     properties: Names,
-    /// What to show them of
-    #[arg(value_name = "TARGET", value_parser = target::target, required = true)]
+    /// What to show them of; all properties, if this is all that is given
+    #[arg(value_name = "TARGET", value_parser = target::target)]
     targets: Vec<Target>,
     /// Show properties of the pool only, not those of its topmost dataset
     #[arg(long)]
@@ -113,6 +114,9 @@ struct Entry {
 
 impl Get {
     pub(crate) fn run(&self) -> Result<(), Failure> {
+        if self.targets.is_empty() {
+            return self.of_one_argument()?.run();
+        }
         let all = self.properties.0.iter().any(|name| name == "all");
         if !all && !self.pool {
             for name in self.properties.0.iter().filter(|name| !is_pool_property(name)) {
@@ -143,12 +147,24 @@ impl Get {
         if self.json { print_json(&shown) } else { self.print(&shown) }
     }
 
+    /// What a single argument means: all properties of a target.
+    fn of_one_argument(&self) -> Result<Self, Failure> {
+        let given = self.properties.0.join(",");
+        let is_property = |name: &String| name == "all" || is_pool_property(name) || property_name(name).is_ok();
+        let target = Target::parse(given.as_ref());
+        let is_name = matches!(target.pool, PoolRef::Name(_)) && target.rest.is_empty();
+        if is_name && self.properties.0.iter().all(is_property) {
+            return Err(Failure::Usage(format!("name what to show '{given}' of: a pool, a dataset or a snapshot")));
+        }
+        Ok(Self { properties: Names(vec!["all".to_owned()]), targets: vec![target], ..self.clone() })
+    }
+
     fn of_datasets(&self, pool: &Pool, target: &Target, all: bool) -> Result<Vec<Shown>, Failure> {
         let properties = Properties::of(pool)?;
         let items = if self.recursive {
             items::items(pool, target, Wanted { recursive: true, types: &self.types })?
         } else {
-            vec![pool.item(&target.dataset(pool.name()))?]
+            vec![pool.item(&place::name_of(pool, target))?]
         };
         let mut shown = Vec::new();
         for item in items {

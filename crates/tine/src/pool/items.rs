@@ -3,6 +3,7 @@
 use zfs_pool::props::{Item, ItemType};
 use zfs_pool::{Dataset, DatasetKind, Pool};
 
+use super::place;
 use super::target::Target;
 use crate::failure::Failure;
 
@@ -44,10 +45,10 @@ pub(super) fn items(pool: &Pool, target: &Target, wanted: Wanted<'_>) -> Result<
     if target.path.is_some() {
         return Err(Failure::Usage(format!(
             "{}: files have no properties: leave the path after the colon out",
-            target.dataset(pool.name())
+            place::name_of(pool, target)
         )));
     }
-    let name = target.dataset(pool.name());
+    let name = place::name_of(pool, target);
     if name.contains(['@', '#']) {
         return Ok(vec![pool.item(&name)?]);
     }

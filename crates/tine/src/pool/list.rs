@@ -9,7 +9,7 @@ use zfs_pool::Pool;
 use zfs_pool::props::{Item, Properties, Value};
 
 use super::items::{self, Type, Wanted};
-use super::open::Opening;
+use super::open::{self, Opening};
 use super::table::{Column, Table, json_of, text_of};
 use super::target::{self, PoolRef, Target};
 use crate::failure::Failure;
@@ -66,10 +66,17 @@ impl List {
         for name in self.sort.iter().chain(&self.sort_reverse) {
             property_name(name)?;
         }
-        let mut pools = Vec::new();
+        let mut pools: Vec<Pool> = Vec::new();
         let mut rows = Vec::new();
-        for target in &self.targets()? {
-            let pool = self.opening.open(&target.pool)?;
+        let targets = self.targets()?;
+        let opening = self.opening.with_devices_of(&targets);
+        for target in &targets {
+            // Image files of one pool are listed once.
+            let is_shown = |path| pools.iter().flat_map(Pool::labels).any(|labels| open::is_on(labels, path));
+            if target.whole_device().is_some_and(is_shown) {
+                continue;
+            }
+            let pool = opening.open(&target.pool)?;
             rows.extend(self.rows(&pool, target, &columns)?);
             pools.push(pool);
         }

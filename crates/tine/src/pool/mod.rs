@@ -28,7 +28,7 @@ pub(crate) mod table;
 mod tar;
 mod target;
 mod tree;
-mod vdevs;
+pub(crate) mod vdevs;
 pub(crate) mod verify;
 pub(crate) mod walk;
 

@@ -8,7 +8,7 @@ use zfs_pool::{Device, Error, Labels, OpenOptions, Pool, PoolState};
 
 use super::discover::{Discovery, FoundPool};
 use super::keys::KeyFiles;
-use super::target::PoolRef;
+use super::target::{PoolRef, Target};
 use super::vdevs;
 use crate::failure::Failure;
 use crate::output::{self, plural};
@@ -61,6 +61,37 @@ impl Opening {
     /// Opens a pool that was located, as it was at the end of a transaction group.
     pub(super) fn open_located_at(&self, located: &Located, txg: u64) -> Result<Pool, Error> {
         Pool::open_with(located.devices(), &OpenOptions { txg: Some(txg), ..OpenOptions::default() })
+    }
+
+    /// What finds the one pool that targets mean, which are its name or image files of it, and the first of them.
+    pub(super) fn of_one<'a>(&self, targets: &'a [Target]) -> Result<(Opening, &'a Target), Failure> {
+        let several = || Failure::Usage("name one pool, or image files of one pool".to_owned());
+        let [first, others @ ..] = targets else { return Err(several()) };
+        let opening = self.with_devices_of(targets);
+        if others.is_empty() {
+            return Ok((opening, first));
+        }
+        let located = opening.locate(&first.pool)?;
+        for target in targets {
+            let path = target.whole_device().ok_or_else(several)?;
+            if !located.has_device(path) {
+                return Err(Failure::Work(format!(
+                    "{}: it is no device of pool '{}', or a copy of one; pools are looked at one at a time",
+                    path.display(),
+                    located.pool.name
+                )));
+            }
+        }
+        Ok((opening, first))
+    }
+
+    /// The same, which looks for devices in all image files that targets name, too, if there are several.
+    pub(super) fn with_devices_of(&self, targets: &[Target]) -> Opening {
+        let mut opening = self.clone();
+        if targets.len() > 1 {
+            opening.places.extend(targets.iter().filter_map(Target::whole_device).map(Path::to_owned));
+        }
+        opening
     }
 
     /// Finds the devices of a pool.
@@ -147,12 +178,23 @@ impl Located {
         self.pool.members.iter().map(|labels| labels.device.clone()).collect()
     }
 
+    /// Whether one of the devices is on this file or disk.
+    fn has_device(&self, path: &Path) -> bool {
+        self.auxiliary.iter().chain(&self.pool.members).any(|labels| is_on(labels, path))
+    }
+
     /// The labels of a spare or cache, if it was found. A spare in use is a member of the pool.
     pub(super) fn auxiliary_of(&self, config: &NvList) -> Vec<Labels> {
         let guid = config.u64("guid").ok();
         let found = self.auxiliary.iter().chain(&self.pool.members).filter(|labels| labels.guid() == guid);
         found.cloned().collect()
     }
+}
+
+/// Whether a device is a file or disk, or a partition of it.
+pub(super) fn is_on(labels: &Labels, path: &Path) -> bool {
+    let rest = labels.device.name().strip_prefix(&path.display().to_string());
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(" ("))
 }
 
 /// The pool of a name, or of a GUID.

@@ -50,7 +50,7 @@ impl<'a> Places<'a> {
 
     pub(super) fn dataset(&mut self, target: &Target) -> Result<Dataset, Failure> {
         let pool = self.pool(&target.pool)?;
-        let name = target.dataset(pool.name());
+        let name = name_of(&pool, target);
         if name.contains('#') {
             return Err(Failure::Work(format!(
                 "{name} is a bookmark, which holds no files: name a snapshot or dataset"
@@ -73,6 +73,11 @@ impl<'a> Places<'a> {
         let path = if path.starts_with(b"/") { path } else { [b"/", &path[..]].concat() };
         Ok(Place { dataset, contents: Contents::Files(FileSystem::from_objects(set)?), path })
     }
+}
+
+/// The full name of what a target means in its pool.
+pub(super) fn name_of(pool: &Pool, target: &Target) -> String {
+    target.dataset(pool.name(), |name| pool.dataset(name.split('#').next().unwrap_or(name)).is_ok())
 }
 
 /// Opens the one target of a command.

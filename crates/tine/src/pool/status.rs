@@ -25,9 +25,9 @@ const MOST_UBERBLOCKS: usize = 5;
 /// Show what a pool is made of and what state it is in; without a name, the pools that are found
 #[derive(Debug, Args)]
 pub(crate) struct Status {
-    /// The pool: its name, its GUID, or an image file [default: list the pools found where -p says]
+    /// The pool: its name, its GUID, or image files [default: list the pools found where -p says]
     #[arg(value_name = "POOL", value_parser = target::target)]
-    pool: Option<Target>,
+    pool: Vec<Target>,
     /// Show all uberblocks, every label, and every feature with what it is for
     #[arg(short, long, help_heading = "Output")]
     verbose: bool,
@@ -130,13 +130,16 @@ struct UberblockReport {
 
 impl Status {
     pub(crate) fn run(&self) -> Result<(), Failure> {
-        let Some(target) = &self.pool else { return self.list() };
-        let located = self.opening.locate(&target.pool)?;
-        let (pool, newest_unreadable) = match self.opening.open_located(&located) {
+        if self.pool.is_empty() {
+            return self.list();
+        }
+        let (opening, target) = self.opening.of_one(&self.pool)?;
+        let located = opening.locate(&target.pool)?;
+        let (pool, newest_unreadable) = match opening.open_located(&located) {
             Ok(pool) => (pool, None),
             Err(Error::Newest { txg, readable: Some(readable), source, .. }) => {
                 let why = format!("the newest state, txg {txg}, cannot be opened: {source}");
-                (self.opening.open_located_at(&located, readable)?, Some(why))
+                (opening.open_located_at(&located, readable)?, Some(why))
             }
             Err(error) => return self.unopened(&located, &error),
         };

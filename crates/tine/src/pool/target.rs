@@ -35,9 +35,23 @@ impl Target {
         Self::parse_with(text, &|path| path.exists())
     }
 
-    /// The full name of the dataset or snapshot in a pool called `pool`.
-    pub(crate) fn dataset(&self, pool: &str) -> String {
-        format!("{pool}{}", self.rest)
+    /// The full name of the dataset or snapshot in a pool called `pool`, where `exists` knows the datasets that there
+    /// are: after an image file, the pool's name may be given or left out.
+    pub(crate) fn dataset(&self, pool: &str, exists: impl Fn(&str) -> bool) -> String {
+        let name = format!("{pool}{}", self.rest);
+        let given = self.rest.strip_prefix('/').filter(|_| matches!(self.pool, PoolRef::Device(_)));
+        match given {
+            Some(given) if starts_with_pool(given, pool) && !exists(&name) => given.to_owned(),
+            _ => name,
+        }
+    }
+
+    /// The image file or disk, if that and nothing in it is named.
+    pub(crate) fn whole_device(&self) -> Option<&Path> {
+        match &self.pool {
+            PoolRef::Device(path) if self.rest.is_empty() && self.path.is_none() => Some(path),
+            _ => None,
+        }
     }
 
     fn parse_with(text: &OsStr, exists: &dyn Fn(&Path) -> bool) -> Target {
@@ -72,6 +86,11 @@ impl Target {
         };
         Target { pool, rest, path: path.map(<[u8]>::to_vec) }
     }
+}
+
+/// Whether a name is that of a pool, or of something in it.
+fn starts_with_pool(name: &str, pool: &str) -> bool {
+    name.strip_prefix(pool).is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '@', '#']))
 }
 
 /// What is before the first colon, and what is behind it.
@@ -124,5 +143,19 @@ mod tests {
         assert_eq!(parse("a/z.img:/etc"), parts("a/z.img", "", Some("/etc")));
         assert_eq!(parse("a/z.img:ROOT/default@s:/etc"), parts("a/z.img", "/ROOT/default@s", Some("/etc")));
         assert_eq!(parse("a/z.img:@s"), parts("a/z.img", "@s", None));
+    }
+
+    #[test]
+    fn after_a_file_the_name_of_the_pool_may_be_given_or_left_out() {
+        let name = |text: &str, there: &[&str]| {
+            let target = Target::parse_with(OsStr::new(text), &|path| path == Path::new("a/z.img"));
+            target.dataset("z", |name| there.contains(&name))
+        };
+        assert_eq!(name("a/z.img:ROOT@s:/etc", &["z", "z/ROOT@s"]), "z/ROOT@s");
+        assert_eq!(name("a/z.img:z/ROOT@s:/etc", &["z", "z/ROOT@s"]), "z/ROOT@s");
+        assert_eq!(name("a/z.img:z@s:/etc", &["z", "z@s"]), "z@s");
+        assert_eq!(name("a/z.img:z:/etc", &["z", "z/z"]), "z/z", "a dataset called like the pool comes first");
+        assert_eq!(name("a/z.img:zz", &["z"]), "z/zz");
+        assert_eq!(name("z/z", &["z"]), "z/z", "a pool that is named is not named twice");
     }
 }

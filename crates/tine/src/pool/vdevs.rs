@@ -7,31 +7,31 @@ use zfs_pool::{Labels, Pool};
 
 /// A vdev, and what was found of it.
 #[derive(Debug, Serialize)]
-pub(super) struct VdevStatus {
+pub(crate) struct VdevStatus {
     /// As `zpool status` calls it: `mirror-0`, or the path of a device.
-    pub(super) name: String,
-    pub(super) kind: String,
-    pub(super) guid: String,
-    pub(super) state: State,
+    pub(crate) name: String,
+    pub(crate) kind: String,
+    pub(crate) guid: String,
+    pub(crate) state: State,
     /// What a top-level vdev is for.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "as_text")]
-    pub(super) class: Option<Class>,
+    pub(crate) class: Option<Class>,
     /// The device that was found.
-    pub(super) device: Option<String>,
+    pub(crate) device: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) ashift: Option<u64>,
+    pub(crate) ashift: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) size: Option<u64>,
+    pub(crate) size: Option<u64>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(super) labels: Vec<LabelStatus>,
+    pub(crate) labels: Vec<LabelStatus>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(super) children: Vec<VdevStatus>,
+    pub(crate) children: Vec<VdevStatus>,
 }
 
 /// Whether a vdev can be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum State {
+pub(crate) enum State {
     /// All of it.
     Online,
     /// What is missing is made up for by redundancy.
@@ -52,11 +52,11 @@ pub(super) enum State {
 
 /// One of the four labels of a device.
 #[derive(Debug, Serialize)]
-pub(super) struct LabelStatus {
+pub(crate) struct LabelStatus {
     /// The transaction group of its configuration.
-    pub(super) txg: Option<u64>,
+    pub(crate) txg: Option<u64>,
     /// What is wrong with it.
-    pub(super) fault: Option<String>,
+    pub(crate) fault: Option<String>,
 }
 
 impl State {
@@ -80,6 +80,13 @@ impl State {
     }
 }
 
+impl VdevStatus {
+    /// Whether it is the vdev with this GUID, or has it below it.
+    pub(crate) fn has(&self, guid: &str) -> bool {
+        self.guid == guid || self.children.iter().any(|child| child.has(guid))
+    }
+}
+
 /// The top-level vdevs of a pool.
 pub(super) fn top_level(pool: &Pool) -> Vec<VdevStatus> {
     let tree = pool.config().list("vdev_tree").and_then(|tree| tree.lists("children"));
@@ -92,7 +99,7 @@ pub(super) fn pool_state(vdevs: &[VdevStatus]) -> State {
 }
 
 /// The devices that are missing, by the names under which the pool knew them.
-pub(super) fn missing(vdevs: &[VdevStatus]) -> Vec<String> {
+pub(crate) fn missing(vdevs: &[VdevStatus]) -> Vec<String> {
     let missing = |vdev: &VdevStatus| {
         let own = (vdev.state == State::Missing).then(|| vdev.name.clone());
         own.into_iter().chain(self::missing(&vdev.children)).collect::<Vec<_>>()
@@ -101,7 +108,7 @@ pub(super) fn missing(vdevs: &[VdevStatus]) -> Vec<String> {
 }
 
 /// A vdev, and what is below it.
-pub(super) fn status_of(config: &NvList, labels: &[Labels]) -> VdevStatus {
+pub(crate) fn status_of(config: &NvList, labels: &[Labels]) -> VdevStatus {
     // Labels of one top-level vdev are written together.
     let mut guids = zfs_pool::leaf_guids(config);
     guids.sort_unstable();

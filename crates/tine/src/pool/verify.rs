@@ -30,9 +30,9 @@ const MOST_SHOWN: usize = 100;
 /// and owners. The exit status is 1 if anything is wrong.
 #[derive(Debug, Args)]
 pub(crate) struct Verify {
-    /// The pool: its name, or an image file
-    #[arg(value_name = "POOL", value_parser = target::target)]
-    pool: Target,
+    /// The pool: its name, or image files
+    #[arg(value_name = "POOL", value_parser = target::target, required = true)]
+    pool: Vec<Target>,
     /// Compare the files of every snapshot with each other, not only those of the datasets as they are now
     #[arg(long)]
     every_snapshot: bool,
@@ -64,7 +64,8 @@ pub(crate) struct Verify {
 impl Verify {
     pub(crate) fn run(&self) -> Result<(), Failure> {
         let began = Instant::now();
-        let pool = self.opening.open(&self.pool.pool)?;
+        let (opening, target) = self.opening.of_one(&self.pool)?;
+        let pool = opening.open(&target.pool)?;
         let options = options(self.jobs, self.memory, self.scratch.clone(), self.every_snapshot);
         let progress = Verification::new(self.quiet);
         let result = check::check_with(&pool, &options, &progress);

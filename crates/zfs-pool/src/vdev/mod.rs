@@ -355,7 +355,9 @@ fn map_moved(
         VdevKind::Leaf { .. } | VdevKind::Mirror(_) | VdevKind::DraidSpare(_) => {
             let mut places = Vec::new();
             vdev.places(offset.saturating_add(label::START_SIZE), None, &mut places);
-            let column = Column { places, child: 0, at: 0, length: size, padding: 0, sector: 0 };
+            // What a block leaves of its last sector is written as zeros (`vdev_io_start`).
+            let padding = allocated as usize - size;
+            let column = Column { places, child: 0, at: 0, length: size, padding, sector: 0 };
             Ok(Map { rows: vec![Row { parity: 0, columns: vec![column] }], old_widths: Vec::new() })
         }
     }

@@ -180,6 +180,13 @@ fn draid() -> impl Strategy<Value = Subject> {
     })
 }
 
+fn mirror() -> impl Strategy<Value = Subject> {
+    (1u64..=3, 9u64..=13).prop_flat_map(|(sides, ashift)| {
+        let config = top("mirror", ashift, disks(sides));
+        blocks(ashift).prop_map(move |block| self::subject(config.clone(), block))
+    })
+}
+
 fn parity_of(subject: &Subject) -> usize {
     subject.config.u64("nparity").unwrap() as usize
 }
@@ -225,7 +232,7 @@ proptest! {
 
     #[test]
     fn every_flipped_byte_of_data_parity_and_padding_is_found(
-        subject in prop_oneof![raidz(), draid()], column in any::<Index>(), byte in any::<Index>(),
+        subject in prop_oneof![raidz(), draid(), mirror()], column in any::<Index>(), byte in any::<Index>(),
     ) {
         let mut devices = subject.written();
         prop_assert_eq!(subject.compare(&devices).len(), 0);

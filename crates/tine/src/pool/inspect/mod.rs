@@ -23,6 +23,7 @@ use zfs_pool::{FileSystem, Labels, Object, ObjectSet, Pool};
 
 use self::dump::Dump;
 use super::open::Opening;
+use super::place;
 use super::target::{self, PoolRef, Target};
 use crate::failure::Failure;
 
@@ -212,7 +213,7 @@ impl ObjectOf {
         let set = if is_word || self.mos {
             pool.mos()?
         } else {
-            let name = target.dataset(pool.name());
+            let name = place::name_of(&pool, target);
             let objects = pool.dataset(&name)?.objects()?;
             objects.ok_or_else(|| Failure::Work(format!("dataset '{name}' has no objects")))?
         };

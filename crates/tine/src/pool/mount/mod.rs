@@ -13,6 +13,7 @@ use clap::Args;
 
 use self::view::{Trouble, View};
 use super::open::Opening;
+use super::place;
 use super::target::{self, Target};
 use crate::failure::Failure;
 use crate::output;
@@ -46,7 +47,7 @@ impl Mount {
         }
         possible()?;
         let pool = self.opening.open(&self.target.pool)?;
-        let view = View::new(&pool, &self.target.dataset(pool.name()))?;
+        let view = View::new(&pool, &place::name_of(&pool, &self.target))?;
         view.check().map_err(|trouble| match trouble {
             Trouble::Unreadable(why) => Failure::Work(why),
             _ => Failure::Work(format!("{} has no root directory", view.name())),
