@@ -203,7 +203,7 @@ impl<'p> Saved<'p> {
     pub(crate) fn count(&self, name: &str) -> Result<u64> {
         match self {
             Self::Typed(value) => Ok(value.field(name)?.resolved_type()?.count().unwrap_or(0)),
-            Self::Plain { layout, .. } => Ok(if std::ptr::eq(*layout, ARM64_PCB) { 30 } else { 12 }),
+            Self::Plain { layout, .. } => Ok(if *layout == ARM64_PCB { 30 } else { 12 }),
         }
     }
 
