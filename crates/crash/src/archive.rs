@@ -6,6 +6,9 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
+use symbols::ObjectFile;
+
+use crate::cache::Cache;
 use crate::error::{Error, Result};
 
 /// Memory that decompression may take: the most that `xz -9` asks for, and room.
@@ -31,13 +34,48 @@ pub(crate) fn is_archive(path: &Path) -> bool {
 
 /// An archive.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Archive(pub(crate) PathBuf);
+pub(crate) struct Archive {
+    pub(crate) path: PathBuf,
+    /// Where its files are kept unpacked.
+    pub(crate) cache: Option<Cache>,
+}
 
 impl Archive {
-    /// The files of these names in the folders of kernels and their debug files, by name. Those that are not there are
-    /// left out.
-    pub(crate) fn files(&self, names: &[String]) -> Result<BTreeMap<String, Vec<u8>>> {
-        let failed = |error: io::Error| Error::absent(format!("{} cannot be read: {error}", self.0.display()));
+    /// The files of these names in the folders of kernels and their debug files, by name. Those that are not there, or
+    /// are not ELF, are left out.
+    pub(crate) fn files(&self, names: &[String]) -> Result<BTreeMap<String, ObjectFile>> {
+        let mut found = BTreeMap::new();
+        for name in names {
+            let kept = self.cache.as_ref().and_then(|cache| cache.get(&self.path, name));
+            found.extend(kept.and_then(|file| self.object(name, file)).map(|file| (name.clone(), file)));
+        }
+        let missing: Vec<String> = names.iter().filter(|name| !found.contains_key(*name)).cloned().collect();
+        if missing.is_empty() {
+            return Ok(found);
+        }
+        for (name, bytes) in self.unpack(&missing)? {
+            let kept = self.cache.as_ref().and_then(|cache| cache.put(&self.path, &name, &bytes));
+            let file = match kept {
+                Some(file) => self.object(&name, file),
+                None => ObjectFile::from_bytes(&self.place(&name), bytes).ok(),
+            };
+            found.extend(file.map(|file| (name, file)));
+        }
+        Ok(found)
+    }
+
+    fn object(&self, name: &str, file: File) -> Option<ObjectFile> {
+        ObjectFile::from_file(Path::new(&self.place(name)), file).ok()
+    }
+
+    /// A file of the archive, for messages.
+    fn place(&self, name: &str) -> String {
+        let folder = if name.ends_with(".debug") { "usr/lib/debug/boot/kernel" } else { "boot/kernel" };
+        format!("{}:{folder}/{name}", self.path.display())
+    }
+
+    fn unpack(&self, names: &[String]) -> Result<BTreeMap<String, Vec<u8>>> {
+        let failed = |error: io::Error| Error::absent(format!("{} cannot be read: {error}", self.path.display()));
         let mut found = BTreeMap::new();
         let mut reader = self.open().map_err(failed)?;
         let mut left = MOST;
@@ -62,7 +100,7 @@ impl Archive {
     }
 
     fn open(&self) -> io::Result<Box<dyn Read>> {
-        let mut file = BufReader::new(File::open(&self.0)?);
+        let mut file = BufReader::new(File::open(&self.path)?);
         let start = file.fill_buf()?;
         Ok(if start.starts_with(b"\xfd7zXZ\0") {
             let decoder = liblzma::stream::Stream::new_stream_decoder(XZ_MEMORY, liblzma::stream::CONCATENATED)?;
@@ -175,14 +213,15 @@ mod tests {
         std::fs::write(&path, tar(&files)).unwrap();
         assert!(is_archive(&path));
         let names = ["kernel", "zfs.ko", "none.ko"].map(str::to_owned);
-        let found = Archive(path.clone()).files(&names).unwrap();
+        let archive = Archive { path: path.clone(), cache: None };
+        let found = archive.unpack(&names).unwrap();
         assert_eq!(found.len(), 2);
         assert_eq!(found["kernel"], b"the kernel");
         assert_eq!(found["zfs.ko"], [7; 1000]);
         std::fs::write(&path, b"no archive at all").unwrap();
-        assert_eq!(Archive(path.clone()).files(&names).unwrap().len(), 0);
+        assert_eq!(archive.unpack(&names).unwrap().len(), 0);
         std::fs::write(&path, [b'x'; 2 * BLOCK]).unwrap();
-        assert!(Archive(path).files(&names).unwrap_err().to_string().contains("no tar archive"));
+        assert!(archive.unpack(&names).unwrap_err().to_string().contains("no tar archive"));
     }
 
     proptest::proptest! {

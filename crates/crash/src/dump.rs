@@ -25,6 +25,8 @@ pub struct Options {
     /// Folders with debug files, as below `/usr/lib/debug`; with a sysroot's usual folders; or archives such as
     /// `kernel-dbg.txz`.
     pub debug: Vec<PathBuf>,
+    /// Where files out of archives are kept unpacked, up to 2 GiB of them; nowhere if `None`.
+    pub cache: Option<PathBuf>,
     /// Whether a kernel that is not the dump's is taken all the same.
     pub force: bool,
     /// How the dump's file is opened: its private key, its spill file.
@@ -72,9 +74,14 @@ impl Crash {
         let file = places.kernel(path, dump.header())?;
         let kernel = PathBuf::from(file.name());
         let image = Arc::new(places.image("kernel", file, Placement::AsLinked)?);
-        find_root(&mut dump.memory, &image);
+        let difference = std::thread::scope(|scope| {
+            // Nothing is said of a kernel without types: they can as well be read meanwhile.
+            scope.spawn(|| image.prepare());
+            find_root(&mut dump.memory, &image);
+            kernel::difference(&image, &dump)
+        });
         let mut notes = Vec::new();
-        if let Some(reason) = kernel::difference(&image, &dump) {
+        if let Some(reason) = difference {
             if !options.force {
                 return Err(Error::OtherKernel { kernel, reason });
             }

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use disk::ReadAt;
 use serde::Serialize;
@@ -21,6 +22,8 @@ use crate::panic;
 use crate::signature;
 use crate::stack::Stack;
 
+/// Dumps that are open at a time.
+const MOST_THREADS: usize = 8;
 /// Folders in folders that are looked into.
 const MOST_DEPTH: usize = 32;
 /// No dump was made before this, 2000: a clock that says so is none.
@@ -123,6 +126,30 @@ fn is_dump(path: &Path) -> bool {
     is_large
         && read.is_ok()
         && [&b"minidump FreeBSD/"[..], b"FreeBSD Kernel Dump\0"].iter().any(|magic| start.starts_with(magic))
+}
+
+/// Looks at many dumps, several at a time, each as [`Summary::of`] does; the results are in the order of the paths.
+pub fn summaries(paths: &[PathBuf], options: &Options) -> Vec<Result<Summary>> {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(MOST_THREADS);
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut done = Vec::new();
+        loop {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            let Some(path) = paths.get(number) else { return done };
+            done.push((number, Summary::of(path, options)));
+        }
+    };
+    let mut all = std::thread::scope(|scope| {
+        let workers: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
+        let mut all = work();
+        for worker in workers {
+            all.extend(worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        }
+        all
+    });
+    all.sort_by_key(|(number, _)| *number);
+    all.into_iter().map(|(_, summary)| summary).collect()
 }
 
 impl Summary {

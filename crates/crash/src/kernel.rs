@@ -10,6 +10,7 @@ use vmcore::memory::VirtualMemory;
 use vmcore::{Dump, Header};
 
 use crate::archive::{self, Archive};
+use crate::cache::Cache;
 use crate::dump::Options;
 use crate::error::{Error, Result};
 use crate::pack::{Pack, Role};
@@ -51,11 +52,12 @@ impl Places {
             roots.extend(folder.ancestors().nth(2).map(Path::to_owned));
         }
         let mut places = Self::default();
+        let archive = |path: PathBuf| Archive { path, cache: options.cache.clone().map(Cache) };
         match &options.kernel {
             // A sysroot, or the folder that the kernel is in.
             Some(folder) if folder.is_dir() => roots.insert(0, folder.clone()),
             Some(path) if archive::is_archive(path) => {
-                places.archives.push(Archive(path.clone()));
+                places.archives.push(archive(path.clone()));
                 roots = path.parent().map(Path::to_owned).into_iter().collect();
             }
             kernel => {
@@ -65,7 +67,7 @@ impl Places {
         }
         for given in &options.debug {
             match archive::is_archive(given) {
-                true => places.debug_archives.push(Archive(given.clone())),
+                true => places.debug_archives.push(archive(given.clone())),
                 false => {
                     places.debug.push(given.clone());
                     roots.push(given.clone());
@@ -80,7 +82,7 @@ impl Places {
             let debug = ["", "usr/lib/debug", "boot/kernel", "usr/lib/debug/boot/kernel"];
             places.debug.extend(debug.map(|folder| root.join(folder)));
             let there = |names: &[&str]| -> Vec<Archive> {
-                names.iter().map(|name| root.join(name)).filter(|path| path.is_file()).map(Archive).collect()
+                names.iter().map(|name| root.join(name)).filter(|path| path.is_file()).map(archive).collect()
             };
             places.archives.extend(there(&archive::KERNEL).into_iter().filter(|_| !is_packed));
             places.debug_archives.extend(there(&archive::DEBUG));
@@ -117,8 +119,8 @@ impl Places {
             return Ok(ObjectFile::open(path)?);
         }
         for archive in &self.archives {
-            if let Some(bytes) = archive.files(&["kernel".to_owned()])?.remove("kernel") {
-                return Ok(ObjectFile::from_bytes(&format!("{}:boot/kernel/kernel", archive.0.display()), bytes)?);
+            if let Some(kernel) = archive.files(&["kernel".to_owned()])?.remove("kernel") {
+                return Ok(kernel);
             }
         }
         match found.first() {
@@ -130,7 +132,7 @@ impl Places {
     /// Where a kernel was looked for.
     fn looked(&self) -> String {
         let folders = self.binaries.iter().map(|folder| folder.join("kernel").display().to_string());
-        let archives = self.archives.iter().map(|archive| archive.0.display().to_string());
+        let archives = self.archives.iter().map(|archive| archive.path.display().to_string());
         folders.chain(archives).collect::<Vec<_>>().join(", ")
     }
 
@@ -149,8 +151,7 @@ impl Places {
         }
         let name = main.debug_link().map_or(format!("{name}.debug"), |(name, _)| name);
         self.archives.iter().chain(&self.debug_archives).find_map(|archive| {
-            let bytes = archive.files(std::slice::from_ref(&name)).ok()?.remove(&name)?;
-            let file = ObjectFile::from_bytes(&format!("{}:{name}", archive.0.display()), bytes).ok()?;
+            let file = archive.files(std::slice::from_ref(&name)).ok()?.remove(&name)?;
             (file.has_debug_info() && file.check_debug_of(main).is_ok()).then_some(file)
         })
     }
@@ -175,10 +176,7 @@ impl Places {
             if missing.is_empty() {
                 break;
             }
-            for (name, bytes) in archive.files(&missing).unwrap_or_default() {
-                let place = format!("{}:{name}", archive.0.display());
-                found.extend(ObjectFile::from_bytes(&place, bytes).ok().map(|file| (name, file)));
-            }
+            found.extend(archive.files(&missing).unwrap_or_default());
         }
         found
     }

@@ -3,6 +3,7 @@
 
 pub mod allocators;
 mod archive;
+mod cache;
 pub mod disassemble;
 mod dump;
 mod error;

@@ -37,7 +37,7 @@ pub struct StackFrame {
     pub module: Option<String>,
     /// The source.
     pub file: Option<String>,
-    /// The line in it.
+    /// The line in it; `None` also for code that no line stands for.
     pub line: Option<u64>,
     /// Whether it was inlined in the function of the next frame.
     pub inlined: bool,
@@ -165,7 +165,7 @@ impl Crash {
                 offset: call.offset.map(|offset| offset + frame.pc() - frame.code_address()),
                 module: Some(call.image.clone()),
                 file: call.line.as_ref().map(|line| line.file.clone()),
-                line: call.line.as_ref().map(|line| line.line.into()),
+                line: call.line.as_ref().map(|line| line.line.into()).filter(|line| *line > 0),
                 inlined: call.inlined,
                 arguments: shown.collect(),
                 trap: if number == last { trap.clone() } else { None },

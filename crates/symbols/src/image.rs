@@ -453,6 +453,12 @@ impl Image {
         Ok(self.info()?.missing())
     }
 
+    /// Indexes the debug information now, which is done otherwise when it is first asked for: on a thread of its own, the
+    /// time that it takes is not waited for. What goes wrong is told to who asks.
+    pub fn prepare(&self) {
+        let _ = self.info();
+    }
+
     /// The debug information, read at the first call.
     pub(crate) fn info(&self) -> Result<&DebugInfo> {
         let info = self.info.get_or_init(|| {

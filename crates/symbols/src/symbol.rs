@@ -59,13 +59,8 @@ struct Entry {
     name: (u32, u32),
     kind: SymbolKind,
     global: bool,
-}
-
-impl Entry {
     /// Greater is the better name for an address.
-    fn rank(&self) -> (bool, bool, bool) {
-        (self.kind == SymbolKind::Function, self.global, self.kind == SymbolKind::Object)
-    }
+    rank: u8,
 }
 
 impl SymbolTable {
@@ -105,13 +100,16 @@ impl SymbolTable {
                     _ => SymbolKind::Other,
                 };
                 let name = (symbol.name, u32::try_from(length).ok()?);
-                Some(Entry { address, size: symbol.size, limit, name, kind, global: symbol.bind != elf::STB_LOCAL.0 })
+                let global = symbol.bind != elf::STB_LOCAL.0;
+                let rank = [kind == SymbolKind::Object, global, kind == SymbolKind::Function];
+                let rank = rank.into_iter().rev().fold(0, |rank, better| rank << 1 | u8::from(better));
+                Some(Entry { address, size: symbol.size, limit, name, kind, global, rank })
             })
             .collect();
         let mut table = Self { strings, ..Self::default() };
         // By address; of several at one, the best name last; ties by name, so that the answer is the same every time.
         entries.sort_by(|a, b| {
-            let key = |entry: &Entry| (entry.address, entry.rank());
+            let key = |entry: &Entry| (entry.address, entry.rank);
             key(a).cmp(&key(b)).then_with(|| table.bytes(b).cmp(table.bytes(a)))
         });
         table.names.reserve(entries.len(), |_| 0);

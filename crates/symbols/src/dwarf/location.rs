@@ -1,6 +1,8 @@
 //! Where a variable is: DWARF expressions (DWARF 5, 2.5 and 2.6) over the registers of a frame and memory.
 
-use gimli::{AttributeValue, DwAt, EvaluationResult, Expression, Location, UnitOffset, Value};
+use gimli::{
+    AttributeValue, DwAt, EndianSlice, EvaluationResult, Expression, Location, Reader, SectionId, UnitOffset, Value,
+};
 
 use super::{DebugInfo, Die, Entry, Slice, Unit};
 use crate::architecture::Registers;
@@ -56,6 +58,20 @@ pub(crate) enum Found {
     Memory(u64),
     /// Not in memory: its bytes.
     Bytes(Vec<u8>),
+}
+
+/// The expression of a list that holds at an address.
+fn holds_at<'a>(
+    list: Option<gimli::LocListIter<Slice<'a>>>,
+    address: u64,
+) -> gimli::Result<Option<Expression<Slice<'a>>>> {
+    let Some(mut list) = list else { return Ok(None) };
+    while let Some(entry) = list.next()? {
+        if (entry.range.begin..entry.range.end).contains(&address) {
+            return Ok(Some(entry.data));
+        }
+    }
+    Ok(None)
 }
 
 impl DebugInfo {
@@ -129,14 +145,53 @@ impl DebugInfo {
         }
         let fault = |error| self.fault("location lists", error);
         let place = self.place(unit.index)?;
-        let dwarf = self.dwarf(place.file, place.skeleton, true)?;
-        let Some(mut list) = dwarf.attr_locations(&unit.unit, value).map_err(fault)? else { return Ok(None) };
-        while let Some(entry) = list.next().map_err(fault)? {
-            if (entry.range.begin..entry.range.end).contains(&address) {
-                return Ok((!entry.data.0.is_empty()).then_some(entry.data));
+        // Of a list that goes beyond its window, and of split units, whose lists lie in parts of a package, all are read.
+        let in_window = match place.skeleton {
+            None => self.windowed(unit, value, address),
+            Some(_) => Err(gimli::Error::UnexpectedEof(gimli::ReaderOffsetId(0))),
+        };
+        let found = match in_window {
+            Err(gimli::Error::UnexpectedEof(_)) => {
+                let dwarf = self.dwarf(place.file, place.skeleton, true)?;
+                dwarf.attr_locations(&unit.unit, value).and_then(|list| holds_at(list, address))
             }
-        }
-        Ok(None)
+            found => found,
+        };
+        Ok(found.map_err(fault)?.filter(|expression| !expression.0.is_empty()))
+    }
+
+    /// The expression that holds at an address, of a list that lies within a window of its section.
+    fn windowed<'a>(
+        &'a self,
+        unit: &Unit<'a>,
+        list: AttributeValue<Slice<'a>>,
+        address: u64,
+    ) -> gimli::Result<Option<Expression<Slice<'a>>>> {
+        let (encoding, end) = (unit.unit.encoding(), gimli::Error::UnexpectedEof(gimli::ReaderOffsetId(0)));
+        let section = if encoding.version < 5 { SectionId::DebugLoc } else { SectionId::DebugLocLists };
+        let window = |offset| self.files.first().and_then(|file| file.window(section, offset).ok()).ok_or(end);
+        let offset = match list {
+            AttributeValue::LocationListsRef(offset) => offset.0,
+            // A unit's lists begin with a table of their offsets, which are counted from there.
+            AttributeValue::DebugLocListsIndex(index) => {
+                let base = unit.unit.loclists_base.0;
+                let word: usize = encoding.format.word_size().into();
+                let at = index.0.checked_mul(word).and_then(|at| base.checked_add(at)).ok_or(end)?;
+                let (mut bytes, start) = window(at)?;
+                bytes.skip(at - start)?;
+                base.checked_add(bytes.read_offset(encoding.format)?).ok_or(end)?
+            }
+            _ => return Ok(None),
+        };
+        let (bytes, start) = window(offset)?;
+        let empty = EndianSlice::new(&[], self.endian);
+        let lists = match section {
+            SectionId::DebugLoc => gimli::LocationLists::new(bytes.into(), empty.into()),
+            _ => gimli::LocationLists::new(empty.into(), bytes.into()),
+        };
+        let at = gimli::LocationListsOffset(offset - start);
+        let list = lists.locations(at, encoding, unit.unit.low_pc, &unit.dwarf.debug_addr, unit.unit.addr_base)?;
+        holds_at(Some(list), address)
     }
 
     /// Evaluates a location and gathers its pieces.

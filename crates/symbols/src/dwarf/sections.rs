@@ -27,7 +27,14 @@ struct Section {
     index: usize,
     /// All of it, decompressed and relocated.
     whole: OnceLock<Result<Bytes>>,
+    /// Windows of it, by their number.
+    windows: OnceLock<Vec<OnceLock<Bytes>>>,
 }
+
+/// Windows of one section.
+const MAX_WINDOWS: usize = 1 << 16;
+/// Bytes from one window to the next, each of which is twice as large: what begins in one ends in it, nearly always.
+const WINDOW: usize = 32 << 10;
 
 /// Those that nearly every question needs.
 const USUAL: [SectionId; 7] = [
@@ -55,8 +62,7 @@ impl Sections {
             return Ok(None);
         }
         let known = UNITS.into_iter().chain(USUAL).chain(LISTS).filter_map(|id| Some((id, find(id)?.0)));
-        let sections: Vec<Section> =
-            known.map(|(id, index)| Section { id, elf: elf.clone(), index, whole: OnceLock::new() }).collect();
+        let sections: Vec<Section> = known.map(|(id, index)| Section::new(id, elf.clone(), index)).collect();
         let is_due = |section: &&Section| {
             elf.relocatable
                 || USUAL.contains(&section.id)
@@ -85,7 +91,7 @@ impl Sections {
         let ids = UNITS.into_iter().chain(USUAL).chain(LISTS).chain(index);
         let sections = ids.filter_map(|id| {
             let (index, _) = elf.section(id.dwo_name()?)?;
-            Some(Section { id, elf: elf.clone(), index, whole: OnceLock::new() })
+            Some(Section::new(id, elf.clone(), index))
         });
         Self { endian: elf.gimli_endian(), sections: sections.collect(), package }
     }
@@ -118,6 +124,12 @@ impl Sections {
         Ok(EndianSlice::new(bytes, self.endian))
     }
 
+    /// The bytes about an offset, kept, and the offset that they begin at.
+    pub(crate) fn window(&self, id: SectionId, offset: usize) -> Result<(Slice<'_>, usize)> {
+        let (bytes, start) = self.section(id).map_or(Ok((&[][..], 0)), |section| section.window(offset))?;
+        Ok((EndianSlice::new(bytes, self.endian), start))
+    }
+
     /// What `gimli` asks beside a unit's own bytes; with location lists if `lists`.
     pub(crate) fn dwarf(&self, lists: bool) -> Result<gimli::Dwarf<Slice<'_>>> {
         gimli::Dwarf::load(|id| match USUAL.contains(&id) || lists && LISTS.contains(&id) {
@@ -136,6 +148,24 @@ impl Sections {
 }
 
 impl Section {
+    fn new(id: SectionId, elf: Arc<Elf>, index: usize) -> Self {
+        Self { id, elf, index, whole: OnceLock::new(), windows: OnceLock::new() }
+    }
+
+    fn window(&self, offset: usize) -> Result<(&[u8], usize)> {
+        let Some(section) = self.stored() else { return Ok((self.bytes()?, 0)) };
+        let size = usize::try_from(section.size).unwrap_or(usize::MAX);
+        let count = size.div_ceil(WINDOW).min(MAX_WINDOWS);
+        let windows = self.windows.get_or_init(|| std::iter::repeat_with(OnceLock::new).take(count).collect());
+        let start = offset / WINDOW * WINDOW;
+        let Some(window) = windows.get(offset / WINDOW) else { return Ok((self.bytes()?, 0)) };
+        if window.get().is_none() {
+            let part = self.part(start..size.min(start + 2 * WINDOW))?;
+            let _ = window.set(part);
+        }
+        Ok((window.get().map_or(&[][..], |bytes| bytes), start))
+    }
+
     fn bytes(&self) -> Result<&[u8]> {
         let whole = self.whole.get_or_init(|| match self.elf.sections.get(self.index) {
             Some(section) => self.elf.data(section),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anstyle::{AnsiColor, Style};
 use clap::Args;
 use crash::Options;
-use crash::group::{self, Group, Summary};
+use crash::group::{self, Group};
 use serde::Serialize;
 
 use super::report;
@@ -56,10 +56,10 @@ impl Groups {
         }
         let mut dumps = Vec::new();
         let mut unreadable = Vec::new();
-        for path in paths {
-            match Summary::of(&path, options) {
+        for (path, summary) in paths.iter().zip(group::summaries(&paths, options)) {
+            match summary {
                 Ok(summary) => dumps.push(summary),
-                Err(error) => unreadable.push(Unreadable { reason: error.to_string(), path }),
+                Err(error) => unreadable.push(Unreadable { reason: error.to_string(), path: path.clone() }),
             }
         }
         let told: Vec<String> = unreadable.iter().map(reason).collect();

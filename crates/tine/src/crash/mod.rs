@@ -76,6 +76,9 @@ struct KernelFiles {
     /// The sources of the kernel: the folder that has `sys`
     #[arg(short, long, global = true, value_name = "DIR")]
     source: Option<PathBuf>,
+    /// Do not keep what is unpacked of archives (in `$XDG_CACHE_HOME/tine` or `~/.cache/tine`, up to 2 GiB)
+    #[arg(long, global = true)]
+    no_cache: bool,
     /// Take a kernel that is not that of the dump all the same; with pack, replace a file that is there
     #[arg(long, global = true)]
     force: bool,
@@ -113,6 +116,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
     let options = Options {
         kernel: files.kernel,
         debug: files.debug,
+        cache: cache().filter(|_| !files.no_cache),
         force: files.force,
         contents: reading.options()?,
         stop: Some(interrupt::flag()),
@@ -133,6 +137,17 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
             Err(Failure::Usage(format!("this is about no single dump: leave {} out", vmcore.display())))
         }
     }
+}
+
+/// The folder for what can be made again.
+fn cache() -> Option<PathBuf> {
+    Some(user_folder("XDG_CACHE_HOME", ".cache")?.join("tine"))
+}
+
+/// A folder of the user's: the one that a variable names, or one below their home.
+fn user_folder(variable: &str, usual: &str) -> Option<PathBuf> {
+    let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    absolute(variable).or_else(|| Some(absolute("HOME")?.join(usual)))
 }
 
 /// What every command has at hand.

@@ -220,9 +220,7 @@ fn help(of: &str) -> Result<(), Failure> {
 
 /// Where lines are remembered; nowhere if that cannot be written to.
 fn history() -> Option<PathBuf> {
-    let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    let state = absolute("XDG_STATE_HOME").or_else(|| Some(absolute("HOME")?.join(".local/state")))?;
-    let folder = state.join("tine");
+    let folder = super::user_folder("XDG_STATE_HOME", ".local/state")?.join("tine");
     std::fs::create_dir_all(&folder).ok()?;
     let file = folder.join("crash_history");
     std::fs::OpenOptions::new().append(true).create(true).open(&file).ok()?;
