@@ -30,9 +30,9 @@ const I386_PCB: &Layout = &[
 ];
 const RISCV_PCB: &Layout =
     &[("pcb_ra", 0, 8), ("pcb_sp", 8, 8), ("pcb_gp", 16, 8), ("pcb_tp", 24, 8), ("pcb_s", 32, 8)];
-/// All registers, until FreeBSD 14: the link register is the last.
+/// All registers, before FreeBSD 14.0: the link register is the last.
 const ARM64_PCB: &Layout = &[("pcb_x", 0, 8), ("pcb_lr", 240, 8), ("pcb_sp", 256, 8)];
-/// From the nineteenth on, since FreeBSD 15.
+/// From the nineteenth on, since FreeBSD 14.0.
 const ARM64_SHORT_PCB: &Layout = &[("pcb_x", 0, 8), ("pcb_lr", 88, 8), ("pcb_sp", 96, 8)];
 
 const AMD64_FRAME: &Layout = &[
@@ -72,7 +72,7 @@ const I386_FRAME: &Layout = &[
     ("tf_cs", 56, 4),
     ("tf_esp", 64, 4),
 ];
-/// Since FreeBSD 15.
+/// Since FreeBSD 14.0.
 const ARM64_FRAME: &Layout = &[
     ("tf_sp", 0, 8),
     ("tf_lr", 8, 8),
@@ -82,7 +82,7 @@ const ARM64_FRAME: &Layout = &[
     ("tf_far", 40, 8),
     ("tf_x", 48, 8),
 ];
-/// Until FreeBSD 14.
+/// Before.
 const ARM64_SHORT_FRAME: &Layout =
     &[("tf_sp", 0, 8), ("tf_lr", 8, 8), ("tf_elr", 16, 8), ("tf_spsr", 24, 4), ("tf_esr", 28, 4), ("tf_x", 32, 8)];
 const RISCV_FRAME: &Layout = &[
@@ -122,12 +122,8 @@ impl<'p> Saved<'p> {
             Architecture::Amd64 => AMD64_PCB,
             Architecture::I386 => I386_PCB,
             Architecture::Riscv64 => RISCV_PCB,
-            // Where the one has the link register, the other has no code's address.
-            Architecture::Arm64 => {
-                let link = symbol.address.checked_add(240).and_then(|at| program.read_word(at).ok());
-                let is_code = link.is_some_and(|link| program.image_at(link).is_some());
-                if is_code { ARM64_PCB } else { ARM64_SHORT_PCB }
-            }
+            Architecture::Arm64 if is_old(program) => ARM64_PCB,
+            Architecture::Arm64 => ARM64_SHORT_PCB,
         };
         Ok(Self::Plain { program, address: symbol.address, layout })
     }
@@ -141,11 +137,8 @@ impl<'p> Saved<'p> {
             Architecture::Amd64 => AMD64_FRAME,
             Architecture::I386 => I386_FRAME,
             Architecture::Riscv64 => RISCV_FRAME,
-            // Where the one has the syndrome of the exception, the other has bits of the state that nothing sets.
-            Architecture::Arm64 => match program.read_unsigned(address.checked_add(28)?, 4).ok()? {
-                0 => ARM64_FRAME,
-                _ => ARM64_SHORT_FRAME,
-            },
+            Architecture::Arm64 if is_old(program) => ARM64_SHORT_FRAME,
+            Architecture::Arm64 => ARM64_FRAME,
         };
         Some(Self::Plain { program, address, layout })
     }
@@ -203,7 +196,7 @@ impl<'p> Saved<'p> {
     pub(crate) fn count(&self, name: &str) -> Result<u64> {
         match self {
             Self::Typed(value) => Ok(value.field(name)?.resolved_type()?.count().unwrap_or(0)),
-            Self::Plain { layout, .. } => Ok(if std::ptr::eq(*layout, ARM64_PCB) { 30 } else { 12 }),
+            Self::Plain { layout, .. } => Ok(if *layout == ARM64_PCB { 30 } else { 12 }),
         }
     }
 
@@ -212,6 +205,21 @@ impl<'p> Saved<'p> {
         let found = layout.iter().find(|(field, ..)| *field == name).map(|(_, offset, size)| (*offset, *size));
         found.ok_or_else(|| Error::absent(format!("without debug information it is not known where {name} is")))
     }
+}
+
+/// Whether an arm64 kernel is older than FreeBSD 14.0, by what it saved before it wrote the dump: where the link register
+/// was, newer ones have no address of code.
+fn is_old(program: &Program) -> bool {
+    let saved = program.symbol("dumppcb").ok().and_then(|symbol| symbol.address.checked_add(240));
+    let link = saved.and_then(|at| program.read_word(at).ok());
+    link.is_some_and(|link| program.image_at(link).is_some())
+}
+
+/// The bytes of a `struct trapframe` of arm64, which is right below where its handler's frame pointer points to
+/// (`sys/arm64/arm64/exception.S`).
+pub(crate) fn arm64_frame_size(program: &Program) -> u64 {
+    let typed = program.ty("struct trapframe").and_then(|ty| ty.size());
+    typed.unwrap_or_else(|_| if is_old(program) { 272 } else { 288 })
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use symbols::{Architecture, End, Format, Frame, FrameKind, Interrupts, Program, 
 
 use crate::dump::Crash;
 use crate::registers;
-use crate::saved::Saved;
+use crate::saved::{self, Saved};
 
 /// Characters of an argument's value.
 const VALUE: usize = 120;
@@ -210,11 +210,28 @@ fn trap_frame<'p>(program: &'p Program, frame: &Frame) -> Option<Saved<'p>> {
         Architecture::I386 => handles_traps_x86(name).then(|| sp.checked_add(4)).flatten()?,
         Architecture::Arm64 => {
             const NAMES: [&str; 4] = ["handle_el1h_", "handle_el0_", "handle_el2", "handle_serror"];
-            NAMES.iter().any(|start| name.starts_with(start)).then_some(sp)?
+            let is_handler = NAMES.iter().any(|start| name.starts_with(start));
+            // Where only frame pointers are known, the stack pointer is a guess.
+            let below = frame.registers.fp().map(|fp| fp.wrapping_sub(saved::arm64_frame_size(program)));
+            let below =
+                below.filter(|_| frame.kind == FrameKind::FramePointer).filter(|at| is_arm64_frame(program, *at));
+            is_handler.then_some(below.unwrap_or(sp))?
         }
         Architecture::Riscv64 => name.starts_with("cpu_exception_handler").then_some(sp)?,
     };
     Saved::trap_frame(program, address)
+}
+
+/// Whether a trap frame of arm64 can be at an address: the stack that was interrupted goes on above it, or is a user's.
+fn is_arm64_frame(program: &Program, at: u64) -> bool {
+    const STACK: u64 = 128 << 10;
+    let (Ok(sp), Ok(state)) = (program.read_word(at), program.read_unsigned(at.wrapping_add(24), 4)) else {
+        return false;
+    };
+    match state & 0xf {
+        0 => sp != 0 && crate::panic::is_user(Architecture::Arm64, sp),
+        _ => sp > at && sp - at < STACK,
+    }
 }
 
 fn handles_traps_x86(name: &str) -> bool {

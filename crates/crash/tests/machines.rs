@@ -154,8 +154,13 @@ fn frame_pointers_are_enough_for_a_backtrace() {
     for machine in [&machine::AMD64, &machine::ARM64, &machine::I386, &machine::RISCV64] {
         let forged = forged!("frame_pointers_are_enough_for_a_backtrace", machine, &["-g0"]);
         let crash = open(&forged);
+        // Where registers are saved is known without types as well.
+        let report = Report::of(&crash);
+        assert_eq!(functions(&report)[..4], ["doadump", "kern_reboot", "vpanic", "panic"]);
+        assert!(functions(&report).contains(&"broken_driver"), "{:?}", functions(&report));
+        assert!(report.panic.trap.is_some_and(|trap| trap.fault_address.is_some()));
+        assert_eq!(report.backtrace_broken, None);
         let program = crash.program();
-        // What the structures of registers say is known of kernels with types only: the place of the first frame is given.
         let first = program.read_word(program.symbol("panicked_frames").unwrap().address).unwrap();
         let architecture = program.architecture();
         let mut registers = Registers::new(architecture);
