@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::error::Error;
-use crate::read_at::ReadAt;
+use crate::read_at::{ReadAt, at_most, read_in_steps};
 
 /// Pieces at their places, and zeros between them.
 #[derive(Clone, Default)]
@@ -52,28 +52,22 @@ impl Assembly {
 }
 
 impl ReadAt for Assembly {
-    fn read_exact_at(&self, mut buf: &mut [u8], mut offset: u64) -> io::Result<()> {
-        if offset.checked_add(buf.len() as u64).is_none_or(|end| end > self.size) {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        while !buf.is_empty() {
-            let (from, length) = match self.piece(offset) {
+    fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        read_in_steps(self.size, buf, offset, |buf, offset| {
+            let run = match self.piece(offset) {
                 Some((start, piece)) if *start <= offset => {
-                    (Some((piece, offset - start)), start + piece.size() - offset)
+                    let run = at_most(buf, start + piece.size() - offset);
+                    piece.read_exact_at(run, offset - start)?;
+                    run
                 }
-                Some((start, _)) => (None, start - offset),
-                None => (None, self.size - offset),
+                next => {
+                    let run = at_most(buf, next.map_or(self.size, |(start, _)| *start) - offset);
+                    run.fill(0);
+                    run
+                }
             };
-            let length = usize::try_from(length).map_or(buf.len(), |length| length.min(buf.len()));
-            let (run, rest) = buf.split_at_mut(length);
-            match from {
-                Some((piece, within)) => piece.read_exact_at(run, within)?,
-                None => run.fill(0),
-            }
-            offset += length as u64;
-            buf = rest;
-        }
-        Ok(())
+            Ok(run.len())
+        })
     }
 
     fn size(&self) -> u64 {

@@ -60,6 +60,34 @@ impl<T: ReadAt + ?Sized> ReadAt for Arc<T> {
     }
 }
 
+/// Fills `buf` with the bytes from `offset` on of something that has `size` of them, in steps: `read` fills as much as it
+/// can at once of the beginning of what it gets, with the bytes from an offset on, and says how many they are.
+pub(crate) fn read_in_steps(
+    size: u64,
+    mut buf: &mut [u8],
+    mut offset: u64,
+    mut read: impl FnMut(&mut [u8], u64) -> io::Result<usize>,
+) -> io::Result<()> {
+    if offset.checked_add(buf.len() as u64).is_none_or(|end| end > size) {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    while !buf.is_empty() {
+        let length = read(buf, offset)?;
+        buf = match buf.get_mut(length..) {
+            Some(rest) if length > 0 => rest,
+            _ => return Err(io::ErrorKind::UnexpectedEof.into()),
+        };
+        offset += length as u64;
+    }
+    Ok(())
+}
+
+/// The beginning of `buf`, at most `length` bytes.
+pub(crate) fn at_most(buf: &mut [u8], length: u64) -> &mut [u8] {
+    let length = usize::try_from(length).map_or(buf.len(), |length| length.min(buf.len()));
+    buf.split_at_mut(length).0
+}
+
 /// Up to `size` bytes from `offset` on: fewer where the whole ends before.
 pub(crate) fn read_up_to(from: &dyn ReadAt, offset: u64, size: usize) -> io::Result<Vec<u8>> {
     let rest = from.size().saturating_sub(offset);

@@ -56,8 +56,15 @@ pub(crate) struct EncodedBatch {
 /// Outputs whose memory can be used again, the last one first: it may still be in a cache.
 type Spare = Arc<Mutex<Vec<Output>>>;
 
-/// An output, what of it goes where, and its cost.
-struct Write(Output, Vec<Run>, u64);
+/// An output to be written.
+struct Write {
+    output: Output,
+    /// What of it goes where.
+    runs: Vec<Run>,
+    cost: u64,
+    /// Where it goes afterwards.
+    spare: Spare,
+}
 
 enum Done {
     Encoded(u64, Result<EncodedBatch, Error>),
@@ -69,7 +76,9 @@ pub(crate) struct Pipeline<'a> {
     batches: Sender<(u64, Batch<'a>)>,
     writes: Sender<Write>,
     results: Receiver<Done>,
+    /// Outputs for batches, and those for what waits in the store, which are smaller.
     spare: Spare,
+    small: Spare,
     early: BTreeMap<u64, Result<EncodedBatch, Error>>,
     submitted: u64,
     received: u64,
@@ -113,12 +122,11 @@ impl<'a> Pipeline<'a> {
         }
         // One thread writes: a file takes one write at a time, and others would
         // only wait for it.
-        let returned = Arc::clone(&spare);
         scope.spawn(move || {
             let mut scratch = Vec::new();
-            for Write(output, runs, cost) in write_queue {
+            for Write { output, runs, cost, spare } in write_queue {
                 let written = runs.iter().try_for_each(|run| vdevs.write(run, output.as_bytes(), &mut scratch));
-                if let Ok(mut spare) = returned.lock() {
+                if let Ok(mut spare) = spare.lock() {
                     spare.push(output);
                 }
                 if done.send(Done::Written(written, cost)).is_err() {
@@ -127,7 +135,19 @@ impl<'a> Pipeline<'a> {
             }
         });
         let early = BTreeMap::new();
-        Self { batches, writes, results, spare, early, submitted: 0, received: 0, under_way: 0, limit, writing: 0 }
+        Self {
+            batches,
+            writes,
+            results,
+            spare,
+            small: Spare::default(),
+            early,
+            submitted: 0,
+            received: 0,
+            under_way: 0,
+            limit,
+            writing: 0,
+        }
     }
 
     /// Hands a batch to the threads.
@@ -140,19 +160,24 @@ impl<'a> Pipeline<'a> {
 
     /// Has the blocks of a batch written where they belong.
     pub(crate) fn write(&mut self, batch: EncodedBatch, runs: Vec<Run>) {
-        self.writing += 1;
-        let _ = self.writes.send(Write(batch.output, runs, batch.cost));
+        let spare = Arc::clone(&self.spare);
+        self.send(Write { output: batch.output, runs, cost: batch.cost, spare });
     }
 
     /// Has what waits in the store written, before all that comes after.
     pub(crate) fn write_waiting(&mut self, store: &mut Store<'_>) {
         let cost = store.waiting() as u64;
         if cost > 0 {
-            let (output, runs) = store.take_waiting(take(&self.spare));
-            self.writing += 1;
+            let (output, runs) = store.take_waiting(take(&self.small));
             self.under_way += cost;
-            let _ = self.writes.send(Write(output, runs, cost));
+            self.send(Write { output, runs, cost, spare: Arc::clone(&self.small) });
         }
+    }
+
+    fn send(&mut self, write: Write) {
+        self.writing += 1;
+        // The thread holds the other end until this one is dropped.
+        let _ = self.writes.send(write);
     }
 
     /// Whether the outputs under way take so much that no other batch should be submitted.

@@ -1,17 +1,16 @@
 //! A disk in blocks, encoded by several threads and handed on in order.
 
 use std::ops::Range;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::Receiver;
 use std::thread;
 
+use super::turns::Turns;
 use super::write::Work;
 use crate::error::Error;
 use crate::read_at::ReadAt;
 
 /// Bytes that a thread reads at a time, if blocks are not larger.
 const BATCH: u64 = 1 << 20;
-/// Batches that wait for each thread, or for their turn.
-const AHEAD: usize = 3;
 
 /// Reads the disk in blocks of `block_size` bytes, a power of two; has those that
 /// are not all zeros encoded, by an encoder that `encoder` makes for each thread; and
@@ -43,43 +42,29 @@ pub(super) fn each<R: Send, E: FnMut(&[u8]) -> Result<R, Error>>(
         return Ok(());
     }
     thread::scope(|scope| {
-        let workers: Vec<Worker<R>> = (0..work.threads)
-            .map(|_| {
-                let (jobs, to_do) = sync_channel::<Range<u64>>(AHEAD);
-                let (finished, results) = sync_channel(AHEAD);
-                scope.spawn(move || {
-                    let (mut buf, mut encode) = (Vec::new(), encoder());
-                    // Either end hangs up when the work has come to an end.
-                    for range in to_do {
-                        let result = run(&range, &mut buf, &mut encode);
-                        if finished.send((range, result)).is_err() {
-                            return;
-                        }
+        let mut turns = Turns::start(work.threads, |to_do: Receiver<Range<u64>>, finished| {
+            scope.spawn(move || {
+                let (mut buf, mut encode) = (Vec::new(), encoder());
+                for range in to_do {
+                    let result = run(&range, &mut buf, &mut encode);
+                    if finished.send((range, result)).is_err() {
+                        return;
                     }
-                });
-                Worker { jobs, results }
-            })
-            .collect();
-        let mut collect = |worker: Option<&Worker<R>>| match worker.and_then(|worker| worker.results.recv().ok()) {
-            Some((range, blocks)) => done(&range, blocks?),
-            None => Err(Error::Impossible("a thread that compresses has ended early".to_owned())),
+                }
+            });
+        });
+        let mut take = |turns: &mut Turns<_, _>| {
+            let (range, blocks) = turns.take()?;
+            done(&range, blocks?)
         };
-        // Each worker gets every n-th batch, so the order is known without numbers.
-        let (mut given, mut taken) = (0, 0);
         while let Some(range) = batches.next()? {
-            if given - taken == workers.len() * AHEAD {
-                collect(workers.get(taken % workers.len()))?;
-                taken += 1;
+            if turns.is_full() {
+                take(&mut turns)?;
             }
-            if let Some(worker) = workers.get(given % workers.len()) {
-                // A worker that is gone is noticed where its result is missing.
-                let _ = worker.jobs.send(range);
-            }
-            given += 1;
+            turns.give(range);
         }
-        while taken < given {
-            collect(workers.get(taken % workers.len()))?;
-            taken += 1;
+        while !turns.is_empty() {
+            take(&mut turns)?;
         }
         Ok(())
     })
@@ -122,14 +107,6 @@ pub(super) fn every<R: Send, E: FnMut(&[u8]) -> Result<R, Error>>(
         put(&block, length(number))
     })?;
     fill(&mut next, size.div_ceil(block_size), &mut put)
-}
-
-/// A range of blocks, and what became of those of them that are not zeros.
-type Done<R> = (Range<u64>, Result<Vec<(u64, R)>, Error>);
-
-struct Worker<R> {
-    jobs: SyncSender<Range<u64>>,
-    results: Receiver<Done<R>>,
 }
 
 /// The parts of a disk that are not known to be zeros.

@@ -10,6 +10,7 @@ mod gzip;
 mod packed;
 mod qcow2;
 mod recent;
+mod turns;
 mod vhd;
 mod vhdx;
 mod vmdk;

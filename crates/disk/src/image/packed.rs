@@ -5,8 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::recent::Recent;
-use crate::bytes::slice;
-use crate::read_at::ReadAt;
+use crate::read_at::{ReadAt, at_most, read_in_steps};
 
 /// The largest piece that is decompressed as a whole whenever something of it is read.
 pub(super) const MAX_PIECE: u64 = 64 << 20;
@@ -70,26 +69,15 @@ impl Packed {
 }
 
 impl ReadAt for Packed {
-    fn read_exact_at(&self, mut buf: &mut [u8], mut offset: u64) -> io::Result<()> {
-        if offset.checked_add(buf.len() as u64).is_none_or(|end| end > self.size) {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        while !buf.is_empty() {
+    fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        read_in_steps(self.size, buf, offset, |buf, offset| {
             let number = self.pieces.partition_point(|piece| piece.start + piece.length <= offset);
             let piece = self.pieces.get(number).ok_or(io::ErrorKind::UnexpectedEof)?;
-            let bytes = self.piece(number, piece)?;
-            let within = (offset - piece.start) as usize;
-            let length = buf.len().min(piece.length as usize - within);
-            let (run, rest) = buf.split_at_mut(length);
-            let found = slice(&bytes, within, length);
-            if found.len() < length {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-            run.copy_from_slice(found);
-            offset += length as u64;
-            buf = rest;
-        }
-        Ok(())
+            let within = offset - piece.start;
+            let run = at_most(buf, piece.length - within);
+            self.piece(number, piece)?.read_exact_at(run, within)?;
+            Ok(run.len())
+        })
     }
 
     fn size(&self) -> u64 {

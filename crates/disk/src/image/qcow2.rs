@@ -29,7 +29,7 @@ use super::recent::Recent;
 use super::{Format, open_nested};
 use crate::bytes::{be32, be64};
 use crate::error::Error;
-use crate::read_at::{OpenFile, ReadAt, read_up_to};
+use crate::read_at::{OpenFile, ReadAt, at_most, read_in_steps, read_up_to};
 
 /// "QFI" and 0xfb.
 pub(super) const MAGIC: [u8; 4] = *b"QFI\xfb";
@@ -255,10 +255,7 @@ impl Qcow2 {
             Place::Zeros => buf.fill(0),
             Place::Stored(at) => self.read_stored(at, buf)?,
             Place::Compressed(entry) => {
-                let cluster = self.decompressed(entry)?;
-                let within = (offset & (self.cluster_size() - 1)) as usize;
-                let bytes = cluster.get(within..within + buf.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
-                buf.copy_from_slice(bytes);
+                self.decompressed(entry)?.read_exact_at(buf, offset & (self.cluster_size() - 1))?;
             }
             Place::Below => {
                 buf.fill(0);
@@ -292,19 +289,13 @@ impl Qcow2 {
 }
 
 impl ReadAt for Qcow2 {
-    fn read_exact_at(&self, mut buf: &mut [u8], mut offset: u64) -> io::Result<()> {
-        if offset.checked_add(buf.len() as u64).is_none_or(|end| end > self.size) {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        while !buf.is_empty() {
+    fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        read_in_steps(self.size, buf, offset, |buf, offset| {
             let (place, length) = self.place(offset)?;
-            let length = buf.len().min(usize::try_from(length).unwrap_or(usize::MAX));
-            let (run, rest) = buf.split_at_mut(length);
+            let run = at_most(buf, length);
             self.read_run(place, offset, run)?;
-            offset += length as u64;
-            buf = rest;
-        }
-        Ok(())
+            Ok(run.len())
+        })
     }
 
     fn size(&self) -> u64 {

@@ -18,7 +18,7 @@ use super::recent::Recent;
 use super::write::{Identity, Target, Work};
 use crate::bytes::{be32, be64, put, slice};
 use crate::error::Error;
-use crate::read_at::{Part, ReadAt, read_up_to};
+use crate::read_at::{Part, ReadAt, at_most, read_in_steps, read_up_to};
 use crate::write_at::WriteAt;
 
 /// "conectix": a footer.
@@ -166,11 +166,8 @@ impl Dynamic {
 }
 
 impl ReadAt for Dynamic {
-    fn read_exact_at(&self, mut buf: &mut [u8], mut offset: u64) -> io::Result<()> {
-        if offset.checked_add(buf.len() as u64).is_none_or(|end| end > self.size) {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        while !buf.is_empty() {
+    fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        read_in_steps(self.size, buf, offset, |buf, offset| {
             let within = offset % self.block;
             let place = self.place(offset / self.block);
             let mut length = self.block - within;
@@ -185,15 +182,13 @@ impl ReadAt for Dynamic {
                 length = end - within;
                 from = there.then_some(place + self.bitmap + within);
             }
-            let (run, rest) = buf.split_at_mut(usize::try_from(length).map_or(buf.len(), |it| it.min(buf.len())));
+            let run = at_most(buf, length);
             match from {
                 Some(from) => self.file.read_exact_at(run, from)?,
                 None => run.fill(0),
             }
-            offset += run.len() as u64;
-            buf = rest;
-        }
-        Ok(())
+            Ok(run.len())
+        })
     }
 
     fn size(&self) -> u64 {

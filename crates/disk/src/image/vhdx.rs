@@ -21,7 +21,7 @@ pub(super) use self::write::write;
 use crate::bytes::{array, le16, le32, le64, slice};
 use crate::error::Error;
 use crate::partition::Guid;
-use crate::read_at::{ReadAt, read_up_to};
+use crate::read_at::{ReadAt, at_most, read_in_steps, read_up_to};
 
 /// "vhdxfile".
 pub(super) const MAGIC: [u8; 8] = *b"vhdxfile";
@@ -126,22 +126,16 @@ impl Vhdx {
 }
 
 impl ReadAt for Vhdx {
-    fn read_exact_at(&self, mut buf: &mut [u8], mut offset: u64) -> io::Result<()> {
-        if offset.checked_add(buf.len() as u64).is_none_or(|end| end > self.size) {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        while !buf.is_empty() {
+    fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        read_in_steps(self.size, buf, offset, |buf, offset| {
             let within = offset % self.block;
-            let length = usize::try_from(self.block - within).unwrap_or(usize::MAX).min(buf.len());
-            let (run, rest) = buf.split_at_mut(length);
+            let run = at_most(buf, self.block - within);
             match self.place(offset / self.block) {
                 Some(place) => self.file.read_exact_at(run, place.saturating_add(within))?,
                 None => run.fill(0),
             }
-            offset += length as u64;
-            buf = rest;
-        }
-        Ok(())
+            Ok(run.len())
+        })
     }
 
     fn size(&self) -> u64 {

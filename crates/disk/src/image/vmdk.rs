@@ -23,7 +23,7 @@ pub(super) use self::write::write;
 use super::recent::Recent;
 use crate::bytes::{le16, le32, le64, slice};
 use crate::error::Error;
-use crate::read_at::{ReadAt, read_up_to};
+use crate::read_at::{ReadAt, at_most, read_in_steps, read_up_to};
 
 /// "KDMV".
 pub(super) const MAGIC: [u8; 4] = *b"KDMV";
@@ -206,22 +206,17 @@ impl Vmdk {
 }
 
 impl ReadAt for Vmdk {
-    fn read_exact_at(&self, mut buf: &mut [u8], mut offset: u64) -> io::Result<()> {
-        if offset.checked_add(buf.len() as u64).is_none_or(|end| end > self.size) {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        while !buf.is_empty() {
-            let within = (offset % self.grain) as usize;
-            let (run, rest) = buf.split_at_mut(buf.len().min(self.grain as usize - within));
+    fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        read_in_steps(self.size, buf, offset, |buf, offset| {
+            let within = offset % self.grain;
+            let run = at_most(buf, self.grain - within);
             match self.place(offset)?.0 {
                 Place::Hole => run.fill(0),
-                Place::Stored(at) => self.file.read_exact_at(run, at + within as u64)?,
-                Place::Compressed(at) => run.copy_from_slice(slice(&self.decompressed(at)?, within, run.len())),
+                Place::Stored(at) => self.file.read_exact_at(run, at + within)?,
+                Place::Compressed(at) => self.decompressed(at)?.read_exact_at(run, within)?,
             }
-            offset += run.len() as u64;
-            buf = rest;
-        }
-        Ok(())
+            Ok(run.len())
+        })
     }
 
     fn size(&self) -> u64 {

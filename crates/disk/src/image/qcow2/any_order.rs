@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::Receiver;
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
@@ -10,13 +10,12 @@ use super::Compression;
 use super::write::{CLUSTER, Cluster, Encoder, Image};
 use crate::error::Error;
 use crate::image::blocks::is_zero;
+use crate::image::turns::Turns;
 use crate::image::write::Target;
 use crate::write_at::WriteAt;
 
 /// Clusters that a thread encodes at a time.
 const BATCH: usize = 16;
-/// Batches that wait for each thread, or for their turn.
-const AHEAD: usize = 3;
 /// The entry of a cluster that is being encoded. It is no offset.
 const UNDER_WAY: u64 = 1;
 
@@ -56,7 +55,7 @@ struct State<'a> {
     partial: BTreeMap<u64, Partial>,
     /// Clusters that are whole, and are to be encoded.
     batch: Batch,
-    encoders: Encoders,
+    encoders: Turns<Batch, Encoded>,
 }
 
 struct Partial {
@@ -83,7 +82,7 @@ impl<'a> AnyOrder<'a> {
             size: 0,
             partial: BTreeMap::new(),
             batch: Batch::new(),
-            encoders: Encoders::start(compression, threads),
+            encoders: encoders(compression, threads),
         })))
     }
 
@@ -96,10 +95,11 @@ impl<'a> AnyOrder<'a> {
         for (number, Partial { bytes, .. }) in std::mem::take(&mut state.partial) {
             state.encode(number, bytes)?;
         }
-        let State { mut image, size, batch, mut encoders, .. } = state;
-        encoders.give(batch, &mut image)?;
-        encoders.finish(&mut image)?;
-        image.finish(size)
+        state.give()?;
+        while !state.encoders.is_empty() {
+            state.take()?;
+        }
+        state.image.finish(state.size)
     }
 }
 
@@ -156,72 +156,34 @@ impl State<'_> {
             *entry = UNDER_WAY;
         }
         self.batch.push((number, cluster));
-        if self.batch.len() == BATCH {
-            self.encoders.give(std::mem::take(&mut self.batch), &mut self.image)?;
+        if self.batch.len() == BATCH { self.give() } else { Ok(()) }
+    }
+
+    /// Has the batch encoded.
+    fn give(&mut self) -> Result<(), Error> {
+        if self.encoders.is_full() {
+            self.take()?;
         }
+        self.encoders.give(std::mem::take(&mut self.batch));
         Ok(())
+    }
+
+    /// Puts the next batch that is encoded into the image.
+    fn take(&mut self) -> Result<(), Error> {
+        self.encoders.take()??.iter().try_for_each(|(number, cluster)| self.image.add(*number, cluster))
     }
 }
 
-/// Threads that encode. Each gets every n-th batch, so the order is known without numbers.
-struct Encoders {
-    workers: Vec<Worker>,
-    given: usize,
-    taken: usize,
-}
-
-struct Worker {
-    jobs: SyncSender<Batch>,
-    results: Receiver<Encoded>,
-}
-
-impl Encoders {
-    fn start(compression: Option<Compression>, threads: usize) -> Self {
-        let worker = |_| {
-            let (jobs, to_do) = sync_channel::<Batch>(AHEAD);
-            let (done, results) = sync_channel(AHEAD);
-            thread::spawn(move || {
-                let mut encoder = Encoder::new(compression);
-                // Either end hangs up when the work has come to an end.
-                for batch in to_do {
-                    let encode = |(number, cluster)| Ok((number, encoder.encode(cluster)?));
-                    if done.send(batch.into_iter().map(encode).collect()).is_err() {
-                        return;
-                    }
+fn encoders(compression: Option<Compression>, threads: usize) -> Turns<Batch, Encoded> {
+    Turns::start(threads, |to_do: Receiver<Batch>, done| {
+        thread::spawn(move || {
+            let mut encoder = Encoder::new(compression);
+            for batch in to_do {
+                let encode = |(number, cluster)| Ok((number, encoder.encode(cluster)?));
+                if done.send(batch.into_iter().map(encode).collect()).is_err() {
+                    return;
                 }
-            });
-            Worker { jobs, results }
-        };
-        Self { workers: (0..threads.max(1)).map(worker).collect(), given: 0, taken: 0 }
-    }
-
-    /// Gives a batch to the next thread, and the image what is done if too much is under way.
-    fn give(&mut self, batch: Batch, image: &mut Image<'_>) -> Result<(), Error> {
-        if self.given - self.taken == self.workers.len() * AHEAD {
-            self.take(image)?;
-        }
-        if let Some(worker) = self.workers.get(self.given % self.workers.len()) {
-            // A worker that is gone is noticed where its result is missing.
-            let _ = worker.jobs.send(batch);
-        }
-        self.given += 1;
-        Ok(())
-    }
-
-    /// Gives the image the next batch.
-    fn take(&mut self, image: &mut Image<'_>) -> Result<(), Error> {
-        let worker = self.workers.get(self.taken % self.workers.len());
-        let Some(encoded) = worker.and_then(|worker| worker.results.recv().ok()) else {
-            return Err(Error::Impossible("a thread that compresses has ended early".to_owned()));
-        };
-        self.taken += 1;
-        encoded?.iter().try_for_each(|(number, cluster)| image.add(*number, cluster))
-    }
-
-    fn finish(&mut self, image: &mut Image<'_>) -> Result<(), Error> {
-        while self.taken < self.given {
-            self.take(image)?;
-        }
-        Ok(())
-    }
+            }
+        });
+    })
 }
