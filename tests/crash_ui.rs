@@ -16,7 +16,7 @@ use common::peer::{self, Peer};
 #[allow(unreachable_pub, dead_code, reason = "another test uses the rest of it")]
 mod support;
 
-use support::Forged;
+use support::{Forged, machine};
 
 const TINE: &str = env!("CARGO_BIN_EXE_tine");
 const LIMIT: Duration = Duration::from_secs(120);
@@ -242,9 +242,11 @@ fn a_terminal_has_completion_history_and_ctrl_c() {
     assert!(history.contains("print doomed.p_pid") && history.contains("lua while true do end"), "{history}");
 }
 
-/// Plays somebody at a terminal; it ends with status 0 if all that is expected appears within half a minute each.
+/// Plays somebody at a terminal; it ends with status 0 if all that is expected appears within half a minute each. Results
+/// are waited for with the end of their line: the cursor may be moved by 27 columns, too.
 const TERMINAL: &str = r#"
-import os, pty, select, sys, time
+import os, pty, select, signal, sys, time
+signal.alarm(120)
 pid, terminal = pty.fork()
 if pid == 0:
     os.execv(sys.argv[1], sys.argv[1:])
@@ -264,7 +266,7 @@ def say(text):
     os.write(terminal, text)
 expect(b"tine> ")
 say(b"print doomed.p_pi\t\r")
-expect(b"27")
+expect(b"27\r\n")
 expect(b"tine> ")
 say(b"print kern_reb\t\r")
 expect(b"kern_reboot")
@@ -277,7 +279,7 @@ expect(b"tine> ")
 say(b"\x03")
 expect(b"tine> ")
 say(b"\x1b[A\x1b[A\x1b[A\r")
-expect(b"27")
+expect(b"27\r\n")
 expect(b"tine> ")
 say(b"\x04")
 sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
@@ -331,17 +333,23 @@ fn steady(text: &str, forged: &Forged) -> String {
 
 #[test]
 fn the_reports_are_as_they_have_to_be() {
-    let Some(forged) = forged("the_reports_are_as_they_have_to_be", &[]) else { return };
-    let run = |arguments: &[&str]| {
-        let mut command = Command::new(TINE);
-        command.arg("crash").arg("-k").arg(forged.kernel()).arg(forged.dump()).args(arguments);
-        steady(&command::run(&mut command, LIMIT).succeeds().text(), &forged)
-    };
-    is_golden("crash-report.txt", &run(&["report"]));
-    is_golden("crash-report.json", &run(&["report", "--json"]));
-    let html = run(&["report", "--html"]);
-    // Style, script and their hashes are files of their own.
-    let (_, body) = html.split_once("<body>").expect("it has a body");
-    let (body, _) = body.split_once("<script>").expect("it has a script");
-    is_golden("crash-report.html", body);
+    let test = "the_reports_are_as_they_have_to_be";
+    for (machine, name) in [(&machine::AMD64, "crash-report"), (&machine::ARM64, "crash-report-arm64")] {
+        let Some(forged) = support::forge_for(machine, &[], 0) else {
+            peer::skip(test, machine.missing());
+            continue;
+        };
+        let run = |arguments: &[&str]| {
+            let mut command = Command::new(TINE);
+            command.arg("crash").arg("-k").arg(forged.kernel()).arg(forged.dump()).args(arguments);
+            steady(&command::run(&mut command, LIMIT).succeeds().text(), &forged)
+        };
+        is_golden(&format!("{name}.txt"), &run(&["report"]));
+        is_golden(&format!("{name}.json"), &run(&["report", "--json"]));
+        let html = run(&["report", "--html"]);
+        // Style, script and their hashes are files of their own.
+        let (_, body) = html.split_once("<body>").expect("it has a body");
+        let (body, _) = body.split_once("<script>").expect("it has a script");
+        is_golden(&format!("{name}.html"), body);
+    }
 }

@@ -3,7 +3,6 @@
 mod common;
 
 use std::collections::BTreeMap;
-use std::env;
 use std::fs::{self, File};
 use std::io::Read;
 use std::os::unix::fs::{FileExt, MetadataExt, symlink};
@@ -12,10 +11,8 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use common::command::{self, Ran};
-use common::made::Made;
 use common::peer::{self, Peer};
 use common::source_tree::Recipe;
-use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
 const TINE: &str = env!("CARGO_BIN_EXE_tine");
@@ -556,34 +553,5 @@ fn files_of_real_pools_come_out_whole() {
         command.args(["--check", "--quiet", "../out.sums"]).current_dir(place.path("out"));
         command::run(&mut command, LIMIT).succeeds();
         fs::remove_dir_all(place.path("out")).expect("it is there");
-    }
-}
-
-#[test]
-fn volumes_are_told_from_file_systems() {
-    // Only a kernel makes volumes.
-    let made = env::var_os("TINE_POOLS").and_then(|folder| Made::find(Path::new(&folder), "encrypted"));
-    let Some(made) = made else {
-        peer::say("volumes", "TINE_POOLS names no folder with a pool that has a volume");
-        return;
-    };
-    let place = Place::new();
-    let folder = made.folder().display().to_string();
-    let keys = made.key_options();
-    let pool = |arguments: &[&str]| {
-        let keys = keys.iter().map(String::as_str);
-        place.pool(&arguments.iter().copied().chain(["-p", &folder]).chain(keys).collect::<Vec<_>>())
-    };
-    for volume in made.table("volumes.txt") {
-        let [name, size, sum] = &volume[..] else { panic!("{volume:?}") };
-        let bytes = pool(&["cat", name]).succeeds().stdout;
-        let digest: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!((bytes.len().to_string(), &digest), (size.clone(), sum), "{name}");
-        let stat = pool(&["stat", name]).succeeds().text();
-        assert!(stat.contains("type  volume") && stat.contains(&format!("({size} bytes)")), "{stat}");
-        for command in ["ls", "tar", "extract"] {
-            let ran = pool(&[command, name]).ends_with(3);
-            assert!(ran.errors().contains(&format!("{name} is a volume, which has no files")), "{ran}");
-        }
     }
 }

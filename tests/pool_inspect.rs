@@ -2,16 +2,13 @@
 
 mod common;
 
-use std::env;
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
 use common::command::{self, Ran};
-use common::made::Made;
-use common::peer;
 use common::zdb::Zdb;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -226,27 +223,4 @@ fn a_wrong_command_line_is_told_from_work_that_cannot_be_done() {
     place.inspect(&["spacemap", "./zroot.img", "7"]).ends_with(3);
     let ran = place.inspect(&["object", "./zroot.img", "99999", "--json"]).ends_with(3);
     assert_eq!(ran.text(), "", "{ran}");
-}
-
-#[test]
-fn the_history_is_what_zpool_history_said() {
-    const TEST: &str = "the_history_is_what_zpool_history_said";
-    let Some(folder) = env::var_os("TINE_POOLS") else {
-        return peer::say(TEST, "TINE_POOLS names no folder with pools that a kernel made");
-    };
-    for kind in ["mirror3", "stripe3", "snapshots", "bookmarks"] {
-        let Some(made) = Made::find(Path::new(&folder), kind) else { continue };
-        let mut inspect = Command::new(TINE);
-        inspect.args(["pool", "inspect", "history", "-il", "tank", "-p"]).arg(made.folder());
-        let ours = command::run(&mut inspect, LIMIT).succeeds().text();
-        let theirs = made.text("history.txt").replace(" (root)", "");
-        let lines: Vec<&str> = theirs.lines().map(str::trim_end).collect();
-        // Of ioctls the layout differs: what they were given is a tree here, too.
-        let whole = |line: &&str| line.starts_with("20") && line.ends_with(']') && !line.contains(" ioctl ");
-        let wanted: Vec<&str> = lines.into_iter().filter(whole).collect();
-        assert!(wanted.len() > 10, "{kind}: {theirs}");
-        for line in wanted {
-            assert!(ours.lines().any(|ours| ours.trim_end() == line), "{kind}: {line} is missing in\n{ours}");
-        }
-    }
 }

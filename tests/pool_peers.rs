@@ -6,6 +6,7 @@
 
 mod common;
 
+use std::collections::HashSet;
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,6 +17,7 @@ use common::command::{self, Ran};
 use common::made::{Differences, Made};
 use common::peer::Peer;
 use common::vm::Vm;
+use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 use zfs_pool::Pool;
 
@@ -144,6 +146,44 @@ fn miscounted(made: &Made, zdb: Option<&Peer>) -> Differences {
     }
 }
 
+/// What the commands for files make of volumes: `cat` reads one, the others know what it is.
+fn misread_volumes(made: &Made) -> Differences {
+    let mut differences = Differences::new();
+    for volume in made.table("volumes.txt") {
+        let [name, size, sum] = &volume[..] else { panic!("{volume:?}") };
+        let bytes = pool_command(made, &["cat", name]);
+        let digest: String = Sha256::digest(&bytes.stdout).iter().map(|byte| format!("{byte:02x}")).collect();
+        if (bytes.stdout.len().to_string(), &digest) != (size.clone(), sum) {
+            differences.push(format!("{name}: other bytes, {}", bytes.errors()));
+        }
+        let stat = pool_command(made, &["stat", name]).text();
+        if !stat.contains("type  volume") || !stat.contains(&format!("({size} bytes)")) {
+            differences.push(stat);
+        }
+        for command in ["ls", "tar", "extract"] {
+            let ran = pool_command(made, &[command, name]);
+            if ran.code() != 3 || !ran.errors().contains(&format!("{name} is a volume, which has no files")) {
+                differences.push(format!("{command} {ran}"));
+            }
+        }
+    }
+    differences
+}
+
+/// The lines of `zpool history` that `tine pool inspect history` has not.
+fn forgotten(made: &Made) -> Differences {
+    let ours = pool_command(made, &["inspect", "history", "-il", "tank"]).text();
+    let ours: HashSet<&str> = ours.lines().map(str::trim_end).collect();
+    let theirs = made.text("history.txt").replace(" (root)", "");
+    // Of ioctls the layout differs: what they were given is a tree here, too.
+    let whole = |line: &&str| line.starts_with("20") && line.ends_with(']') && !line.contains(" ioctl ");
+    let wanted: Vec<&str> = theirs.lines().map(str::trim_end).filter(whole).collect();
+    if wanted.is_empty() {
+        return vec![format!("no line can be compared of {theirs}")];
+    }
+    wanted.into_iter().filter(|line| !ours.contains(line)).map(str::to_owned).collect()
+}
+
 fn pool_command(made: &Made, words: &[&str]) -> Ran {
     let mut command = Command::new(TINE);
     command.arg("pool").args(words).arg("-p").arg(made.folder());
@@ -152,12 +192,14 @@ fn pool_command(made: &Made, words: &[&str]) -> Ran {
 }
 
 /// Everything that can be compared when all devices are there.
-fn opinions(made: &Made, zdb: Option<&Peer>) -> [(String, Differences); 4] {
+fn opinions(made: &Made, zdb: Option<&Peer>) -> [(String, Differences); 6] {
     let title = |words: &str| format!("{}{words}", made.kind);
     [
         (title(""), differences(made, &made.images())),
         (title(" verified"), complaints(made)),
         (title(": properties"), misquoted(made)),
+        (title(": volumes"), misread_volumes(made)),
+        (title(": history"), forgotten(made)),
         (title(" and zdb"), miscounted(made, zdb)),
     ]
 }

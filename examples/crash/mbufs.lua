@@ -2,15 +2,19 @@
 --
 --   tine crash vmcore.0 lua mbufs.lua
 
-local DTYPE_SOCKET, SO_ACCEPTCONN, M_EXT, AF_UNIX, SOCK_DGRAM = 2, 0x2, 0x1, 1, 2
+local DTYPE_SOCKET, SO_ACCEPTCONN, M_EXT, SOCK_DGRAM = 2, 0x2, 0x1, 2
+local AF_UNIX, AF_NETLINK = 1, 38
 
--- The packets of a socket's buffer: a chain, and of datagrams of unix(4) since FreeBSD 14 a list of its own.
+-- The packets of a socket's buffer: a chain, but for unix(4) lists of its own, for datagrams
+-- since FreeBSD 14 and for streams since 15. What netlink(4) queues there since 14 are no mbufs.
 local function packets(so, buffer)
   local domain = so.so_proto and so.so_proto.pr_domain
-  if domain and domain.dom_family == AF_UNIX and so.so_type == SOCK_DGRAM and has(buffer, "uxdg_mb") then
-    return buffer.uxdg_mb.stqh_first
+  local family = domain and domain.dom_family
+  local list = family == AF_UNIX and (so.so_type == SOCK_DGRAM and "uxdg_mb" or "uxst_mbq")
+  if list and has(buffer, list) then
+    return buffer[list].stqh_first
   end
-  return buffer.sb_mb
+  return not (family == AF_NETLINK and has(buffer, "nl_queue")) and buffer.sb_mb or nil
 end
 
 local function measure(first)

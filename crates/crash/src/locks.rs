@@ -1,6 +1,7 @@
 //! Locks (`sys/lock.h`): who holds which, who waits for whom, and who waits for each other for ever.
 //!
 //! A thread waits for a lock on a turnstile (mutexes, reader/writer locks) or sleeps on its address (sx locks, lockmgr's).
+//! Readers of a lock are counted and not named, but for the one that the writer of a read-mostly lock waits for.
 //! Which locks nobody waits for, and who holds them, only kernels with `WITNESS` know.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -11,6 +12,7 @@ use symbols::{Type, Value};
 use crate::dump::Crash;
 use crate::error::Result;
 use crate::percpu;
+use crate::queue;
 use crate::threads::{Process, Thread};
 
 /// Longest name.
@@ -148,10 +150,10 @@ impl Locks {
             }
         };
         let mut contested: BTreeMap<u64, Lock> = BTreeMap::new();
-        let mut awaited: HashMap<i64, u64> = HashMap::new();
+        let mut awaited: HashMap<i64, Awaited> = HashMap::new();
         for thread in processes.iter().flat_map(|process| &process.threads) {
-            let at = match reader.awaited(thread) {
-                Ok(Some(at)) => at,
+            let (at, reads) = match reader.awaited(thread) {
+                Ok(Some(found)) => found,
                 Ok(None) => continue,
                 Err(error) => {
                     locks.problems.push(format!("the lock that thread {} waits for: {error}", thread.tid));
@@ -169,7 +171,9 @@ impl Locks {
             }
             if let Some(lock) = contested.get_mut(&at) {
                 lock.waiters.push(Party::of(thread));
-                awaited.insert(thread.tid, at);
+                let holder = lock.owner.as_ref().map(|owner| owner.tid);
+                let reads = reads.and_then(|thread| reader.threads.get(&thread)).map(|thread| thread.tid);
+                awaited.insert(thread.tid, Awaited { lock: at, holder: holder.or(reads) });
             }
         }
         locks.witnessed(&reader, processes);
@@ -215,10 +219,10 @@ impl Locks {
         }
     }
 
-    fn chain_up(&mut self, processes: &[Process], contested: &BTreeMap<u64, Lock>, awaited: &HashMap<i64, u64>) {
+    fn chain_up(&mut self, processes: &[Process], contested: &BTreeMap<u64, Lock>, awaited: &HashMap<i64, Awaited>) {
         let threads: HashMap<i64, &Thread> =
             processes.iter().flat_map(|process| &process.threads).map(|thread| (thread.tid, thread)).collect();
-        let next = |tid: i64| contested.get(awaited.get(&tid)?)?.owner.as_ref().map(|owner| owner.tid);
+        let next = |tid: i64| awaited.get(&tid)?.holder;
         // Chains begin with threads that nobody waits for.
         let owners: HashSet<i64> = awaited.keys().filter_map(|tid| next(*tid)).collect();
         let mut starts: Vec<i64> = awaited.keys().copied().filter(|tid| !owners.contains(tid)).collect();
@@ -234,7 +238,7 @@ impl Locks {
             while let Some(thread) = at.and_then(|tid| threads.get(&tid)) {
                 seen.push(thread.tid);
                 told.insert(thread.tid);
-                let lock = awaited.get(&thread.tid).and_then(|lock| contested.get(lock));
+                let lock = awaited.get(&thread.tid).and_then(|awaited| contested.get(&awaited.lock));
                 links.push(ChainLink {
                     thread: Party::of(thread),
                     state: thread.state.clone(),
@@ -270,6 +274,13 @@ fn sentence(circle: &[ChainLink]) -> String {
     parts.collect::<String>() + &first
 }
 
+/// What a thread waits for.
+struct Awaited {
+    lock: u64,
+    /// The number of the thread that it waits for: the lock's owner, or a reader that is known.
+    holder: Option<i64>,
+}
+
 struct Reader<'c> {
     crash: &'c Crash,
     object: Type,
@@ -295,27 +306,43 @@ impl<'c> Reader<'c> {
         Ok(Self { crash, object, classes: classes.collect(), threads, version: percpu::version(crash) })
     }
 
-    /// Where the lock is that a thread waits for, if it waits for one.
-    fn awaited(&self, thread: &Thread) -> Result<Option<u64>> {
+    /// Where the lock is that a thread waits for, if it waits for one, and where the thread is that its turnstile says has
+    /// it.
+    fn awaited(&self, thread: &Thread) -> Result<Option<(u64, Option<u64>)>> {
         let value = self.crash.thread_at(thread.address)?;
         if thread.state == "L" {
             let turnstile = value.field("td_blocked")?;
             if !turnstile.is_zero()? {
-                return Ok(Some(turnstile.field("ts_lockobj")?.unsigned()?).filter(|at| *at != 0));
+                let lock = turnstile.field("ts_lockobj")?.unsigned()?;
+                let owner = turnstile.field("ts_owner").and_then(|owner| owner.unsigned()).ok();
+                return Ok((lock != 0).then_some((lock, owner)));
             }
         }
         // A lock that is spun for: FreeBSD 15 notes it.
         if thread.cpu.is_some() && value.resolved_type()?.has_field("td_wantedlock") {
-            return Ok(Some(value.field("td_wantedlock")?.unsigned()?).filter(|at| *at != 0));
+            let lock = value.field("td_wantedlock")?.unsigned()?;
+            return Ok((lock != 0).then_some((lock, None)));
         }
         let (Some(channel), "S" | "D") = (thread.channel, thread.state.as_str()) else { return Ok(None) };
-        // Whoever waits for an sx lock or one of lockmgr sleeps on it, and its name is what the sleep is called by.
+        // Whoever waits for an sx lock or one of lockmgr sleeps on it, under its name; but lockmgr lets callers choose
+        // another, as those who wait for buffers do (`BUF_TIMELOCK`).
+        const INITIALIZED: u64 = 0x1_0000;
         let object = self.crash.program().value(&self.object, channel);
-        let same = object.field("lo_name").and_then(|name| name.unsigned());
-        let wait = value.field("td_wmesg")?.unsigned()?;
-        let class = self.class(&object).unwrap_or_default();
-        let is_lock = same.is_ok_and(|name| name == wait && name != 0);
-        Ok((is_lock && matches!(class.as_str(), "sx" | "lockmgr")).then_some(channel))
+        let address =
+            |value: symbols::Result<Value>| value.and_then(|value| value.unsigned()).ok().filter(|at| *at != 0);
+        let same =
+            || address(object.field("lo_name")).is_some_and(|name| address(value.field("td_wmesg")) == Some(name));
+        let named = || {
+            let flags = object.field("lo_flags").and_then(|flags| flags.unsigned()).unwrap_or(0);
+            let name = object.field("lo_name").and_then(|name| name.string(NAME));
+            flags & INITIALIZED != 0 && name.is_ok_and(|name| !name.is_empty() && !name.contains(char::is_control))
+        };
+        let is_lock = match self.class(&object).unwrap_or_default().as_str() {
+            "sx" => same(),
+            "lockmgr" => same() || named(),
+            _ => false,
+        };
+        Ok(is_lock.then_some((channel, None)))
     }
 
     /// `LOCK_CLASS` (`sys/lock.h`).
@@ -371,14 +398,20 @@ impl<'c> Reader<'c> {
                 let word = word("struct lock", "lk_lock")?;
                 // `LK_WRITER_RECURSED` made room in the flags with FreeBSD 13.
                 let (shift, flags) = if self.version >= 1_300_000 { (5, 0x1f) } else { (4, 0xf) };
-                match word | flags == u64::MAX {
+                let all = if program.architecture().word() == 4 { u64::from(u32::MAX) } else { u64::MAX };
+                match word | flags == all {
                     true => (LockState::Kernel, None),
                     false => counted(word, shift, 0),
                 }
             }
             "rm" | "sleepable rm" => {
-                let lock = program.value(&program.ty("struct rmlock")?, at).field("_rm_lock")?;
+                let lock = program.value(&program.ty("struct rmlock")?, at);
+                // Those that a writer waits for: it has taken the lock within already (`kern_rmlock.c`).
+                let readers = queue::elements(&lock.field("rm_activeReaders")?, "rmp_qentry");
+                let readers = readers.map_or(0, |readers| readers.elements.len());
+                let lock = lock.field("_rm_lock")?;
                 match class {
+                    _ if readers > 0 => (LockState::Shared(readers as u64), None),
                     "rm" => mutex(lock.path("_rm_lock_mtx.mtx_lock")?.unsigned()?),
                     _ => counted(lock.path("_rm_lock_sx.sx_lock")?.unsigned()?, 5, 6),
                 }

@@ -56,6 +56,95 @@ fn a_deadlock_is_named_with_its_threads_and_locks() {
     assert!(locks.chains[0].deadlock);
 }
 
+/// The locks of a kernel that was compiled so; `None`, which is told, where there is no compiler.
+fn locks(test: &str, flag: &str) -> Option<Locks> {
+    let Some(forged) = support::forge(&[flag]) else {
+        eprintln!("skipped: {test}: {}", support::machine::AMD64.missing());
+        return None;
+    };
+    let crash = open(&forged);
+    let (processes, problems) = crash::threads::processes(&crash).unwrap();
+    let locks = Locks::of(&crash, &processes);
+    assert_eq!((problems, &locks.problems), (Vec::new(), &Vec::new()));
+    Some(locks)
+}
+
+/// Name, class, state, the owner's number and those of who waits.
+type Told<'l> = (&'l str, &'l str, LockState, Option<i64>, Vec<i64>);
+
+fn told(locks: &Locks) -> Vec<Told<'_>> {
+    let mut told: Vec<_> = (locks.contested.iter())
+        .map(|lock| {
+            let waiters = lock.waiters.iter().map(|waiter| waiter.tid).collect();
+            let owner = lock.owner.as_ref().map(|owner| owner.tid);
+            (lock.name.as_str(), lock.class.as_str(), lock.state, owner, waiters)
+        })
+        .collect();
+    told.sort_by_key(|lock| lock.0);
+    told
+}
+
+fn chains(locks: &Locks) -> Vec<Vec<i64>> {
+    locks.chains.iter().map(|chain| chain.links.iter().map(|link| link.thread.tid).collect()).collect()
+}
+
+#[test]
+fn a_deadlock_is_told_once_to_whoever_waits_for_one_in_it() {
+    let Some(locks) = locks("a_deadlock_is_told_once_to_whoever_waits_for_one_in_it", "-DDEADLOCK=2") else { return };
+    assert_eq!(locks.deadlocks.len(), 1);
+    assert!(locks.deadlocks[0].starts_with("thread 100001 (init) waits for allproc (sx) of thread 100003 (waiter)"));
+    assert_eq!(chains(&locks), [[100_000, 100_003, 100_001]]);
+    assert!(!locks.chains[0].deadlock, "the swapper waits for the circle and is not in it");
+}
+
+#[test]
+fn three_threads_with_locks_of_three_classes_wait_for_each_other() {
+    let test = "three_threads_with_locks_of_three_classes_wait_for_each_other";
+    let Some(locks) = locks(test, "-DDEADLOCK=3") else { return };
+    assert_eq!(
+        locks.deadlocks,
+        [
+            "thread 100000 (swapper) waits for allproc (sx) of thread 100003 (waiter) waits for vm object (rw) of thread \
+          100001 (init) waits for bufwait (lockmgr) of thread 100000 (swapper)"
+        ]
+    );
+    assert!(locks.chains[0].deadlock);
+    assert_eq!(
+        told(&locks),
+        [
+            ("allproc", "sx", LockState::Exclusive, Some(100_003), vec![100_000]),
+            ("bufwait", "lockmgr", LockState::Exclusive, Some(100_000), vec![100_001]),
+            ("vm object", "rw", LockState::Exclusive, Some(100_001), vec![100_003]),
+        ]
+    );
+}
+
+#[test]
+fn readers_are_counted_and_a_writer_of_a_read_mostly_lock_waits_for_its_reader() {
+    let test = "readers_are_counted_and_a_writer_of_a_read_mostly_lock_waits_for_its_reader";
+    let Some(shared) = locks(test, "-DSHARED") else { return };
+    assert_eq!(
+        told(&shared),
+        [
+            ("bufwait", "lockmgr", LockState::Kernel, None, vec![100_001]),
+            ("radix node head", "rm", LockState::Shared(1), None, vec![100_000]),
+            ("vm object", "rw", LockState::Shared(3), None, vec![100_003]),
+        ]
+    );
+    assert_eq!(chains(&shared), [vec![100_000, 100_002], vec![100_001], vec![100_003]]);
+    assert_eq!(shared.deadlocks, [] as [&str; 0]);
+    let Some(shared) = locks(test, "-DSHARED=2") else { return };
+    assert_eq!(
+        told(&shared),
+        [
+            ("allproc", "sx", LockState::Shared(2), None, vec![100_003]),
+            ("bufwait", "lockmgr", LockState::Shared(4), None, vec![100_001]),
+            ("rmlock_sx", "sx", LockState::Exclusive, Some(100_002), vec![100_000]),
+        ]
+    );
+    assert_eq!(chains(&shared), [vec![100_000, 100_002], vec![100_001], vec![100_003]]);
+}
+
 #[test]
 fn allocators_are_summed_over_processors() {
     let forged = forged!("allocators_are_summed_over_processors", &[]);

@@ -78,6 +78,11 @@ impl Section {
     pub(crate) fn has_bytes(&self) -> bool {
         self.kind != elf::SHT_NOBITS.0 && self.kind != elf::SHT_NULL.0
     }
+
+    /// Whether its bytes stand in the file as they are.
+    pub(crate) fn is_stored(&self) -> bool {
+        self.has_bytes() && self.flags & elf::SHF_COMPRESSED.0 == 0 && !self.name.starts_with(".zdebug_")
+    }
 }
 
 impl Elf {

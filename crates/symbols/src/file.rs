@@ -84,6 +84,15 @@ impl Source {
     }
 }
 
+impl Bytes {
+    /// A part of them, shared; `None` if it goes beyond.
+    pub(crate) fn part(&self, range: Range<usize>) -> Option<Self> {
+        let start = self.range.start.checked_add(range.start)?;
+        let end = self.range.start.checked_add(range.end).filter(|&end| end <= self.range.end)?;
+        (start <= end).then(|| Self { data: self.data.clone(), range: start..end })
+    }
+}
+
 impl From<Vec<u8>> for Bytes {
     fn from(data: Vec<u8>) -> Self {
         Self { range: 0..data.len(), data: Arc::new(data) }

@@ -352,8 +352,8 @@ impl Program {
         for (_, image) in self.informed()? {
             let info = image.info()?;
             for entry in info.names().find(name).iter().filter(|entry| entry.kind == Kind::Variable) {
-                let unit = info.unit_name(entry.die.unit)?;
-                if unit.is_some_and(|unit| std::path::Path::new(&unit).ends_with(file)) {
+                let unit = info.unit_name(entry.die.unit);
+                if unit.is_some_and(|unit| std::path::Path::new(unit).ends_with(file)) {
                     return self.global(image, entry.die);
                 }
             }

@@ -94,8 +94,8 @@ impl SymbolTable {
             .filter_map(|symbol| {
                 let rest = strings.get(symbol.name as usize..)?;
                 let length = rest.iter().take(MAX_NAME).position(|&byte| byte == 0)?;
-                // ARM's and RISC-V's marks between code and data: `$x`, `$d.3`.
-                if length == 0 || rest.first() == Some(&b'$') {
+                // ARM's and RISC-V's marks between code and data: `$x`, `$d.3`; labels of the compiler: `.LBB1_2`.
+                if length == 0 || rest.first() == Some(&b'$') || rest.starts_with(b".L") {
                     return None;
                 }
                 let (address, limit) = place(file, symbol)?;

@@ -140,7 +140,7 @@ pub fn build_on(
             .filter(|&index| plan.datasets[index].origin.is_none())
             .map(|index| Ok((index, filesystem::write(context, index, &mut store, &mut pipeline)?)))
             .collect::<Result<BTreeMap<usize, Written>, Error>>()?;
-        pipeline.wait_for_writes(false)?;
+        pipeline.wait_for_writes()?;
         Ok::<_, Error>(written)
     })?;
     // Clones have what their origins have.

@@ -19,7 +19,7 @@ use crate::block_tree::BlockTree;
 use crate::directory::Directory;
 use crate::dnodes::DnodeArray;
 use crate::error::Error;
-use crate::pipeline::{Batch, Piece, Pipeline, Source};
+use crate::pipeline::{Batch, EncodedBatch, Piece, Pipeline, Source};
 use crate::plan::{Dataset, Plan};
 use crate::progress::Progress;
 use crate::settings::Settings;
@@ -33,6 +33,9 @@ const BATCH_PIECES: usize = 128;
 
 /// So many objects may wait for their blocks, or for those of objects before them.
 const MAX_PENDING: usize = 4096;
+/// A batch goes to the threads once so many objects wait for it, however small it is. This, too, must not depend on what
+/// the threads have done: where a batch ends shows in the image.
+const MAX_UNSUBMITTED: usize = MAX_PENDING / 2;
 
 /// What a build works on.
 #[derive(Clone, Copy)]
@@ -71,6 +74,7 @@ pub(crate) fn write<'a>(
         layouts: Layouts::default(),
         owners: Owners::default(),
         batch: Batch::default(),
+        unsubmitted: 0,
         pending: VecDeque::new(),
         ready: VecDeque::new(),
     };
@@ -82,7 +86,8 @@ pub(crate) fn write<'a>(
                 writer.add(store, pipeline, node)?;
             }
             writer.submit(pipeline);
-            while writer.receive(store, pipeline)? {}
+            writer.receive(store, pipeline, |_, pipeline| pipeline.is_encoding())?;
+            writer.complete(store)?;
         }
     }
     writer.finish(store)
@@ -96,6 +101,8 @@ struct Writer<'a> {
     layouts: Layouts,
     owners: Owners,
     batch: Batch<'a>,
+    /// Objects queued since a batch was submitted.
+    unsubmitted: usize,
     /// Objects whose blocks are under way, in order.
     pending: VecDeque<Pending>,
     /// Pointers to blocks that are on the device, for the first of them.
@@ -188,9 +195,14 @@ impl<'a> Writer<'a> {
         if let XattrPlan::Directory(indexes) = xattrs {
             self.add_xattrs(store, pipeline, node, object, first_xattr, &indexes)?;
         }
-        if self.pending.len() > MAX_PENDING {
+        if self.unsubmitted > MAX_UNSUBMITTED {
             self.submit(pipeline);
-            while self.pending.len() > MAX_PENDING && self.receive(store, pipeline)? {}
+        }
+        if self.pending.len() > MAX_PENDING {
+            // Some may have no blocks, or wait for none.
+            self.complete(store)?;
+            let too_many = |writer: &Self| writer.pending.len() > MAX_PENDING;
+            self.receive(store, pipeline, |writer, pipeline| too_many(writer) && pipeline.is_encoding())?;
         }
         Ok(())
     }
@@ -291,6 +303,7 @@ impl<'a> Writer<'a> {
     }
 
     fn queue(&mut self, object: ObjectId, subject: Subject, place: Place, block_size: usize, object_type: ObjectType) {
+        self.unsubmitted += 1;
         self.pending.push_back(Pending {
             object,
             subject,
@@ -337,8 +350,7 @@ impl<'a> Writer<'a> {
             self.add_span(Span::Blocks(end - next));
             if self.batch.bytes >= BATCH_BYTES || self.batch.pieces.len() >= BATCH_PIECES {
                 self.submit(pipeline);
-                while pipeline.is_full() && self.receive(store, pipeline)? {}
-                pipeline.wait_for_writes(true)?;
+                self.receive(store, pipeline, |_, pipeline| pipeline.is_full())?;
             }
             next = end;
         }
@@ -346,26 +358,47 @@ impl<'a> Writer<'a> {
     }
 
     fn submit(&mut self, pipeline: &mut Pipeline<'a>) {
+        self.unsubmitted = 0;
         if !self.batch.pieces.is_empty() {
             pipeline.submit(std::mem::take(&mut self.batch));
         }
     }
 
-    /// Takes one batch from the threads, if any is under way, and writes what it
-    /// completes.
-    fn receive(&mut self, store: &mut Store<'_>, pipeline: &mut Pipeline<'a>) -> Result<bool, Error> {
-        let Some(mut batch) = pipeline.receive()? else {
-            self.complete(store)?;
-            return Ok(false);
-        };
+    /// Places what the threads have encoded, and waits for more of it while `wait` says so.
+    fn receive(
+        &mut self,
+        store: &mut Store<'_>,
+        pipeline: &mut Pipeline<'a>,
+        wait: impl Fn(&Self, &Pipeline<'a>) -> bool,
+    ) -> Result<(), Error> {
+        loop {
+            while let Some(batch) = pipeline.next()? {
+                self.place(store, pipeline, batch)?;
+            }
+            if !wait(self, pipeline) {
+                return Ok(());
+            }
+            pipeline.wait()?;
+        }
+    }
+
+    /// Finds room for the blocks of a batch and has them written.
+    fn place(
+        &mut self,
+        store: &mut Store<'_>,
+        pipeline: &mut Pipeline<'a>,
+        mut batch: EncodedBatch,
+    ) -> Result<(), Error> {
+        // All objects before this batch are queued by now, whenever it comes, so what is written of them always has its
+        // place before that of the batch.
+        self.complete(store)?;
         let blocks = std::mem::take(&mut batch.blocks);
         let bytes = blocks.iter().map(|(identity, _)| identity.logical_size as u64).sum();
         let (pointers, runs) = store.place(blocks.into_iter());
         pipeline.write(batch, runs);
         self.ready.extend(pointers);
         self.context.progress.bytes(bytes);
-        self.complete(store)?;
-        Ok(true)
+        self.complete(store)
     }
 
     /// Gives blocks that are on the device to their objects, and writes the

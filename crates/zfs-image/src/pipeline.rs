@@ -140,47 +140,56 @@ impl<'a> Pipeline<'a> {
         let _ = self.writes.send(Write(batch.output, runs, batch.cost));
     }
 
-    /// Whether something should be received before the next batch is submitted.
+    /// Whether the outputs under way take so much that no other batch should be submitted.
     pub(crate) fn is_full(&self) -> bool {
         self.under_way >= self.limit
     }
 
-    /// The next batch in order; `None` if none is under way.
+    /// Whether batches are under way that [`Self::next`] has not given.
+    pub(crate) fn is_encoding(&self) -> bool {
+        self.received < self.submitted
+    }
+
+    /// The next batch in order, if it is encoded.
     ///
     /// # Errors
     /// What went wrong with this batch, or with one being written.
-    pub(crate) fn receive(&mut self) -> Result<Option<EncodedBatch>, Error> {
-        while self.received < self.submitted {
-            if let Some(batch) = self.early.remove(&self.received) {
-                self.received += 1;
-                return batch.map(Some);
-            }
-            self.wait()?;
+    pub(crate) fn next(&mut self) -> Result<Option<EncodedBatch>, Error> {
+        while let Ok(done) = self.results.try_recv() {
+            self.note(done)?;
         }
-        Ok(None)
+        let batch = self.early.remove(&self.received);
+        self.received += u64::from(batch.is_some());
+        batch.transpose()
     }
 
-    /// Waits until everything is written, or with `room` only until the next
-    /// batch can be submitted.
-    pub(crate) fn wait_for_writes(&mut self, room: bool) -> Result<(), Error> {
-        while self.writing > 0 && (!room || self.is_full()) {
+    /// Waits until a thread has encoded or written a batch that is under way.
+    pub(crate) fn wait(&mut self) -> Result<(), Error> {
+        // The threads end before this only if one of them panicked.
+        let done = self.results.recv().map_err(|_| Error::Stopped)?;
+        self.note(done)
+    }
+
+    /// Waits until everything is written.
+    pub(crate) fn wait_for_writes(&mut self) -> Result<(), Error> {
+        while self.writing > 0 {
             self.wait()?;
         }
         Ok(())
     }
 
-    fn wait(&mut self) -> Result<(), Error> {
-        match self.results.recv() {
-            Ok(Done::Encoded(number, batch)) => drop(self.early.insert(number, batch)),
-            Ok(Done::Written(result, cost)) => {
+    fn note(&mut self, done: Done) -> Result<(), Error> {
+        match done {
+            Done::Encoded(number, batch) => {
+                self.early.insert(number, batch);
+                Ok(())
+            }
+            Done::Written(result, cost) => {
                 self.writing -= 1;
                 self.under_way -= cost;
-                result?;
+                result
             }
-            // The threads end before this only if one of them panicked.
-            Err(_) => return Err(Error::Stopped),
         }
-        Ok(())
     }
 }
 

@@ -7,6 +7,7 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, symlink};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use proptest::prelude::*;
 use tree::{Kind, Node, NodeId, Tree};
@@ -347,6 +348,53 @@ proptest! {
         for (again, path) in again.iter().zip(&path) {
             prop_assert!(same(again, path), "one thread makes other bytes than two");
         }
+    }
+}
+
+/// A device that is slow to write.
+struct Slow {
+    file: ImageFile,
+    delay: Duration,
+}
+
+impl Device for Slow {
+    fn write_at(&self, bytes: &[u8], offset: u64) -> Result<(), zfs_image::Error> {
+        std::thread::sleep(self.delay);
+        self.file.write_at(bytes, offset)
+    }
+
+    fn set_size(&self, size: u64) -> Result<(), zfs_image::Error> {
+        self.file.set_size(size)
+    }
+}
+
+/// Where blocks went once depended on whether the threads or the device were faster, as soon as more was under way than the
+/// buffers hold. The links have dnodes but no blocks, so it showed where theirs were.
+#[test]
+fn the_bytes_do_not_depend_on_the_speed_of_threads_and_device() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path().join("root");
+    fs::create_dir(&root).unwrap();
+    for number in 0..48 {
+        fs::write(root.join(format!("{number:02}")), vec![b'x'; 500_000 + number * 8192]).unwrap();
+        for link in 0..40 {
+            symlink("target", root.join(format!("{number:02} {link}"))).unwrap();
+        }
+    }
+    let tree = scan(&root);
+    let mut spec = PoolSpec::new("pool");
+    spec.datasets.push(DatasetSpec::parse("pool;mountpoint=/;compression=off").unwrap());
+    let image = |name: &str, threads, delay| {
+        let path = directory.path().join(name);
+        let file = ImageFile::new(fs::File::create(&path).unwrap(), &path);
+        let device = Slow { file, delay: Duration::from_micros(delay) };
+        build(&tree, &spec, Resources { threads, ..RESOURCES }, &device, &Silent).unwrap();
+        path
+    };
+    let first = image("first", 1, 0);
+    assert_eq!(findings(&first), [""; 0]);
+    for (name, threads, delay) in [("second", 3, 0), ("third", 1, 2000), ("fourth", 3, 2000)] {
+        assert!(same(&first, &image(name, threads, delay)), "{threads} threads, a delay of {delay} microseconds");
     }
 }
 

@@ -6,16 +6,7 @@
 #define LAST_PROCESS 0
 #endif
 #include "types.h"
-
-
-struct pcb { u64 pcb_r15, pcb_r14, pcb_r13, pcb_r12, pcb_rbp, pcb_rsp, pcb_rbx, pcb_rip; };
-
-struct trapframe {
-	u64 tf_rdi, tf_rsi, tf_rdx, tf_rcx, tf_r8, tf_r9, tf_rax, tf_rbx, tf_rbp, tf_r10, tf_r11, tf_r12, tf_r13, tf_r14, tf_r15;
-	u32 tf_trapno; unsigned short tf_fs, tf_gs;
-	u64 tf_addr; u32 tf_flags; unsigned short tf_es, tf_ds;
-	u64 tf_err, tf_rip, tf_cs, tf_rflags, tf_rsp, tf_ss;
-};
+#include "machine.h"
 
 struct ucred { u32 cr_uid; };
 struct proc;
@@ -30,7 +21,7 @@ struct thread {
 	const char *td_wmesg, *td_lockname;
 	const void *td_wchan;
 	struct turnstile *td_blocked;
-	u64 td_kstack;
+	word td_kstack;
 	struct pcb *td_pcb;
 };
 
@@ -58,67 +49,121 @@ char version[] = VERSION;
 struct msgbuf *msgbufp;
 long time_uptime = 93784;
 int mp_ncpus = 2;
-int dumptid = 100002;
 #ifndef PANIC
 #define PANIC "page fault"
 #endif
 static char buf[256] = PANIC;
+/* With RUNNING nobody has panicked, and the first thread of doomed idles on the first processor. */
+#ifdef RUNNING
+int dumptid;
+const char *panicstr;
+#else
+int dumptid = 100002;
 const char *panicstr = buf;
+#endif
 
-/* Who calls whom; none of it is ever called. */
+/* Who calls whom; none of it is ever called, but for what a processor does that has nothing to do. */
 volatile int sink;
 void savectx(void);
+#define FUNCTION __attribute__((noinline, noclone))
 #define BODY sink++; sink++; sink++; sink++; sink++; sink++; sink++; sink++
-__attribute__((noinline)) void doadump(int textdump) { BODY; savectx(); sink = textdump; }
-__attribute__((noinline)) void kern_reboot(int howto) { BODY; doadump(1); sink = howto; }
-__attribute__((noinline)) void vpanic(const char *fmt) { BODY; kern_reboot(260); sink = *fmt; }
-__attribute__((noinline)) void panic(const char *fmt) { BODY; vpanic(fmt); sink = *fmt; }
-__attribute__((noinline)) void trap_fatal(struct trapframe *frame) { BODY; panic("%s"); sink = frame->tf_err; }
+/* The place in a function that a call returns to. */
+#define BACK(name) __asm__ volatile(".Lin_" #name ":")
+void in_dump_savectx(void) __asm__(".Lin_dump_savectx"), in_kern_reboot(void) __asm__(".Lin_kern_reboot");
+void in_vpanic(void) __asm__(".Lin_vpanic");
+FUNCTION void dump_savectx(void) { savectx(); BACK(dump_savectx); sink = 0; }
+FUNCTION void doadump(int textdump) { BODY; dump_savectx(); sink = textdump; }
+FUNCTION void kern_reboot(int howto) { BODY; doadump(1); BACK(kern_reboot); sink = howto; }
+FUNCTION void vpanic(const char *fmt) { BODY; kern_reboot(260); BACK(vpanic); sink = *fmt; }
+FUNCTION void panic(const char *fmt) { BODY; vpanic(fmt); sink = *fmt; }
+FUNCTION void do_fatal(struct trapframe *frame) { BODY; panic("%s"); sink = frame->TRAP_WORD; }
+/* Nothing follows the call, so that nothing is saved beside the frame pointer: the trap frame lies right behind. */
+FUNCTION void do_trap(struct trapframe *frame) { BODY; do_fatal(frame); }
 static inline __attribute__((always_inline)) int follow(struct proc *p) { return p->p_pid + sink; }
-__attribute__((noinline)) int broken_driver(struct proc *p, int flags) { BODY; savectx(); sink = flags; return follow(p); }
-__attribute__((noinline)) int sys_ioctl(struct thread *td) { BODY; return broken_driver(0, 42) + td->td_tid; }
-__attribute__((noinline)) void amd64_syscall(struct thread *td, int traced) { BODY; sys_ioctl(td); sink = traced; }
-__attribute__((noinline)) void sched_switch(struct thread *td) { BODY; savectx(); sink = td->td_tid; }
-__attribute__((noinline)) void fork_exit(void) { BODY; sched_switch(0); }
-__asm__(".text\n.globl calltrap\n.type calltrap,@function\ncalltrap: .fill 32, 1, 0x90\n.size calltrap, .-calltrap\n"
-	".globl fast_syscall_common\n.type fast_syscall_common,@function\nfast_syscall_common: .fill 32, 1, 0x90\n"
-	".size fast_syscall_common, .-fast_syscall_common\n"
-	".globl savectx\n.type savectx,@function\nsavectx: ret\n.size savectx, .-savectx\n");
-void calltrap(void);
-void fast_syscall_common(void);
+FUNCTION int broken_driver(struct proc *p, int flags) { BODY; savectx(); sink = flags; return follow(p); }
+FUNCTION int sys_ioctl(struct thread *td) { BODY; return broken_driver(0, 42) + td->td_tid; }
+FUNCTION void do_syscall(struct thread *td, int traced) { BODY; sys_ioctl(td); }
+FUNCTION void sched_switch(struct thread *td) { BODY; savectx(); sink = td->td_tid; }
+FUNCTION void fork_exit(void) { BODY; sched_switch(0); sink = 0; }
+/* Functions of assembler, of which there is no call frame information. */
+#define ASSEMBLED(name, code) \
+	__asm__(".text\n.balign 16\n.globl " #name "\n.type " #name ",%function\n" #name ": " code "\n.size " #name ", .-" #name "\n"); \
+	void name(void)
+#define NOTHINGS NOTHING ";" NOTHING ";" NOTHING ";" NOTHING ";" NOTHING ";" NOTHING ";" NOTHING ";" NOTHING ";"
+#define EMPTY(name) ASSEMBLED(name, NOTHINGS NOTHINGS)
+#define EMPTY_NAMED(name) EMPTY(name)
+EMPTY_NAMED(HANDLER);
+EMPTY_NAMED(SYSCALL_HANDLER);
+EMPTY(fork_trampoline);
+ASSEMBLED(savectx, RETURN);
+ASSEMBLED(cpu_idle, ENTER "; 1: " IDLE "; " JUMP " 1b");
+
+FUNCTION void sched_idletd(void) { BODY; cpu_idle(); sink = 0; }
 
 extern struct proc proc0, init, doomed;
 extern struct thread thread0, sleeper, culprit, spinner;
+extern struct pcpu cpu0, cpu1;
 
-/* Frames with a saved frame pointer and a return address each, by frame pointer. */
-#define IN(function) ((u64)(function) + 24)
-#define FRAME(member) ((u64)&panicked.member)
+/* Frames with a saved frame pointer and a return address each, and room around them for what functions save. */
+struct record { word fp, pc; };
+struct frame { struct record record; word room[4]; };
+#ifndef INTO
+#define INTO 24
+#endif
+#define IN(function) ((word)(function) + INTO)
+#define FRAME(member) FRAME_POINTER(panicked.member)
 static struct stack {
-	u64 room[8];
-	u64 doadump[2], kern_reboot[2], vpanic[2], panic[2], trap_fatal[2];
+	word room[8];
+	struct frame doadump, kern_reboot, vpanic, panic, fatal;
+	struct record trap_handler;
+	PUSHED;
 	struct trapframe trap;
-	u64 more[4];
-	u64 broken_driver[2], sys_ioctl[2], amd64_syscall[2];
+	word more[4];
+	struct frame broken_driver, sys_ioctl;
+	struct record syscall_handler;
+	PUSHED;
 	struct trapframe syscall;
-} panicked = {
-	.doadump = { FRAME(kern_reboot), IN(kern_reboot) },
-	.kern_reboot = { FRAME(vpanic), IN(vpanic) },
-	.vpanic = { FRAME(panic), IN(panic) },
-	.panic = { FRAME(trap_fatal), IN(trap_fatal) },
-	.trap_fatal = { FRAME(broken_driver), (u64)calltrap + 8 },
-	.trap = {
-		.tf_trapno = 12, .tf_addr = __builtin_offsetof(struct proc, p_pid), .tf_err = 0, .tf_cs = 0x20,
-		.tf_rip = IN(broken_driver), .tf_rsp = FRAME(more), .tf_rbp = FRAME(broken_driver),
-	},
-	.broken_driver = { FRAME(sys_ioctl), IN(sys_ioctl) },
-	.sys_ioctl = { FRAME(amd64_syscall), IN(amd64_syscall) },
-	.amd64_syscall = { 0, (u64)fast_syscall_common + 8 },
-	.syscall = { .tf_rip = 0x201000, .tf_rsp = 0x7fffffffe000, .tf_cs = 0x43 },
+} panicked __attribute__((aligned(16))) = {
+#ifdef OVERWRITTEN
+	.room = { 0x104, 0x104, 7, 0x104 },
+	.doadump.record = { FRAME(kern_reboot.record), (word)in_kern_reboot },
+	.kern_reboot.record = { FRAME(vpanic.record), (word)in_vpanic },
+#else
+	.doadump.record = { FRAME(kern_reboot.record), IN(kern_reboot) },
+	.kern_reboot.record = { FRAME(vpanic.record), IN(vpanic) },
+#endif
+	.vpanic.record = { FRAME(panic.record), IN(panic) },
+	.panic.record = { FRAME(fatal.record), IN(do_fatal) },
+	.fatal.record = { FRAME(trap_handler), IN(do_trap) },
+	.trap_handler = { FRAME(broken_driver.record), (word)HANDLER + 8 },
+	.trap = FAULT(__builtin_offsetof(struct proc, p_pid), IN(broken_driver), (word)panicked.more, FRAME(broken_driver.record)),
+	.broken_driver.record = { FRAME(sys_ioctl.record), IN(sys_ioctl) },
+	.sys_ioctl.record = { FRAME(syscall_handler), IN(do_syscall) },
+	.syscall_handler = { 0, (word)SYSCALL_HANDLER + 8 },
+	.syscall = SYSCALL(0x201000, 0x7fffffffe000),
 };
-static u64 switched[2] = { 0, IN(fork_exit) };
-static struct pcb dumppcb = { .pcb_rbp = FRAME(doadump), .pcb_rsp = FRAME(room), .pcb_rip = IN(doadump) };
+/* For who has no types: the first frame pointer. */
+word panicked_frames = FRAME(doadump.record);
+static struct { word room[4]; struct frame sched_switch; struct record fork_exit; } switched __attribute__((aligned(16))) = {
+	.sched_switch.record = { FRAME_POINTER(switched.fork_exit), IN(fork_exit) },
+	.fork_exit = { 0, (word)fork_trampoline + 8 },
+};
+/* The stack of a processor that is about to idle: its stack pointer, its frame pointer, and where cpu_idle() returns to. */
+static struct { word room[8]; struct record cpu_idle; struct frame sched_idletd; struct record fork_exit; } idle
+    __attribute__((aligned(16))) = {
+	.cpu_idle = { 0, IN(sched_idletd) },
+	.sched_idletd.record = { FRAME_POINTER(idle.fork_exit), IN(fork_exit) },
+	.fork_exit = { 0, (word)fork_trampoline + 8 },
+};
+word idle_registers[3] = { IDLE_STACK(idle.cpu_idle), FRAME_POINTER(idle.sched_idletd.record), IN(sched_idletd) };
+#ifdef OVERWRITTEN
+/* The registers are those of a function that has returned, over whose frame others have written since. */
+static struct pcb dumppcb = PCB((word)panicked.room, (word)panicked.room, (word)in_dump_savectx);
+#else
+static struct pcb dumppcb = PCB(FRAME(doadump.record), (word)panicked.room, IN(doadump));
+#endif
 struct pcb stoppcbs[2];
-static struct pcb switched_pcb = { .pcb_rbp = (u64)switched, .pcb_rsp = (u64)switched - 32, .pcb_rip = IN(sched_switch) };
+static struct pcb switched_pcb = PCB(FRAME_POINTER(switched.sched_switch.record), (word)&switched, IN(sched_switch));
 void *keep = &dumppcb;
 
 #include "subsystems.h"
@@ -144,19 +189,19 @@ struct proc proc0 = {
 };
 struct thread culprit = {
 	.td_proc = &doomed, .td_plist = { &spinner }, .td_tid = 100002, .td_name = "doomed", .td_state = TDS_RUNNING,
-	.td_oncpu = 1, .td_pcb = &switched_pcb,
+	.td_oncpu = CULPRITS_CPU, .td_pcb = &switched_pcb,
 };
 struct thread spinner = {
-	.td_proc = &doomed, .td_tid = 100003, .td_name = "waiter", .td_state = TDS_INHIBITED, .td_inhibitors = 8,
-	.td_lockname = "Giant", .td_blocked = &turnstile, .td_oncpu = -1, .td_pcb = &switched_pcb,
+	.td_proc = &doomed, .td_tid = 100003, .td_name = "waiter", .td_state = TDS_INHIBITED, WAITER, .td_oncpu = -1,
+	.td_pcb = &switched_pcb,
 };
 struct thread sleeper = {
-	.td_proc = &init, .td_tid = 100001, .td_name = "init", .td_state = TDS_INHIBITED, .td_inhibitors = 2, .td_flags = 8,
-	.td_wmesg = WAITS_FOR, .td_wchan = WAITS_ON, .td_oncpu = -1, .td_pcb = &switched_pcb,
+	.td_proc = &init, .td_tid = 100001, .td_name = "init", .td_state = TDS_INHIBITED, SLEEPER, .td_oncpu = -1,
+	.td_pcb = &switched_pcb,
 };
 struct thread thread0 = {
-	.td_proc = &proc0, .td_tid = 100000, .td_name = "swapper", .td_state = TDS_INHIBITED, .td_inhibitors = 2,
-	.td_wmesg = "swapin", .td_oncpu = -1, .td_pcb = &switched_pcb,
+	.td_proc = &proc0, .td_tid = 100000, .td_name = "swapper", .td_state = TDS_INHIBITED, SWAPPER, .td_oncpu = -1,
+	.td_pcb = &switched_pcb,
 };
 extern struct linker_file module_file;
 static struct linker_file kernel_file = {

@@ -1,34 +1,22 @@
 /* What the kernel had beside processes: locks, memory, mounts, interfaces, a trace of its boot. */
 
-/* Locks. With DEADLOCK, init has Giant and sleeps for an sx lock of doomed's second thread, which waits for Giant. */
-struct lock_object { const char *lo_name; u32 lo_flags, lo_data; void *lo_witness; };
-struct lock_class { const char *lc_name; };
-static struct lock_class spin = { "spin mutex" }, sleep_mutex = { "sleep mutex" }, sx_class = { "sx" };
-struct lock_class *lock_classes[16] = { &spin, &sleep_mutex, &sx_class };
-struct mtx { struct lock_object lock_object; volatile u64 mtx_lock; };
-struct sx { struct lock_object lock_object; volatile u64 sx_lock; };
-static const char sx_name[] = "allproc";
-#ifdef DEADLOCK
-#define GIANT_OWNER &sleeper
-#define WAITS_FOR sx_name
-#define WAITS_ON &allproc_lock
-#else
-#define GIANT_OWNER &culprit
-#define WAITS_FOR "nanslp"
-#define WAITS_ON &version
-#endif
-struct mtx Giant = { { "Giant", 1 << 24 }, (u64)GIANT_OWNER + 2 };
-struct sx allproc_lock = { { sx_name, 2 << 24 }, (u64)&spinner + 4 };
-struct turnstile { struct lock_object *ts_lockobj; struct thread *ts_owner; } turnstile = { &Giant.lock_object, GIANT_OWNER };
+#include "locks.h"
 
 /* Processors, and memory of which each has a copy a page from the other's. */
 #define PER_CPU __attribute__((aligned(4096)))
 u32 mp_maxid = 1;
+int osreldate = 1400097;
 struct pcpu { struct thread *pc_curthread; u32 pc_cpuid; };
-static struct pcpu cpu0 = { 0, 0 }, cpu1 = { &culprit, 1 };
+#ifdef RUNNING
+#define CULPRITS_CPU 0
+struct pcpu cpu0 = { &culprit, 0 }, cpu1 = { 0, 1 };
+#else
+#define CULPRITS_CPU 1
+struct pcpu cpu0 = { 0, 0 }, cpu1 = { &culprit, 1 };
+#endif
 struct pcpu *cpuid_to_pcpu[4] = { &cpu0, &cpu1 };
 int pcpu_entry_busy __attribute__((section("set_pcpu"))) = 5;
-u64 dpcpu_off[4];
+word dpcpu_off[4];
 
 /* malloc(9). */
 struct malloc_type_stats { u64 mts_memalloced, mts_memfreed, mts_numallocs, mts_numfrees; };

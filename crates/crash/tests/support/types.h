@@ -1,6 +1,8 @@
 /* Lists of sys/queue.h and numbers. */
-typedef unsigned long u64;
+typedef __UINT64_TYPE__ u64;
 typedef unsigned int u32;
+/* As long as an address (uintptr_t). */
+typedef unsigned long word;
 
 #define LIST_HEAD(type) struct { struct type *lh_first; }
 #define LIST_ENTRY(type) struct { struct type *le_next; struct type **le_prev; }

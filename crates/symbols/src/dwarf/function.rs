@@ -6,6 +6,7 @@ use gimli::AttributeValue;
 
 use super::attributes::unsigned;
 use super::line::{SourceLine, file_name};
+use super::walk::Walk;
 use super::{DebugInfo, Die, Entry, Ref, Unit};
 use crate::error::Result;
 use crate::ranges::Ranges;
@@ -48,16 +49,14 @@ impl DebugInfo {
         let read = self.unit(unit)?;
         let fault = |error| self.fault(&format!("functions of unit {unit}"), error);
         let mut found = Vec::new();
-        let mut raw = read.unit.entries_raw(None).map_err(fault)?;
-        while !raw.is_empty() {
-            let offset = raw.next_offset();
-            let Some(abbreviation) = raw.read_abbreviation().map_err(fault)? else { continue };
-            raw.skip_attributes(abbreviation.attributes()).map_err(fault)?;
-            if abbreviation.tag() == gimli::DW_TAG_subprogram {
-                let entry = self.entry(&read, offset.0)?;
-                for (start, end) in self.ranges_of(&read, &entry) {
-                    found.push((start, end, offset.0));
-                }
+        let mut walk = Walk::new(&read);
+        while let Some(item) = walk.next(i64::MAX).map_err(fault)? {
+            let plan = walk.expect(&item).map_err(fault)?;
+            let has_code = plan.tag == gimli::DW_TAG_subprogram && plan.code;
+            walk.pass_attributes(&item).map_err(fault)?;
+            if has_code {
+                let entry = self.entry(&read, item.offset)?;
+                found.extend(self.ranges_of(&read, &entry).into_iter().map(|(start, end)| (start, end, item.offset)));
             }
         }
         let found = Arc::new(Ranges::new(found));
@@ -90,7 +89,7 @@ impl DebugInfo {
             call: None,
             inlined: false,
         }];
-        let line_unit = self.open_unit(self.line_unit(unit), true).ok();
+        let line_unit = self.unit_with_lines(self.line_unit(unit)).ok();
         // An inlined subroutine or a block that has the address is entered, others are passed.
         let mut pending = vec![Die { unit, offset }];
         while let Some(die) = pending.pop().filter(|_| scopes.len() < MAX_INLINED) {
@@ -198,14 +197,6 @@ impl DebugInfo {
         let low = entry.attr_value(gimli::DW_AT_low_pc);
         let low = low.and_then(|low| unit.dwarf.attr_address(&unit.unit, low).ok().flatten());
         Ok(low.or_else(|| self.ranges_of(&unit, &entry).first().map(|&(start, _)| start)))
-    }
-
-    /// The source file of a unit.
-    pub(crate) fn unit_name(&self, unit: u32) -> Result<Option<String>> {
-        let unit = self.unit(unit)?;
-        let offset = unit.unit.header.root_offset().0;
-        let root = self.entry(&unit, offset)?;
-        Ok(self.string(&unit, &root, gimli::DW_AT_name))
     }
 
     /// The concrete function that an entry lies in or is: the one with a frame base.

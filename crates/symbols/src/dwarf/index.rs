@@ -3,55 +3,20 @@
 //! Every unit of a C program repeats the types of the headers that it includes. A name is therefore known by where its
 //! string lies before it is known by its bytes: linkers keep equal strings once.
 
-use std::hash::BuildHasher;
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use gimli::{AttributeValue, DwTag, UnitOffset};
-use hashbrown::{DefaultHashBuilder, HashSet, HashTable};
+use gimli::{AttributeValue, DwAt, DwTag, UnitOffset, UnitType};
+use hashbrown::HashSet;
 
+use super::names::{Kind, Names};
 use super::split::Split;
+use super::walk::{Plan, Walk};
 use super::{DebugInfo, Die, Slice, Unit, index_of};
 use crate::error::Result;
 
-/// What a name stands for. C has separate names for structures, unions and enumerations.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) enum Kind {
-    Struct,
-    Union,
-    Enum,
-    Typedef,
-    Base,
-    Variable,
-    Function,
-    /// The entry is the enumeration's.
-    Enumerator,
-}
-
-/// Bytes of one name, and of all.
-const MAX_NAME: usize = 4096;
-const MAX_TEXT: usize = 512 << 20;
 /// Address ranges of all units.
 const MAX_RANGES: usize = 1 << 24;
-/// Attributes of one entry; the largest have some 30.
-const MAX_ATTRIBUTES: usize = 512;
-
-/// A definition.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct NameEntry {
-    pub(crate) kind: Kind,
-    pub(crate) die: Die,
-    name: (u32, u32),
-}
-
-/// Names and their definitions.
-#[derive(Debug, Default)]
-pub(crate) struct Names {
-    text: Vec<u8>,
-    entries: Vec<NameEntry>,
-    table: HashTable<u32>,
-    hasher: DefaultHashBuilder,
-}
 
 /// What a pass found.
 #[derive(Default)]
@@ -59,82 +24,35 @@ pub(super) struct Found {
     pub(super) names: Names,
     pub(super) ranges: Vec<(u64, u64, u32)>,
     pub(super) split: Vec<Split>,
-}
-
-impl Names {
-    fn text(&self, entry: &NameEntry) -> &[u8] {
-        let (start, length) = (entry.name.0 as usize, entry.name.1 as usize);
-        self.text.get(start..start.saturating_add(length)).unwrap_or_default()
-    }
-
-    /// Adds a definition; names beyond all measure are left out. Of a type's several, which are taken to be the same, the first in the order of units stays.
-    fn insert(&mut self, kind: Kind, name: &[u8], die: Die) {
-        if name.len() > MAX_NAME || self.text.len() > MAX_TEXT {
-            return;
-        }
-        let hash = self.hasher.hash_one(name);
-        if !matches!(kind, Kind::Variable | Kind::Function) {
-            let known = self.table.iter_hash(hash).copied().find(|&index| {
-                let entry = self.entries.get(index as usize);
-                entry.is_some_and(|entry| entry.kind == kind && self.text(entry) == name)
-            });
-            if let Some(entry) = known.and_then(|index| self.entries.get_mut(index as usize)) {
-                entry.die = entry.die.min(die);
-                return;
-            }
-        }
-        let (Ok(start), Ok(length)) = (u32::try_from(self.text.len()), u32::try_from(name.len())) else { return };
-        self.text.extend_from_slice(name);
-        self.entries.push(NameEntry { kind, die, name: (start, length) });
-        let (entries, text, hasher) = (&self.entries, &self.text, &self.hasher);
-        self.table.insert_unique(hash, index_of(entries.len() - 1), |&index| {
-            let name = entries.get(index as usize).map_or((0, 0), |entry| entry.name);
-            let (start, length) = (name.0 as usize, name.1 as usize);
-            hasher.hash_one(text.get(start..start + length).unwrap_or_default())
-        });
-    }
-
-    /// The definitions of a name, in the order of units.
-    pub(crate) fn find(&self, name: &str) -> Vec<NameEntry> {
-        let hash = self.hasher.hash_one(name.as_bytes());
-        let entries = self.table.iter_hash(hash).filter_map(|&index| self.entries.get(index as usize));
-        let mut found: Vec<_> = entries.filter(|entry| self.text(entry) == name.as_bytes()).copied().collect();
-        found.sort_by_key(|entry| (entry.kind, entry.die));
-        found
-    }
-
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (String, NameEntry)> + '_ {
-        self.entries.iter().map(|entry| (String::from_utf8_lossy(self.text(entry)).into_owned(), *entry))
-    }
+    /// Types that other units know by a signature.
+    pub(super) signatures: Vec<(u64, Die)>,
+    /// Source files of units.
+    pub(super) files: Vec<(u32, String)>,
 }
 
 impl Found {
     pub(super) fn append(&mut self, other: Self) {
-        for entry in &other.names.entries {
-            self.names.insert(entry.kind, other.names.text(entry), entry.die);
-        }
+        self.names.append(&other.names);
         self.ranges.extend(other.ranges);
         self.split.extend(other.split);
+        self.signatures.extend(other.signatures);
+        self.files.extend(other.files);
     }
 }
 
 /// Passes over the units of the range, on as many threads as there is work for.
-pub(super) fn scan(info: &DebugInfo, units: Range<usize>) -> Result<Found> {
-    /// Units that a thread takes at a time.
-    const BATCH: usize = 16;
-    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(4).min(units.len().div_ceil(BATCH));
+pub(super) fn scan(info: &DebugInfo, units: Range<usize>) -> Found {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(4).min(units.len());
     let next = AtomicUsize::new(units.start);
     let work = || {
         let mut scanner = Scanner { info, found: Found::default(), seen: HashSet::new() };
         loop {
-            let first = next.fetch_add(BATCH, Ordering::Relaxed);
-            if first >= units.end {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            if index >= units.end {
                 return scanner.found;
             }
-            for index in first..units.end.min(first + BATCH) {
-                // A damaged unit is left out: the others still answer.
-                let _ = scanner.unit(index_of(index));
-            }
+            // A damaged unit is left out: the others still answer.
+            let _ = scanner.unit(index_of(index));
         }
     };
     let mut found = std::thread::scope(|scope| {
@@ -151,15 +69,14 @@ pub(super) fn scan(info: &DebugInfo, units: Range<usize>) -> Result<Found> {
     // The order of finding depends on the threads, that of the ranges must not.
     found.ranges.sort_unstable_by_key(|&(start, end, unit)| (unit, start, end));
     found.split.sort_by_key(|split| split.unit);
-    Ok(found)
+    found
 }
 
 impl DebugInfo {
-    /// The type of a kind and name as the units have it whose name ends in `file`: the index has only one of each name.
+    /// The type of a kind and name as the units have it whose name ends in `file`.
     pub(crate) fn type_in(&self, file: &str, kind: Kind, name: &str) -> Result<Option<Die>> {
         for index in 0..index_of(self.units.len()) {
-            let named = self.unit_name(index).ok().flatten();
-            if !named.is_some_and(|named| std::path::Path::new(&named).ends_with(file)) {
+            if !self.unit_name(index).is_some_and(|named| std::path::Path::new(named).ends_with(file)) {
                 continue;
             }
             let index = self.full_unit(index);
@@ -196,21 +113,29 @@ struct Attributes<'a> {
     origin: Option<AttributeValue<Slice<'a>>>,
     low: Option<AttributeValue<Slice<'a>>>,
     high: Option<AttributeValue<Slice<'a>>>,
-    ranges: bool,
-    located: bool,
     declaration: bool,
     sibling: Option<usize>,
 }
 
 impl Scanner<'_> {
     fn unit(&mut self, index: u32) -> Result<()> {
-        let unit = self.info.open_unit(index, false)?;
+        // Most units are never asked for again: their bytes are not kept.
+        let bytes = self.info.read_unit(index)?;
+        let unit = self.info.open_unit(index, &bytes)?;
         let fault = |error| self.info.fault(&format!("unit {index}"), error);
-        let skeleton = self.info.place(index)?.skeleton;
-        if let (None, Some(split)) = (skeleton, Split::of(&unit)) {
-            self.found.split.push(split);
+        if let UnitType::Type { type_signature, type_offset } | UnitType::SplitType { type_signature, type_offset } =
+            unit.unit.header.type_()
+        {
+            self.found.signatures.push((type_signature.0, Die { unit: index, offset: type_offset.0 }));
         }
-        let mut ranges = unit.dwarf.unit_ranges(&unit.unit).map_err(fault)?;
+        let root = self.info.entry(&unit, unit.unit.header.root_offset().0)?;
+        if let Some(file) = self.info.string(&unit, &root, gimli::DW_AT_name) {
+            self.found.files.push((index, file));
+        }
+        if self.info.place(index)?.skeleton.is_none() {
+            self.found.split.extend(Split::of(self.info, &unit, &root));
+        }
+        let mut ranges = unit.dwarf.die_ranges(&unit.unit, &root).map_err(fault)?;
         let mut whole = false;
         // Ranges that do not read are looked for in the functions instead.
         while let (Ok(Some(range)), true) = (ranges.next(), self.found.ranges.len() < MAX_RANGES) {
@@ -223,96 +148,67 @@ impl Scanner<'_> {
         self.entries(&unit, !whole).map_err(fault)
     }
 
+    /// Indexes what is defined at the top of a unit; with `functions`, also the code of each function.
     fn entries(&mut self, unit: &Unit<'_>, functions: bool) -> gimli::Result<()> {
-        let mut raw = unit.unit.entries_raw(None)?;
-        // Depth that `raw` counts from, after a jump to a sibling.
-        let mut base = 0;
+        let mut walk = Walk::new(unit);
         let mut enumeration = None;
-        while !raw.is_empty() {
-            let depth = base + raw.next_depth();
-            let offset = raw.next_offset().0;
-            let Some(abbreviation) = raw.read_abbreviation()? else { continue };
-            // Attributes may take no bytes at all: many of them would be work without an end.
-            if abbreviation.attributes().len() > MAX_ATTRIBUTES {
-                return Err(gimli::Error::InvalidAbbreviationCode(abbreviation.code()));
-            }
-            let tag = abbreviation.tag();
-            if depth == 1 {
+        while let Some(item) = walk.next(if enumeration.is_some() { 2 } else { 1 })? {
+            let plan = walk.expect(&item)?;
+            if item.depth == 1 {
                 enumeration = None;
             }
-            let kind = match (depth, enumeration) {
-                (1, _) => kind_of(tag),
-                (2, Some(_)) if tag == gimli::DW_TAG_enumerator => Some(Kind::Enumerator),
-                _ => None,
+            let (kind, offset) = match (item.depth, enumeration) {
+                (1, _) => (kind_of(plan.tag), item.offset),
+                (2, Some(offset)) if plan.tag == gimli::DW_TAG_enumerator => (Some(Kind::Enumerator), offset),
+                _ => (None, 0),
             };
-            // Only functions and structures are worth a jump over their children.
-            if kind.is_none() && (depth != 1 || !abbreviation.has_children()) {
-                raw.skip_attributes(abbreviation.attributes())?;
+            let Some(kind) = kind.filter(|&kind| self.is_news(&walk, unit, plan, kind)) else {
+                walk.pass(&item)?;
                 continue;
-            }
+            };
             let mut attributes = Attributes::default();
-            for &spec in abbreviation.attributes() {
-                let attribute = raw.read_attribute(spec)?;
-                match attribute.name() {
-                    gimli::DW_AT_name => attributes.name = Some(attribute.value()),
-                    gimli::DW_AT_declaration => {
-                        attributes.declaration = attribute.value() == AttributeValue::Flag(true)
-                    }
-                    gimli::DW_AT_low_pc => attributes.low = Some(attribute.value()),
-                    gimli::DW_AT_high_pc => attributes.high = Some(attribute.value()),
-                    gimli::DW_AT_ranges => attributes.ranges = true,
-                    gimli::DW_AT_location | gimli::DW_AT_const_value => attributes.located = true,
-                    gimli::DW_AT_specification | gimli::DW_AT_abstract_origin => {
-                        attributes.origin = Some(attribute.value());
-                    }
-                    gimli::DW_AT_sibling => {
-                        if let AttributeValue::UnitRef(UnitOffset(sibling)) = attribute.value() {
-                            attributes.sibling = Some(sibling);
-                        }
-                    }
-                    _ => {}
-                }
-            }
-            if let Some(kind) = kind {
-                let die =
-                    Die { unit: unit.index, offset: if depth == 2 { enumeration.unwrap_or(offset) } else { offset } };
-                let new = self.entry(unit, kind, die, &attributes, functions);
-                if kind == Kind::Enum && new {
-                    enumeration = Some(offset);
-                }
+            walk.read(&item, |name, value| attributes.note(name, value))?;
+            if !attributes.declaration {
+                self.add(unit, kind, Die { unit: unit.index, offset }, &attributes, functions);
             }
             match attributes.sibling {
-                Some(sibling) if depth == 1 && sibling > offset && enumeration.is_none() => {
-                    raw = unit.unit.entries_raw(Some(UnitOffset(sibling)))?;
-                    base = 1;
-                }
+                _ if kind == Kind::Enum => enumeration = Some(offset),
+                Some(sibling) if item.depth == 1 => walk.jump(&item, sibling),
                 _ => {}
             }
         }
         Ok(())
     }
 
-    /// Notes a definition; false if it is one of many of a type that is known already.
-    fn entry<'a>(&mut self, unit: &Unit<'a>, kind: Kind, die: Die, found: &Attributes<'a>, functions: bool) -> bool {
+    /// Whether an entry has to be read: not what defines nothing, nor one of the many definitions of a type that is
+    /// known already.
+    fn is_news<'a>(&self, walk: &Walk<'_, 'a>, unit: &Unit<'a>, plan: &Plan, kind: Kind) -> bool {
         let defines = match kind {
-            Kind::Function => found.low.is_some() || found.ranges,
-            Kind::Variable => found.located,
+            Kind::Function => plan.code,
+            Kind::Variable => plan.located,
             _ => true,
         };
-        if found.declaration || !defines {
-            return false;
-        }
+        let known = || match kind {
+            Kind::Function | Kind::Variable => false,
+            _ => {
+                walk.name(plan).and_then(|name| self.key(unit, kind, &name)).is_some_and(|key| self.seen.contains(&key))
+            }
+        };
+        defines && walk.is_declaration(plan) != Some(true) && !known()
+    }
+
+    /// Notes a definition.
+    fn add<'a>(&mut self, unit: &Unit<'a>, kind: Kind, die: Die, found: &Attributes<'a>, functions: bool) {
         if kind == Kind::Function && functions {
             self.function_range(unit, found);
         }
         match &found.name {
             Some(name) => {
-                let shared = !matches!(kind, Kind::Variable | Kind::Function);
-                if shared && self.key(unit, kind, name).is_some_and(|key| !self.seen.insert(key)) {
-                    return false;
+                if let Some(key) = self.key(unit, kind, name) {
+                    self.seen.insert(key);
                 }
                 if let Some(name) = unit.string(*name) {
-                    self.found.names.insert(kind, name.slice(), die);
+                    self.found.names.add(kind, name.slice(), die);
                 }
             }
             None => {
@@ -320,11 +216,10 @@ impl Scanner<'_> {
                     && let Ok(Some(origin)) = self.info.resolve(unit.index, origin)
                     && let Ok(Some(name)) = self.origin_name(unit, origin)
                 {
-                    self.found.names.insert(kind, name.as_bytes(), die);
+                    self.found.names.add(kind, name.as_bytes(), die);
                 }
             }
         }
-        true
     }
 
     /// The name of the declaration that a definition completes. It lies in the same unit, nearly always: the unit at
@@ -371,6 +266,20 @@ impl Scanner<'_> {
         let file = self.info.place(unit.index).ok()?.file;
         let offset = (offset as u64).checked_shl(24).filter(|shifted| shifted >> 24 == offset as u64)?;
         Some(offset | u64::from(file & 0xffff) << 8 | (kind as u64) << 2 | table)
+    }
+}
+
+impl<'a> Attributes<'a> {
+    fn note(&mut self, name: DwAt, value: AttributeValue<Slice<'a>>) {
+        match (name, value) {
+            (gimli::DW_AT_name, value) => self.name = Some(value),
+            (gimli::DW_AT_low_pc, value) => self.low = Some(value),
+            (gimli::DW_AT_high_pc, value) => self.high = Some(value),
+            (gimli::DW_AT_specification | gimli::DW_AT_abstract_origin, value) => self.origin = Some(value),
+            (gimli::DW_AT_declaration, AttributeValue::Flag(set)) => self.declaration = set,
+            (gimli::DW_AT_sibling, AttributeValue::UnitRef(UnitOffset(sibling))) => self.sibling = Some(sibling),
+            _ => {}
+        }
     }
 }
 

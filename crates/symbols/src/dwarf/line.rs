@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use gimli::ColumnType;
+use gimli::{AttributeValue, ColumnType, DebugLineOffset, SectionId};
 
 use super::{DebugInfo, Unit, attributes::text};
 use crate::error::Result;
@@ -52,7 +52,7 @@ impl DebugInfo {
     pub(crate) fn line_at(&self, address: u64) -> Result<Option<(SourceLine, u64, u64)>> {
         let Some(index) = self.unit_at(address).map(|unit| self.line_unit(unit)) else { return Ok(None) };
         let Some((row, end)) = self.lines(index)?.find(address) else { return Ok(None) };
-        let file = file_name(&self.open_unit(index, true)?, row.file.into());
+        let file = file_name(&self.unit_with_lines(index)?, row.file.into());
         Ok(Some((SourceLine { file, line: row.line, column: row.column }, row.address, end)))
     }
 
@@ -61,13 +61,40 @@ impl DebugInfo {
         if let Some(lines) = self.lines.lock().ok().and_then(|known| known.get(&index).cloned()) {
             return Ok(lines);
         }
-        let unit = self.open_unit(index, true)?;
+        let unit = self.unit_with_lines(index)?;
         let lines = read(&unit).map_err(|error| self.fault(&format!("the line program of unit {index}"), error))?;
         let lines = Arc::new(lines);
         if let Ok(mut known) = self.lines.lock() {
             known.insert(index, lines.clone());
         }
         Ok(lines)
+    }
+
+    /// A unit with the header of its line program, and what file names are relative to.
+    pub(super) fn unit_with_lines(&self, index: u32) -> Result<Unit<'_>> {
+        let mut unit = self.unit(index)?;
+        let root = self.entry(&unit, unit.unit.header.root_offset().0)?;
+        let string = |name| unit.string(root.attr_value(name)?);
+        let (name, folder) = (string(gimli::DW_AT_name), string(gimli::DW_AT_comp_dir));
+        let Some(AttributeValue::DebugLineRef(offset)) = root.attr_value(gimli::DW_AT_stmt_list) else {
+            return Ok(unit);
+        };
+        let place = self.place(index)?;
+        let bytes = match place.lines.get() {
+            Some(bytes) => bytes,
+            None => {
+                let sections = self.file(place.file)?;
+                let end = sections.size(SectionId::DebugLine)?;
+                let range = self.record(sections, SectionId::DebugLine, offset.0..end)?;
+                let bytes = sections.part(SectionId::DebugLine, range)?;
+                place.lines.get_or_init(|| bytes)
+            }
+        };
+        let size = unit.unit.header.address_size();
+        let lines = gimli::DebugLine::new(bytes, self.endian).program(DebugLineOffset(0), size, folder, name);
+        let lines = lines.map_err(|error| self.fault(&format!("the line program of unit {index}"), error))?;
+        (unit.unit.line_program, unit.unit.comp_dir) = (Some(lines), folder);
+        Ok(unit)
     }
 }
 

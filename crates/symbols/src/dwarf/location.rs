@@ -128,7 +128,9 @@ impl DebugInfo {
             return Ok((!block.is_empty()).then_some(Expression(block)));
         }
         let fault = |error| self.fault("location lists", error);
-        let Some(mut list) = unit.dwarf.attr_locations(&unit.unit, value).map_err(fault)? else { return Ok(None) };
+        let place = self.place(unit.index)?;
+        let dwarf = self.dwarf(place.file, place.skeleton, true)?;
+        let Some(mut list) = dwarf.attr_locations(&unit.unit, value).map_err(fault)? else { return Ok(None) };
         while let Some(entry) = list.next().map_err(fault)? {
             if (entry.range.begin..entry.range.end).contains(&address) {
                 return Ok((!entry.data.0.is_empty()).then_some(entry.data));

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{DebugInfo, Sections, Unit, index_of};
+use super::{DebugInfo, Entry, Sections, Unit, index_of};
 use crate::elf::Elf;
 use crate::error::Result;
 use crate::file::Source;
@@ -26,11 +26,12 @@ pub(super) struct Split {
 }
 
 impl Split {
-    pub(super) fn of(unit: &Unit<'_>) -> Option<Self> {
+    pub(super) fn of<'a>(info: &DebugInfo, unit: &Unit<'a>, root: &Entry<'a>) -> Option<Self> {
         let id = unit.unit.dwo_id?.0;
-        let name = unit.string(unit.unit.dwo_name().ok()??)?;
-        let folder = unit.unit.comp_dir.map(super::attributes::text);
-        Some(Self { unit: unit.index, id, name: super::attributes::text(name), folder })
+        let name = [gimli::DW_AT_dwo_name, gimli::DW_AT_GNU_dwo_name];
+        let name = name.into_iter().find_map(|name| info.string(unit, root, name))?;
+        let folder = info.string(unit, root, gimli::DW_AT_comp_dir);
+        Some(Self { unit: unit.index, id, name, folder })
     }
 }
 
@@ -40,7 +41,7 @@ impl DebugInfo {
         let mut packages = Vec::new();
         for path in search.packages.iter().filter(|path| path.is_file()) {
             packages.push(index_of(self.files.len()));
-            self.files.push(Sections::read_split(&Elf::read(Source::open(path)?)?)?);
+            self.files.push(Sections::read_split(Elf::read(Source::open(path)?)?));
         }
         for split in splits {
             let skeleton = Some((split.unit, split.id));
@@ -52,8 +53,7 @@ impl DebugInfo {
             }
             // Type units may follow; the compilation unit is the one that carries the identifier.
             for index in first..self.units.len() {
-                let unit = self.open_unit(index_of(index), false);
-                if unit.is_ok_and(|unit| unit.unit.dwo_id == Some(gimli::DwoId(split.id))) {
+                if self.has_id(index, split.id) {
                     self.split_units.insert(split.unit, index_of(index));
                 }
             }
@@ -68,17 +68,13 @@ impl DebugInfo {
             [Some(folder.join(name)), name.file_name().map(|name| folder.join(name))].into_iter().flatten()
         });
         for path in beside.chain([written]).filter(|path| path.is_file()) {
-            let sections = Source::open(&path).and_then(Elf::read).and_then(|elf| Sections::read_split(&elf));
-            let Ok(sections) = sections else { continue };
+            let Ok(elf) = Source::open(&path).and_then(Elf::read) else { continue };
             let file = index_of(self.files.len());
             let first = self.units.len();
-            self.files.push(sections);
+            self.files.push(Sections::read_split(elf));
             let skeleton = Some((split.unit, split.id));
             let belongs = self.add_units(file, skeleton).is_ok()
-                && (first..self.units.len()).any(|index| {
-                    let unit = self.open_unit(index_of(index), false);
-                    unit.is_ok_and(|unit| unit.unit.dwo_id == Some(gimli::DwoId(split.id)))
-                });
+                && (first..self.units.len()).any(|index| self.has_id(index, split.id));
             if belongs {
                 return true;
             }
@@ -88,5 +84,9 @@ impl DebugInfo {
             self.by_offset.truncate(file as usize);
         }
         false
+    }
+
+    fn has_id(&self, unit: usize, id: u64) -> bool {
+        self.unit(index_of(unit)).is_ok_and(|unit| unit.unit.dwo_id == Some(gimli::DwoId(id)))
     }
 }

@@ -66,8 +66,11 @@ fn line(number: usize, frame: &StackFrame) -> String {
     if let Some(module) = frame.module.as_deref().filter(|module| *module != "kernel") {
         text += &format!(" [{module}]");
     }
-    if let (Some(file), Some(line @ 1..)) = (&frame.file, frame.line) {
-        text += &format!("  {PLACE}{}:{line}{PLACE:#}", short(file));
+    // Of code that it has put together from several places, a compiler says line 0.
+    match (&frame.file, frame.line) {
+        (Some(file), Some(line @ 1..)) => text += &format!("  {PLACE}{}:{line}{PLACE:#}", short(file)),
+        (Some(file), _) => text += &format!("  {PLACE}{}{PLACE:#}", short(file)),
+        (None, _) => {}
     }
     text + "\n"
 }

@@ -29,6 +29,8 @@ impl Kind {
     pub const ARM64: Self = kind(Architecture::Arm64, Paging::Arm64Pages4K, 3);
     /// i386 with PAE, its newest minidumps.
     pub const I386: Self = kind(Architecture::I386, Paging::I386Pae, 2);
+    /// riscv64 with 39 bits of virtual addresses, its newest minidumps.
+    pub const RISCV64: Self = kind(Architecture::Riscv64, Paging::RiscvSv39, 2);
 
     /// Every architecture, version and variant.
     pub const ALL: [Self; 20] = [
@@ -94,6 +96,8 @@ impl Kind {
             (Architecture::Arm64, _) => 0xffff_0000_0000_0000,
             (Architecture::Riscv64, _) => 0xffff_ffc0_0000_0000,
             (Architecture::Powerpc64, _) => 0xc008_0000_0000_0000,
+            // Since FreeBSD 12 the kernel of i386 has an address space of its own.
+            (Architecture::I386, _) if self.version > 1 => 0x80_0000,
             (Architecture::I386 | Architecture::Armv7, _) => 0xc000_0000,
         }
     }
@@ -167,5 +171,15 @@ pub(super) fn leaf_entry(paging: Paging, level: u32, page: u64, shift: u32) -> u
         },
         Paging::RiscvSv39 | Paging::RiscvSv48 | Paging::RiscvSv57 => page >> 12 << 10 | 0xcf,
         Paging::Powerpc64Radix => 3 << 62 | page | 0x187,
+    }
+}
+
+/// The bits of an entry that keep a page from being executed.
+pub(super) fn never_execute(paging: Paging) -> u64 {
+    match paging {
+        Paging::Amd64 | Paging::Amd64La57 | Paging::I386Pae => 1 << 63,
+        // By the kernel; by users they stay forbidden.
+        Paging::Arm64Pages4K | Paging::Arm64Pages16K | Paging::Arm64Pages64K => 1 << 53,
+        _ => 0,
     }
 }

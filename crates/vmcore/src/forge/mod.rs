@@ -26,7 +26,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 pub use golden::{Golden, golden};
 pub use kind::Kind;
-use kind::{leaf_entry, table_entry};
+use kind::{leaf_entry, never_execute, table_entry};
 
 use crate::arch::ByteOrder;
 
@@ -127,6 +127,14 @@ impl Forge {
         self.maps.insert(address, (physical, shift));
     }
 
+    /// The same of a page that the machine may execute.
+    pub fn map_code(&mut self, address: u64, physical: u64, shift: u32) {
+        let paging = self.kind.paging;
+        let clear = never_execute(paging);
+        self.map_entries(self.root, address, shift, |level| leaf_entry(paging, level, physical, shift) & !clear);
+        self.maps.insert(address, (physical, shift));
+    }
+
     /// A new root of page tables, for a process.
     pub fn new_root(&mut self) -> u64 {
         self.allocate(0)
@@ -134,6 +142,12 @@ impl Forge {
 
     /// Maps a page in page tables other than the kernel's.
     pub fn map_in(&mut self, root: u64, address: u64, physical: u64, shift: u32) {
+        let paging = self.kind.paging;
+        self.map_entries(root, address, shift, |level| leaf_entry(paging, level, physical, shift));
+    }
+
+    /// Writes the entries for a page, whose value depends on how much one of their table stands for.
+    fn map_entries(&mut self, root: u64, address: u64, shift: u32, leaf: impl Fn(u32) -> u64) {
         let levels = self.kind.paging.levels();
         let mut table = root;
         for (at, level) in levels.iter().enumerate() {
@@ -141,7 +155,7 @@ impl Forge {
             if level.shift <= shift {
                 // A page that is larger than what an entry stands for has the same entry many times.
                 for repeat in 0..1 << (shift - level.shift) {
-                    self.write_entry(table, index + repeat, leaf_entry(self.kind.paging, level.shift, physical, shift));
+                    self.write_entry(table, index + repeat, leaf(level.shift));
                 }
                 return;
             }

@@ -203,12 +203,10 @@ fn remote(architecture: Architecture) -> gdb_remote::Architecture {
     }
 }
 
-/// Whether an address is in the half, or of i386 in the quarter, that kernels have.
+/// Whether an address is in the half that kernels have. Those of i386 have an address space of their own, whose numbers
+/// tell nothing.
 fn is_kernel(architecture: Architecture, address: u64) -> bool {
-    match architecture {
-        Architecture::I386 => address >= 0xc000_0000,
-        _ => address >> 63 == 1,
-    }
+    architecture == Architecture::I386 || address >> 63 == 1
 }
 
 /// Registers by the stub's numbers, under the names that they have here.
