@@ -287,6 +287,9 @@ fn an_image_of_one_disk_says_what_it_is_part_of_and_several_what_is_in_them() {
     let one = place.tine(&["image", "info", "b.img"]).succeeds();
     assert!(one.text().contains("4 of 4 labels, device 2 of 3 of raidz1-0\n"), "{one}");
     assert!(one.text().contains("other devices of the pool, 2 in all, are missing: give their images, too"), "{one}");
+    place.fails(&["image", "manifest", "b.img"], 3, "b.img: other devices of the pool, 2 in all, are missing");
+    let listed = place.tine(&["image", "manifest", "b.img", "c.img"]).succeeds();
+    assert_eq!(listed.text().matches("SHA256 (zroot:/etc/rc.conf)").count(), 1, "{listed}");
     let two = place.tine(&["image", "info", "b.img", "a.img"]).succeeds();
     assert_eq!(two.text().matches("MOUNTPOINT").count(), 1, "{two}");
     assert!(two.text().contains("device 1 of 3 of raidz1-0"), "{two}");

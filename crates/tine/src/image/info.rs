@@ -294,8 +294,23 @@ impl Member {
     }
 }
 
+/// Of these devices, those of the pool that one of them belongs to.
+pub(super) fn devices_of(labels: &Labels, devices: &[&Labels]) -> Vec<Labels> {
+    let of_pool = devices.iter().filter(|other| other.pool_guid() == labels.pool_guid());
+    of_pool.map(|&labels| labels.clone()).collect()
+}
+
+/// What is to be done about devices that are missing.
+pub(super) fn needed(missing: &[String]) -> Option<String> {
+    match missing {
+        [] => None,
+        [_] => Some("another device of the pool is needed: give its image, too".to_owned()),
+        _ => Some(format!("other devices of the pool, {} in all, are missing: give their images, too", missing.len())),
+    }
+}
+
 /// The devices of a pool that are not among those that were given.
-fn missing(given: &[Labels]) -> Vec<String> {
+pub(super) fn missing(given: &[Labels]) -> Vec<String> {
     let mut vdevs = BTreeMap::new();
     let (mut count, mut holes) = (0, Vec::new());
     for labels in given {
@@ -319,8 +334,7 @@ impl PoolReport {
     fn new(labels: &Labels, devices: &[&Labels]) -> Self {
         let tree = labels.config.list("vdev_tree").ok();
         let kind = tree.and_then(|tree| tree.str("type").ok()).unwrap_or("disk").to_owned();
-        let of_pool = devices.iter().filter(|other| other.pool_guid() == labels.pool_guid());
-        let of_pool: Vec<Labels> = of_pool.map(|&labels| labels.clone()).collect();
+        let of_pool = devices_of(labels, devices);
         let mut report = Self {
             name: labels.pool_name().unwrap_or("?").to_owned(),
             guid: labels.pool_guid().unwrap_or(0).to_string(),
@@ -337,13 +351,7 @@ impl PoolReport {
         let devices = of_pool.into_iter().map(|labels| labels.device).collect();
         if let Err(error) = Pool::open(devices).and_then(|pool| report.look_into(&pool)) {
             report.datasets.clear();
-            report.error = Some(match &report.missing[..] {
-                [] => error.to_string(),
-                [_] => "another device of the pool is needed: give its image, too".to_owned(),
-                missing => {
-                    format!("other devices of the pool, {} in all, are missing: give their images, too", missing.len())
-                }
-            });
+            report.error = Some(needed(&report.missing).unwrap_or_else(|| error.to_string()));
         }
         report
     }

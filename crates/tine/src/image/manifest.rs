@@ -1,5 +1,6 @@
 //! `tine image manifest`: the digest of everything in an image, and the packages that are installed in it.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -12,6 +13,7 @@ use zfs_pool::fs::{FileSystem, FileType};
 use zfs_pool::{DatasetKind, Labels, Pool};
 
 use super::contents::{Contents, Disk};
+use super::info;
 use super::sqlite;
 use crate::failure::Failure;
 use crate::output;
@@ -32,8 +34,9 @@ const PIECE: usize = 1 << 20;
 /// are left out.
 #[derive(Debug, Args)]
 pub(crate) struct Manifest {
-    /// The image, or a disk
-    image: PathBuf,
+    /// The image, or a disk; of a pool on several disks, all of them
+    #[arg(value_name = "IMAGE", required = true)]
+    images: Vec<PathBuf>,
     /// A file that the image was made from: its digest is told, too
     #[arg(long = "input", value_name = "FILE")]
     inputs: Vec<PathBuf>,
@@ -50,6 +53,8 @@ pub(crate) struct Manifest {
 #[derive(Serialize)]
 struct Report {
     image: FileDigest,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    other_images: Vec<FileDigest>,
     inputs: Vec<FileDigest>,
     files: Vec<Entry>,
     packages: Vec<Package>,
@@ -105,21 +110,39 @@ struct Package {
 
 impl Manifest {
     pub(crate) fn run(&self) -> Result<(), Failure> {
-        let disk = Disk::open(&self.image)?;
+        let disks = self.images.iter().map(|image| Disk::open(image)).collect::<Result<Vec<_>, _>>()?;
+        let devices: Vec<&Labels> = disks.iter().flat_map(Disk::pool_devices).collect();
+        let mut images = self.images.iter().map(|path| FileDigest::new(path)).collect::<Result<Vec<_>, _>>()?;
         let mut report = Report {
-            image: FileDigest::new(&self.image)?,
+            image: images.remove(0),
+            other_images: images,
             inputs: self.inputs.iter().map(|path| FileDigest::new(path)).collect::<Result<_, _>>()?,
             files: Vec::new(),
             packages: Vec::new(),
         };
         let mut warnings = Vec::new();
-        for area in &disk.areas {
+        let mut listed = HashSet::new();
+        for (image, area) in
+            self.images.iter().zip(&disks).flat_map(|(image, disk)| disk.areas.iter().map(move |area| (image, area)))
+        {
+            let name = match &self.images[..] {
+                [_] => area.name().to_owned(),
+                _ => format!("{}:{}", image.display(), area.name()),
+            };
             match &area.contents {
-                Contents::Pool(labels) => report.add_pool(labels, self.sbom, &mut warnings)?,
-                Contents::Fat(volume) if !self.sbom => report.add_volume(area.name(), volume)?,
+                Contents::Pool(labels) if listed.insert(labels.pool_guid()) => {
+                    let of_pool = info::devices_of(labels, &devices);
+                    let missing = info::missing(&of_pool);
+                    let added = report.add_pool(of_pool, self.sbom, &mut warnings);
+                    added.map_err(|failure| match info::needed(&missing) {
+                        Some(needed) => Failure::work(image.display(), needed),
+                        None => failure,
+                    })?;
+                }
+                Contents::Fat(volume) if !self.sbom => report.add_volume(&name, volume)?,
                 Contents::Other if !self.sbom => {
-                    let digest = digest_of(area.bytes.as_ref()).map_err(|error| Failure::work(area.name(), error))?;
-                    report.files.push(Entry::data(area.name(), area.bytes.size(), digest));
+                    let digest = digest_of(area.bytes.as_ref()).map_err(|error| Failure::work(&name, error))?;
+                    report.files.push(Entry::data(&name, area.bytes.size(), digest));
                 }
                 _ => {}
             }
@@ -137,7 +160,7 @@ impl Report {
     fn print(&self) -> Result<(), Failure> {
         let mut out = Out::new()?;
         let files = self.files.iter().filter_map(|file| Some((file.sha256.as_ref()?, &file.shown)));
-        for digest in self.inputs.iter().chain([&self.image]) {
+        for digest in self.inputs.iter().chain([&self.image]).chain(&self.other_images) {
             out.text(&format!("SHA256 ({}) = {}\n", digest.path, digest.sha256))?;
         }
         for (digest, name) in files {
@@ -168,8 +191,13 @@ impl Report {
         Ok(())
     }
 
-    fn add_pool(&mut self, labels: &Labels, packages_only: bool, warnings: &mut Vec<String>) -> Result<(), Failure> {
-        let pool = Pool::open(vec![labels.device.clone()])?;
+    fn add_pool(
+        &mut self,
+        devices: Vec<Labels>,
+        packages_only: bool,
+        warnings: &mut Vec<String>,
+    ) -> Result<(), Failure> {
+        let pool = Pool::open(devices.into_iter().map(|labels| labels.device).collect())?;
         for dataset in pool.datasets()?.into_iter().filter(|dataset| dataset.kind == DatasetKind::Head) {
             let files = match dataset.is_volume() {
                 Ok(true) => continue,

@@ -47,7 +47,7 @@ pub fn unpack(test: &str, name: &str) -> Option<Unpacked> {
     Some(Unpacked { dir, images })
 }
 
-fn write_sparse(mut from: impl Read, to: &Path) {
+pub fn write_sparse(mut from: impl Read, to: &Path) {
     let mut file = fs::File::create(to).expect("a file for the test");
     let mut chunk = Vec::with_capacity(1 << 16);
     let mut size = 0;
