@@ -268,12 +268,36 @@ fn several_images_make_up_a_pool_that_is_read_without_one_of_them() {
     place.tine(&["pool", "verify", "zroot", "-p", "a.img", "-p", "b.img", "-p", "c.img"]).succeeds();
     let read = place.tine(&["pool", "cat", "-p", "a.img", "-p", "c.img", "zroot:/etc/rc.conf"]);
     assert_eq!(read.succeeds().text(), "hostname=x\n");
+    place.tine(&["pool", "verify", "a.img", "b.img", "c.img"]).succeeds();
+    place.build(&["tree"]);
+    place.fails(&["pool", "verify", "a.img", "out.img"], 3, "out.img: it is no device of pool 'zroot'");
 
     place.fails(&[&["image", "build", "tree"][..], &["-o", "x", "-o", "y"]].concat(), 2, "--vdev mirror");
     place.fails(&["image", "build", "tree", "--vdev=raidz2", "-o", "x", "-o", "y"], 2, "3 or more images");
     place.fails(&["image", "build", "tree", "--vdev=mirror", "-o", "x", "-o", "x"], 2, "given twice");
     let mixed = ["image", "build", "tree", "--vdev=mirror", "--vdev=disk", "-o", "x", "-o", "y", "-o", "z"];
     place.fails(&mixed, 2, "one type");
+}
+
+#[test]
+fn an_image_of_one_disk_says_what_it_is_part_of_and_several_what_is_in_them() {
+    let place = Place::new();
+    let disks = ["-o", "a.img", "-o", "b.img", "-o", "c.img"];
+    place.tine(&[&["image", "build", "tree", "--vdev=raidz1"][..], &disks].concat()).succeeds();
+    let one = place.tine(&["image", "info", "b.img"]).succeeds();
+    assert!(one.text().contains("4 of 4 labels, device 2 of 3 of raidz1-0\n"), "{one}");
+    assert!(one.text().contains("other devices of the pool, 2 in all, are missing: give their images, too"), "{one}");
+    let two = place.tine(&["image", "info", "b.img", "a.img"]).succeeds();
+    assert_eq!(two.text().matches("MOUNTPOINT").count(), 1, "{two}");
+    assert!(two.text().contains("device 1 of 3 of raidz1-0"), "{two}");
+    let json = place.tine(&["image", "info", "b.img", "a.img", "--json"]).succeeds();
+    let json: serde_json::Value = serde_json::from_slice(&json.stdout).expect("it is JSON");
+    for image in json["images"].as_array().expect("a report of each") {
+        let pool = &image["partitions"][0]["contents"];
+        assert_eq!((&pool["member"]["of"], &pool["member"]["count"]), (&"raidz1-0".into(), &3.into()));
+        assert_eq!(pool["missing"].as_array().map(Vec::len), Some(1));
+        assert_eq!(pool["datasets"][0]["name"], "zroot");
+    }
 }
 
 #[test]

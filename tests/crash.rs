@@ -26,7 +26,11 @@ fn forged(test: &str) -> Vec<(&'static Machine, Forged)> {
 }
 
 fn forged_for(test: &str, machine: &Machine) -> Option<Forged> {
-    let forged = support::forge_for(machine, &[], 0);
+    forged_with(test, machine, &[])
+}
+
+fn forged_with(test: &str, machine: &Machine, flags: &[&str]) -> Option<Forged> {
+    let forged = support::forge_for(machine, flags, 0);
     if forged.is_none() {
         peer::skip(test, machine.missing());
     }
@@ -183,13 +187,18 @@ fn what_cannot_be_is_one_sentence() {
 
 #[test]
 fn the_source_around_the_fault_is_shown() {
-    for (_, forged) in forged("the_source_around_the_fault_is_shown") {
+    // At the second place, clang has made code for arm64 that no line stands for.
+    for (machine, place) in
+        [(&machine::AMD64, "-DINTO=24"), (&machine::ARM64, "-DINTO=24"), (&machine::ARM64, "-DINTO=32")]
+    {
+        let Some(forged) = forged_with("the_source_around_the_fault_is_shown", machine, &[place]) else { continue };
         crash(&forged, &["source"]).ends_with(2);
         let sources = common::project().join("crates/crash/tests/support").display().to_string();
         let mut command = Command::new(TINE);
         command.args(["crash", "-s", &sources, "-k"]).arg(forged.kernel()).arg(forged.dump()).arg("source");
         let said = command::run(&mut command, LIMIT).succeeds().text();
-        assert!(said.lines().next().is_some_and(|line| line.contains("kernel.c:")), "{said}");
+        let first = said.lines().next().unwrap_or_default();
+        assert!(first.contains("kernel.c:") && !first.ends_with(":0"), "{said}");
         assert!(said.lines().any(|line| line.starts_with("> ") && line.contains("broken_driver")), "{said}");
     }
 }

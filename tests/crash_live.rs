@@ -30,8 +30,13 @@ impl Guest {
     fn start(qemu: &Peer, options: &[String]) -> Self {
         let mut command = qemu.command();
         command.args(options).args(["-monitor", "stdio"]);
-        // The system chooses the port.
-        command.args(["-chardev", "socket,id=stub,host=127.0.0.1,port=0,server=on,wait=off", "-gdb", "chardev:stub"]);
+        // As `-gdb tcp:` has it, but that the system chooses the port.
+        command.args([
+            "-chardev",
+            "socket,id=stub,host=127.0.0.1,port=0,server=on,wait=off,nodelay=on",
+            "-gdb",
+            "chardev:stub",
+        ]);
         let mut qemu = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("QEMU starts");
         let (commands, answers) = (qemu.stdin.take().unwrap(), BufReader::new(qemu.stdout.take().unwrap()));
         Self { qemu, commands, answers }

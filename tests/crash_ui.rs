@@ -242,9 +242,11 @@ fn a_terminal_has_completion_history_and_ctrl_c() {
     assert!(history.contains("print doomed.p_pid") && history.contains("lua while true do end"), "{history}");
 }
 
-/// Plays somebody at a terminal; it ends with status 0 if all that is expected appears within half a minute each.
+/// Plays somebody at a terminal; it ends with status 0 if all that is expected appears within half a minute each. Results
+/// are waited for with the end of their line: the cursor may be moved by 27 columns, too.
 const TERMINAL: &str = r#"
-import os, pty, select, sys, time
+import os, pty, select, signal, sys, time
+signal.alarm(120)
 pid, terminal = pty.fork()
 if pid == 0:
     os.execv(sys.argv[1], sys.argv[1:])
@@ -264,7 +266,7 @@ def say(text):
     os.write(terminal, text)
 expect(b"tine> ")
 say(b"print doomed.p_pi\t\r")
-expect(b"27")
+expect(b"27\r\n")
 expect(b"tine> ")
 say(b"print kern_reb\t\r")
 expect(b"kern_reboot")
@@ -277,7 +279,7 @@ expect(b"tine> ")
 say(b"\x03")
 expect(b"tine> ")
 say(b"\x1b[A\x1b[A\x1b[A\r")
-expect(b"27")
+expect(b"27\r\n")
 expect(b"tine> ")
 say(b"\x04")
 sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))

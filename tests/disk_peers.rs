@@ -193,9 +193,14 @@ fn the_disk_is_the_same_in_every_format_whatever_the_threads() {
     for format in ALL_FORMATS {
         let direct = format!("direct.{format}");
         build(at, &direct, &["--format", format, "-j", "3"]).succeeds();
-        let converted = format!("converted.{format}");
-        tine(&["image", "convert", "disk.raw", &converted, "--format", format], at).succeeds();
-        assert!(fs::read(at.join(&direct)).unwrap() == fs::read(at.join(&converted)).unwrap(), "{format}");
+        let again = format!("again.{format}");
+        if format.starts_with("qcow2") {
+            // Its clusters stand in the order in which the pool is written.
+            build(at, &again, &["--format", format, "-j", "1"]).succeeds();
+        } else {
+            tine(&["image", "convert", "disk.raw", &again, "--format", format], at).succeeds();
+        }
+        assert!(fs::read(at.join(&direct)).unwrap() == fs::read(at.join(&again)).unwrap(), "{format}");
         let same = tine(&["image", "diff", "disk.raw", &direct], at).succeeds();
         assert_eq!(same.text(), "", "{format}");
         let back = format!("{format}.back");

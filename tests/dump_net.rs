@@ -797,8 +797,8 @@ fn wrong_command_lines_are_told_with_the_way_out() {
         command.arg("dump").args(arguments).current_dir(place.folder.path());
         command::run(&mut command, LIMIT).ends_with(code).errors()
     };
-    let error = told(&["receive", "--dir", "missing", "--listen", "127.0.0.1:0"], 3);
-    assert!(error.contains("cannot keep dumps in missing: "), "{error}");
+    let error = told(&["receive", "--dir", "missing/dumps", "--listen", "127.0.0.1:0"], 3);
+    assert!(error.contains("cannot make the directory missing/dumps: "), "{error}");
     let error = told(&["receive", "--dir", "dumps", "--listen", "nowhere"], 2);
     assert!(error.contains("0.0.0.0:20023"), "{error}");
     let taken = UdpSocket::bind("127.0.0.1:0").expect("a port is free");

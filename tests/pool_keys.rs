@@ -104,4 +104,8 @@ fn a_wrong_key_is_said_plainly() {
     );
     assert_eq!(said("ls enc/ccm128:/ --key-file sums"), "tine: sums: too long for a passphrase or a key");
     assert_eq!(said("ls enc/ccm128:/ --key-file nowhere"), "tine: nowhere: No such file or directory (os error 2)");
+    // Nothing is wrong with the pool, but what the user had in mind was not done.
+    let ran = pool.run("verify enc --passphrase-file hex").ends_with(3);
+    assert!(ran.text().contains("enc: sound") && ran.errors().contains("the passphrase is wrong for enc/"), "{ran}");
+    pool.run("verify enc --passphrase-file changed").succeeds();
 }

@@ -305,6 +305,11 @@ fn values_come_with_their_sources() {
     assert_eq!(get(&["size", "a.img"])[0][1], "size");
     let refused = tine(folder.path(), &["get", "compresion", "a.img"]).ends_with(2);
     assert!(refused.errors().contains("there is no property 'compresion'"), "{refused}");
+    let all = get(&["a.img:data"]);
+    assert!(all.len() > 40 && all.contains(&of(["zroot/data", "atime", "off", "local"])[0]), "{all:?}");
+    assert_eq!(get(&["atime", "a.img:zroot/data"]), of(["zroot/data", "atime", "off", "local"]));
+    let refused = tine(folder.path(), &["get", "used"]).ends_with(2);
+    assert!(refused.errors().contains("name what to show 'used' of"), "{refused}");
     let refused = tine(folder.path(), &["get", "used", "a.img:nothing"]).ends_with(3);
     assert!(refused.errors().contains("zroot/nothing"), "{refused}");
 }
@@ -314,6 +319,8 @@ fn lists_are_sorted_and_chosen_from() {
     let folder = image();
     let list = |arguments: &[&str]| tine(folder.path(), &[&["list", "a.img", "-H", "-o", "name"], arguments].concat());
     assert_eq!(list(&[]).succeeds().text(), "zroot\nzroot@install\nzroot/data\nzroot/data@install\n");
+    assert_eq!(list(&["a.img:data"]).succeeds().text().lines().count(), 6, "what is named twice is listed twice");
+    assert_eq!(list(&["a.img"]).succeeds().text().lines().count(), 4, "images of one pool are listed once");
     assert_eq!(list(&["-t", "snapshot"]).succeeds().text(), "zroot@install\nzroot/data@install\n");
     assert_eq!(list(&["-t", "fs", "-S", "name"]).succeeds().text(), "zroot/data\nzroot\n");
     let refused = list(&["-s", "nonsense"]).ends_with(2);

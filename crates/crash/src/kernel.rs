@@ -45,6 +45,12 @@ impl Places {
     pub(crate) fn of(dump: &Path, options: &Options) -> Self {
         let beside = dump.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let mut roots = vec![beside.to_owned()];
+        // Where savecore(8) puts dumps, in a running system or a copy of one.
+        if let Ok(folder) = beside.canonicalize()
+            && folder.ends_with("var/crash")
+        {
+            roots.extend(folder.ancestors().nth(2).map(Path::to_owned));
+        }
         let mut places = Self::default();
         let archive = |path: PathBuf| Archive { path, cache: options.cache.clone().map(Cache) };
         match &options.kernel {
@@ -178,19 +184,14 @@ impl Places {
 
 /// How a kernel differs from the one that made the dump; `None` if it does not as far as can be seen.
 pub(crate) fn difference(image: &Image, dump: &Dump) -> Option<String> {
-    let ours = version_of(image);
-    if let (Some(header), Some(ours)) = (dump.header(), &ours) {
-        let theirs = &header.version_string;
-        if !theirs.is_empty() && !is_beginning(theirs, ours) {
-            return Some(format!("the dump is of {:?}, the kernel is {:?}", theirs.trim(), ours.trim()));
-        }
+    let (ours, theirs) = (image.architecture(), dump.memory.architecture());
+    if !is_same_machine(ours, theirs) {
+        return Some(format!("the dump is of {theirs}, the kernel of another architecture"));
     }
-    let place = image.symbol("version").ok().flatten();
-    if let (Some(symbol), Some(ours)) = (place, &ours)
-        && let Ok(theirs) = dump.memory.read_cstr(symbol.address, VERSION)
-        && theirs != ours.as_bytes()
+    if let Some(ours) = version_of(image)
+        && let Some(reason) = version_differs(&ours, image, dump)
     {
-        return Some(format!("where the kernel has {:?} the dump has something else", ours.trim()));
+        return Some(reason);
     }
     let build_id = image.file().sections().into_iter().find(|section| section.name == ".note.gnu.build-id");
     if let Some(section) = build_id
@@ -202,6 +203,35 @@ pub(crate) fn difference(image: &Image, dump: &Dump) -> Option<String> {
         }
     }
     text_differs(image, dump).then(|| "the kernel's code in the dump is another".to_owned())
+}
+
+fn is_same_machine(ours: symbols::Architecture, theirs: vmcore::Architecture) -> bool {
+    use symbols::Architecture::{Amd64, Arm64, I386, Riscv64};
+    use vmcore::Architecture as Dumped;
+    match ours {
+        Amd64 => theirs == Dumped::Amd64,
+        Arm64 => theirs == Dumped::Arm64,
+        I386 => theirs == Dumped::I386,
+        Riscv64 => theirs == Dumped::Riscv64,
+    }
+}
+
+/// How the version differs from the dump's. The header and the memory have it both, and either may be another's or
+/// damaged: a drill sends a header of its own. That one of them agrees is enough, as the code is compared as well.
+fn version_differs(ours: &str, image: &Image, dump: &Dump) -> Option<String> {
+    let told = dump.header().map(|header| header.version_string.as_str()).filter(|told| !told.is_empty());
+    let symbol = image.symbol("version").ok().flatten();
+    let found = symbol.and_then(|symbol| dump.memory.read_cstr(symbol.address, VERSION).ok());
+    let found = found.filter(|found| !found.is_empty());
+    if told.is_some_and(|told| is_beginning(told, ours)) || found.as_ref().is_some_and(|found| found == ours.as_bytes())
+    {
+        return None;
+    }
+    match (told, found) {
+        (Some(told), _) => Some(format!("the dump is of {:?}, the kernel is {:?}", told.trim(), ours.trim())),
+        (None, Some(_)) => Some(format!("where the kernel has {:?} the dump has something else", ours.trim())),
+        (None, None) => None,
+    }
 }
 
 /// Whether most of the code is another. Some of it is: kernels patch themselves when they start.

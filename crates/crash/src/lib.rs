@@ -24,6 +24,7 @@ pub mod queue;
 pub mod registers;
 pub mod report;
 mod rescue;
+mod saved;
 pub mod signature;
 pub mod stack;
 pub mod threads;

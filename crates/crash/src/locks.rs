@@ -334,7 +334,7 @@ impl<'c> Reader<'c> {
             || address(object.field("lo_name")).is_some_and(|name| address(value.field("td_wmesg")) == Some(name));
         let named = || {
             let flags = object.field("lo_flags").and_then(|flags| flags.unsigned()).unwrap_or(0);
-            let name = object.field("lo_name").map_err(Into::into).and_then(|name| name.string(NAME));
+            let name = object.field("lo_name").and_then(|name| name.string(NAME));
             flags & INITIALIZED != 0 && name.is_ok_and(|name| !name.is_empty() && !name.contains(char::is_control))
         };
         let is_lock = match self.class(&object).unwrap_or_default().as_str() {

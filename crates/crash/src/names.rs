@@ -4,6 +4,9 @@ use symbols::{Error, Names, Program, Value};
 
 use crate::dump::Crash;
 
+/// Registers that have the address of code or of the stack.
+const ADDRESSES: [&str; 8] = ["pc", "rip", "eip", "sp", "rsp", "esp", "rbp", "ebp"];
+
 /// `curthread` and others of `struct pcpu`, and `DPCPU` variables, are those of a processor; `V_ifnet` and the like those
 /// of the host's network stack. `$td`, `$proc` and `$tid` are of the thread that panicked, `$pcpu` and `$cpu` of the
 /// processor, `$rip` and others the registers with which the dump was written.
@@ -73,7 +76,10 @@ impl Names for KernelNames<'_> {
             _ => {
                 let registers = self.crash.dumping_registers().map_err(unavailable)?;
                 match registers.by_name(name) {
-                    Some(value) => program.evaluate(&format!("{value:#x}"), &()).map(Some),
+                    Some(value) => {
+                        let cast = if ADDRESSES.contains(&name) { "(void *)" } else { "" };
+                        program.evaluate(&format!("{cast}{value:#x}"), &()).map(Some)
+                    }
                     None => Ok(None),
                 }
             }

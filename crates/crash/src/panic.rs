@@ -14,7 +14,7 @@ const MESSAGE: usize = 1024;
 /// What the kernel died of, and who did it.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Panic {
-    /// The message; `None` if the kernel did not panic: it was asked for a dump.
+    /// The message; `None` if the kernel did not panic but was asked for a dump, or if nothing that has it is readable.
     pub message: Option<String>,
     /// The number of the thread.
     pub thread: Option<i64>,
@@ -36,14 +36,27 @@ pub struct Panic {
     pub awaited: Option<Lock>,
 }
 
-/// The message of the panic, from memory or else from the dump's header.
+/// The message of the panic, from memory or else from the dump's header; where memory cannot be read, as it was printed.
 pub fn message(crash: &Crash) -> Option<String> {
     let program = crash.program();
-    let pointer = program.symbol("panicstr").and_then(|symbol| program.read_word(symbol.address)).ok();
-    let text = pointer.filter(|at| *at != 0).and_then(|at| program.read_string(at, MESSAGE).ok());
-    let text = text.map(|text| String::from_utf8_lossy(&text).into_owned());
-    let header = || crash.header().map(|header| header.panic_string.clone());
-    text.filter(|text| !text.is_empty()).or_else(header).filter(|text| !text.is_empty())
+    let told = |text: &String| !text.is_empty();
+    let pointer = program.symbol("panicstr").and_then(|symbol| program.read_word(symbol.address));
+    let text = match &pointer {
+        Ok(0) => Ok(Vec::new()),
+        Ok(at) => program.read_string(*at, MESSAGE).map_err(|_| ()),
+        Err(_) => Err(()),
+    };
+    let is_damaged = text.is_err();
+    let text = text.ok().map(|text| String::from_utf8_lossy(&text).into_owned()).filter(told);
+    let header = || crash.header().map(|header| header.panic_string.clone()).filter(told);
+    // Not of a kernel that is known not to have panicked: the buffer has the lines of earlier boots.
+    text.or_else(header).or_else(|| if is_damaged { printed_message(crash) } else { None })
+}
+
+/// The last panic in the message buffer.
+fn printed_message(crash: &Crash) -> Option<String> {
+    let messages = crate::messages::messages(crash).ok()?;
+    messages.text.lines().rev().find_map(|line| line.strip_prefix("panic: ").map(str::to_owned))
 }
 
 /// The thread that panicked, of these processes.
@@ -183,7 +196,7 @@ fn explain_protection(crash: &Crash, trap: &Trap) -> Option<String> {
     if trap.number != Some(9) || crash.program().architecture() != Architecture::Amd64 {
         return None;
     }
-    let frame = crash.program().value(&crash.program().ty("struct trapframe").ok()?, trap.frame);
+    let frame = crate::saved::Saved::trap_frame(crash.program(), trap.frame)?;
     let (saved, _) = crate::registers::of_trap_frame(&frame).ok()?;
     let wrong = saved.known().find_map(|(name, value)| {
         let pattern = freed(value).filter(|_| value >> 32 != 0);

@@ -3,6 +3,7 @@
 use symbols::{Architecture, Registers, Value};
 
 use crate::error::Result;
+use crate::saved::Saved;
 
 /// Names of registers in a `struct pcb` (`sys/*/include/pcb.h`), and what they are called here.
 const AMD64_PCB: [(&str, &str); 8] = [
@@ -34,40 +35,42 @@ const I386_FRAME: [&str; 8] = ["edi", "esi", "ebp", "ebx", "edx", "ecx", "eax", 
 /// # Errors
 /// If it cannot be read.
 pub fn of_pcb(pcb: &Value) -> Result<Registers> {
-    let architecture = pcb.program().architecture();
+    of_saved_pcb(&Saved::Typed(pcb.clone()))
+}
+
+/// The same, also in a kernel without debug information.
+pub(crate) fn of_saved_pcb(pcb: &Saved<'_>) -> Result<Registers> {
+    let architecture = pcb.architecture();
     let mut registers = Registers::new(architecture);
-    let ty = pcb.resolved_type()?;
     match architecture {
         Architecture::Amd64 => named(pcb, &AMD64_PCB, &mut registers)?,
         Architecture::I386 => named(pcb, &I386_PCB, &mut registers)?,
         Architecture::Arm64 => {
-            let saved = pcb.field("pcb_x")?;
-            let count = saved.resolved_type()?.count().unwrap_or(0);
+            let count = pcb.count("pcb_x")?;
             // All registers, or only those that a function gives back (`sys/arm64/include/pcb.h` of FreeBSD 14 and
             // later): x19 to x29, then the link register.
             let first = if count < 30 { 19 } else { 0 };
-            for index in 0..count {
-                if let Some(number) = u16::try_from(index + first).ok().filter(|number| *number <= 30) {
-                    registers.set(number, saved.element(index.into())?.unsigned()?);
+            for index in 0..u16::try_from(count).unwrap_or(0) {
+                if index + first <= 30 {
+                    registers.set(index + first, pcb.element("pcb_x", index)?);
                 }
             }
-            registers.set_by_name("sp", pcb.field("pcb_sp")?.unsigned()?);
+            registers.set_by_name("sp", pcb.unsigned("pcb_sp")?);
             // Where it goes on is in the link register, except in older kernels.
-            let link = match ty.has_field("pcb_lr") {
-                true => Some(pcb.field("pcb_lr")?.unsigned()?),
+            let link = match pcb.has("pcb_lr") {
+                true => Some(pcb.unsigned("pcb_lr")?),
                 false => registers.get(30),
             };
             registers.set(30, link);
-            let pc = if ty.has_field("pcb_pc") { Some(pcb.field("pcb_pc")?.unsigned()?) } else { link };
+            let pc = if pcb.has("pcb_pc") { Some(pcb.unsigned("pcb_pc")?) } else { link };
             registers.set(architecture.pc(), pc.filter(|pc| *pc != 0).or(link));
         }
         Architecture::Riscv64 => {
             for (name, number) in [("pcb_ra", 1), ("pcb_sp", 2), ("pcb_gp", 3), ("pcb_tp", 4)] {
-                registers.set(number, pcb.field(name)?.unsigned()?);
+                registers.set(number, pcb.unsigned(name)?);
             }
-            let saved = pcb.field("pcb_s")?;
-            for (index, number) in [8, 9, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27].into_iter().enumerate() {
-                registers.set(number, saved.element(index as i128)?.unsigned()?);
+            for (index, number) in (0..).zip([8, 9, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27]) {
+                registers.set(number, pcb.element("pcb_s", index)?);
             }
             registers.set(architecture.pc(), registers.get(1));
         }
@@ -79,10 +82,10 @@ pub fn of_pcb(pcb: &Value) -> Result<Registers> {
 ///
 /// # Errors
 /// As [`of_pcb`].
-pub fn of_trap_frame(frame: &Value) -> Result<(Registers, bool)> {
-    let architecture = frame.program().architecture();
+pub(crate) fn of_trap_frame(frame: &Saved<'_>) -> Result<(Registers, bool)> {
+    let architecture = frame.architecture();
     let mut registers = Registers::new(architecture);
-    let field = |name: &str| frame.field(name).and_then(|value| value.unsigned());
+    let field = |name: &str| frame.unsigned(name);
     let is_user = match architecture {
         Architecture::Amd64 => {
             for name in AMD64_FRAME {
@@ -96,14 +99,13 @@ pub fn of_trap_frame(frame: &Value) -> Result<(Registers, bool)> {
             }
             let is_user = field("tf_cs")? & 3 != 0;
             // Without a change of privilege the processor does not save it: it is where the frame ends.
-            let sp = if is_user { field("tf_esp")? } else { frame.field("tf_esp")?.address().unwrap_or(0) };
+            let sp = if is_user { field("tf_esp")? } else { frame.address_of("tf_esp")? };
             registers.set_by_name("esp", sp);
             is_user
         }
         Architecture::Arm64 => {
-            let saved = frame.field("tf_x")?;
             for number in 0..30 {
-                registers.set(number, saved.element(number.into())?.unsigned()?);
+                registers.set(number, frame.element("tf_x", number)?);
             }
             registers.set(30, field("tf_lr")?);
             registers.set_by_name("sp", field("tf_sp")?);
@@ -121,9 +123,8 @@ pub fn of_trap_frame(frame: &Value) -> Result<(Registers, bool)> {
                 ("tf_a", &[10, 11, 12, 13, 14, 15, 16, 17]),
             ];
             for (name, numbers) in groups {
-                let saved = frame.field(name)?;
-                for (index, number) in numbers.iter().enumerate() {
-                    registers.set(*number, saved.element(index as i128)?.unsigned()?);
+                for (index, number) in (0..).zip(numbers) {
+                    registers.set(*number, frame.element(name, index)?);
                 }
             }
             registers.set(architecture.pc(), field("tf_sepc")?);
@@ -134,9 +135,9 @@ pub fn of_trap_frame(frame: &Value) -> Result<(Registers, bool)> {
     Ok((registers, is_user))
 }
 
-fn named(from: &Value, names: &[(&str, &str)], to: &mut Registers) -> Result<()> {
+fn named(from: &Saved<'_>, names: &[(&str, &str)], to: &mut Registers) -> Result<()> {
     for (field, name) in names {
-        to.set_by_name(name, from.field(field)?.unsigned()?);
+        to.set_by_name(name, from.unsigned(field)?);
     }
     Ok(())
 }

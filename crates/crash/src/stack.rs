@@ -5,6 +5,7 @@ use symbols::{Architecture, End, Format, Frame, FrameKind, Interrupts, Program, 
 
 use crate::dump::Crash;
 use crate::registers;
+use crate::saved::Saved;
 
 /// Characters of an argument's value.
 const VALUE: usize = 120;
@@ -36,7 +37,7 @@ pub struct StackFrame {
     pub module: Option<String>,
     /// The source.
     pub file: Option<String>,
-    /// The line in it.
+    /// The line in it; `None` also for code that no line stands for.
     pub line: Option<u64>,
     /// Whether it was inlined in the function of the next frame.
     pub inlined: bool,
@@ -164,7 +165,7 @@ impl Crash {
                 offset: call.offset.map(|offset| offset + frame.pc() - frame.code_address()),
                 module: Some(call.image.clone()),
                 file: call.line.as_ref().map(|line| line.file.clone()),
-                line: call.line.as_ref().map(|line| line.line.into()),
+                line: call.line.as_ref().map(|line| line.line.into()).filter(|line| *line > 0),
                 inlined: call.inlined,
                 arguments: shown.collect(),
                 trap: if number == last { trap.clone() } else { None },
@@ -196,7 +197,7 @@ impl Interrupts for Traps {
 
 /// The trap frame of a function of assembler that handles traps: it is where the stack pointer points to when it calls
 /// C (`sys/amd64/amd64/exception.S`, `sys/arm64/arm64/exception.S`).
-fn trap_frame(program: &Program, frame: &Frame) -> Option<Value> {
+fn trap_frame<'p>(program: &'p Program, frame: &Frame) -> Option<Saved<'p>> {
     if frame.kind == FrameKind::First {
         return None;
     }
@@ -213,7 +214,7 @@ fn trap_frame(program: &Program, frame: &Frame) -> Option<Value> {
         }
         Architecture::Riscv64 => name.starts_with("cpu_exception_handler").then_some(sp)?,
     };
-    Some(program.value(&program.ty("struct trapframe").ok()?, address))
+    Saved::trap_frame(program, address)
 }
 
 fn handles_traps_x86(name: &str) -> bool {
@@ -235,7 +236,7 @@ fn handles_traps_x86(name: &str) -> bool {
 fn trap_of(program: &Program, frame: &Frame) -> Option<Trap> {
     let saved = trap_frame(program, frame)?;
     let (registers, user) = registers::of_trap_frame(&saved).ok()?;
-    let field = |name: &str| saved.field(name).and_then(|value| value.unsigned()).ok();
+    let field = |name: &str| saved.unsigned(name).ok();
     let handler = program.symbol_at(frame.code_address()).map(|(symbol, _)| symbol.name).unwrap_or_default();
     let mut trap = Trap {
         name: "interrupt".to_owned(),

@@ -266,7 +266,14 @@ impl Crash {
     /// # Errors
     /// If it cannot be read, or no dump was being written.
     pub fn dumping_thread(&self) -> Result<i64> {
-        match self.program().variable("dumptid")?.integer()? as i64 {
+        let program = self.program();
+        let tid = match (program.variable("dumptid"), program.symbol("dumptid")) {
+            (Ok(tid), _) => tid.integer()?,
+            // `lwpid_t` (`sys/_types.h`).
+            (Err(_), Ok(symbol)) => i128::from(program.read_unsigned(symbol.address, 4)? as i32),
+            (Err(error), Err(_)) => return Err(error.into()),
+        };
+        match tid as i64 {
             // Of a live kernel it is the one that the stub looks at.
             0 => self.live_thread(),
             tid => Ok(tid),
@@ -278,7 +285,7 @@ impl Crash {
     /// # Errors
     /// If they cannot be read, or there are none.
     pub fn dumping_registers(&self) -> Result<Registers> {
-        let registers = registers::of_pcb(&self.program().variable("dumppcb")?)?;
+        let registers = registers::of_saved_pcb(&crate::saved::Saved::pcb(self.program(), "dumppcb")?)?;
         match registers.pc() {
             Some(0) | None => Err(Error::absent("dumppcb is empty: no dump was being written")),
             Some(_) => Ok(rescue::innermost(self.program(), registers)),

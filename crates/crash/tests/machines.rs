@@ -161,7 +161,7 @@ fn frame_pointers_are_enough_for_a_backtrace() {
         let mut registers = Registers::new(architecture);
         registers.set(architecture.fp(), first);
         registers.set(architecture.sp(), first - 32);
-        registers.set(architecture.pc(), program.symbol("doadump").unwrap().address + 24);
+        registers.set(architecture.pc(), program.symbol("doadump").unwrap().address + 32);
         let found = crash.stack(&registers, false);
         let functions: Vec<&str> = found.frames.iter().filter_map(|frame| frame.function.as_deref()).collect();
         assert_eq!(functions[..5], ["doadump", "kern_reboot", "vpanic", "panic", functions[4]], "{architecture:?}");

@@ -112,6 +112,8 @@ fn without_debug_information_messages_and_the_panic_are_still_told() {
     assert_eq!(report.panic.message.as_deref(), Some("page fault"));
     assert_eq!(report.message_buffer, "panic: page fault\n");
     assert!(!report.problems.is_empty());
+    let functions: Vec<&str> = report.backtrace.iter().filter_map(|frame| frame.function.as_deref()).collect();
+    assert!(functions.starts_with(&["doadump"]) && functions.len() > 2, "{functions:?}");
 }
 
 #[test]

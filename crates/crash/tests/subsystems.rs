@@ -70,7 +70,9 @@ fn locks(test: &str, flag: &str) -> Option<Locks> {
 }
 
 /// Name, class, state, the owner's number and those of who waits.
-fn told(locks: &Locks) -> Vec<(&str, &str, LockState, Option<i64>, Vec<i64>)> {
+type Told<'l> = (&'l str, &'l str, LockState, Option<i64>, Vec<i64>);
+
+fn told(locks: &Locks) -> Vec<Told<'_>> {
     let mut told: Vec<_> = (locks.contested.iter())
         .map(|lock| {
             let waiters = lock.waiters.iter().map(|waiter| waiter.tid).collect();

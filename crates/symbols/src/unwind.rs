@@ -11,6 +11,11 @@ pub const MAX_FRAMES: usize = 1024;
 /// Operations of an expression in call frame information.
 const MAX_OPERATIONS: u32 = 1000;
 
+/// Frames in a row of code that is not known.
+const UNKNOWN: u32 = 32;
+/// Bytes between two frames of one stack, at most.
+const STACK: u64 = 128 << 10;
+
 /// A frame of a stack.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Frame {
@@ -149,11 +154,46 @@ impl Unwinder<'_> {
             (None, Some(_)) => self.by_frame_pointer(frame),
             // A call of what is no code: the caller is found where the call left its address.
             (None, None) if matches!(frame.kind, FrameKind::First | FrameKind::Interrupted) => {
-                self.by_return_address(frame)
+                let next = self.by_return_address(frame).and_then(|next| self.check(frame, next));
+                // Or it is code of which no file was found.
+                return match next {
+                    Err(end @ (End::Outside(_) | End::NoProgress)) if self.leads_back(&frame.registers) => {
+                        self.by_frame_pointer(frame).and_then(|next| self.check(frame, next)).map_err(|_| end)
+                    }
+                    next => next,
+                };
             }
+            (None, None) if self.leads_back(&frame.registers) => self.by_frame_pointer(frame),
             (None, None) => return Err(End::Outside(pc)),
         }?;
         self.check(frame, next)
+    }
+
+    /// Whether the chain of frame pointers leads out of code of which no file was found, such as a module's, into code that
+    /// is known.
+    fn leads_back(&self, registers: &Registers) -> bool {
+        let architecture = self.program.architecture();
+        let word = u64::from(architecture.word());
+        let behind = if architecture == Architecture::Riscv64 { 2 * word } else { 0 };
+        let read = |address: u64| self.program.read_word(address).ok();
+        let Some(mut below) = registers.sp() else { return false };
+        let mut next = registers.fp();
+        for _ in 0..UNKNOWN {
+            let Some(fp) = next.filter(|fp| *fp % word == 0) else { return false };
+            let pair = fp.wrapping_sub(behind);
+            if pair < below || pair - below > STACK {
+                return false;
+            }
+            let Some(back) = read(pair.wrapping_add(word)).map(|back| architecture.canonical(back)) else {
+                return false;
+            };
+            if self.program.image_at(back.wrapping_sub(1)).is_some() {
+                return true;
+            }
+            below = pair.wrapping_add(2 * word);
+            next = read(pair);
+        }
+        false
     }
 
     fn check(&self, frame: &Frame, mut next: Frame) -> Result<Frame, End> {
@@ -169,7 +209,7 @@ impl Unwinder<'_> {
                 return Err(End::NoProgress);
             }
         }
-        if self.program.image_at(next.code_address()).is_none() {
+        if self.program.image_at(next.code_address()).is_none() && !self.leads_back(&next.registers) {
             return Err(End::Outside(pc));
         }
         Ok(next)

@@ -103,6 +103,20 @@ fn values_are_read_whatever_the_form() {
 }
 
 #[test]
+fn constants_within_a_structure_are_known_beside_its_field() {
+    let test = "constants_within_a_structure_are_known_beside_its_field";
+    let Some(cc) = peer(test, &["cc"]) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let path = compile(&cc, folder.path(), "nested.c", &["-g"]).unwrap();
+    let program = program(&image(&path));
+    let read = |text| program.evaluate(text, &()).and_then(|value| value.show(&Format::default()));
+    assert_eq!(read("proc0.p_state == PRS_NORMAL").unwrap(), "1");
+    assert_eq!(read("PRS_ZOMBIE == proc0.p_state").unwrap(), "0");
+    assert_eq!(read("proc0.p_state | 8 ").unwrap(), "12");
+    assert!(read("proc0.p_state == PRS_OTHER").unwrap_err().to_string().contains("PRS_OTHER"));
+}
+
+#[test]
 fn a_package_of_split_units_takes_their_place() {
     let test = "a_package_of_split_units_takes_their_place";
     let (Some(cc), Some(dwp)) = (peer(test, &["cc"]), peer(test, &["dwp"])) else { return };

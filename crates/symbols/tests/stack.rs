@@ -305,6 +305,8 @@ fn stacks_that_go_round_end() {
     assert_eq!(walk(vec![STACK + 16, main, 0, main]), (3, End::Outermost));
     assert_eq!(walk(vec![STACK + 16, main, STACK + 32, 0]), (2, End::Outermost));
     assert_eq!(walk(vec![STACK + 16, 0xdead_beef]), (1, End::Outside(0xdead_beef)));
+    // Code of which there is no file, and behind it code that is known.
+    assert_eq!(walk(vec![STACK + 16, 0xdead_beef, STACK + 32, main, 0, main]), (4, End::Outermost));
     assert!(matches!(walk(vec![STACK + 16, main]), (2, End::Lost(_))));
     let endless: Vec<u64> = (1..4000).flat_map(|index| [STACK + index * 16, main]).collect();
     assert_eq!(walk(endless), (symbols::MAX_FRAMES, End::TooMany));

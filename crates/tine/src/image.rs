@@ -109,8 +109,8 @@ struct Pool {
     /// Size of each image, with --disk that of the disk, such as 10g [default: room for the files and some more]
     #[arg(short, long, value_name = "SIZE", value_parser = values::size)]
     size: Option<u64>,
-    /// Features of the pool: those that all of these compatibility sets (zpool-features(7)) and files have. A file has
-    /// a slash in its name. `legacy` is a pool without features, for old boot loaders
+    /// Features of the pool: those that all of these compatibility sets (zpool-features(7)) and files have. The
+    /// name of a file that is also one of a set needs a slash. `legacy` is a pool without features, for old boot loaders
     #[arg(long, value_name = "SET|FILE,...", default_value = "portable")]
     compatibility: String,
     /// A property of the pool

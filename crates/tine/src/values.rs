@@ -109,17 +109,19 @@ pub(crate) fn pattern(text: &OsStr) -> Result<Pattern, Failure> {
 }
 
 /// The features that all sets and files of a list allow, and words of the files
-/// that are no known feature. An entry with a slash is a file.
+/// that are no known feature. An entry with a slash is a file, and one that is no set.
 pub(crate) fn compatibility(list: &str) -> Result<Compatibility, Failure> {
     let everything = Compatibility { features: FeatureSet::all(), unknown: Vec::new() };
     let mut allowed = list.split(',').try_fold(everything, |allowed, entry| {
         let refused = |why: &dyn std::fmt::Display| Failure::Usage(format!("--compatibility {entry}: {why}"));
-        let more = if entry.contains('/') {
+        let set = Compatibility::named(entry);
+        let is_file = entry.contains('/') || set.is_err() && Path::new(entry).is_file();
+        let more = if is_file {
             let file = fs::read_to_string(Path::new(entry))
                 .map_err(|error| Failure::work(format_args!("cannot read {entry}"), error))?;
             Compatibility::parse(&file).map_err(|error| refused(&error))?
         } else {
-            Compatibility::named(entry).map_err(|error| refused(&error))?
+            set.map_err(|error| refused(&error))?
         };
         Ok::<_, Failure>(allowed.and(more))
     })?;
@@ -175,5 +177,7 @@ mod tests {
         assert!(compatibility("legacy").expect("it is built in").features.is_empty());
         assert!(matches!(compatibility("openzfs-9"), Err(Failure::Usage(_))));
         assert!(matches!(compatibility("./no-such-file"), Err(Failure::Work(_))));
+        // A test runs in the folder of its crate.
+        assert!(!compatibility("Cargo.toml").expect("a file").unknown.is_empty(), "a file needs no slash");
     }
 }

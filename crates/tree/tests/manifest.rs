@@ -99,6 +99,17 @@ fn the_last_of_several_entries_counts_and_earlier_ones_fill_its_gaps() {
 }
 
 #[test]
+fn a_later_entry_that_does_not_say_where_the_contents_are_leaves_them_where_they_were() {
+    let root = root();
+    let tree = read_below(&root, "./new type=file contents=bin/cat\n./new mode=0600\n./new type=file uid=3\n").unwrap();
+    let id = tree.lookup(b"new").unwrap();
+    assert_eq!((tree.node(id).mode, tree.node(id).uid, tree.node(id).size), (0o600, 3, 3));
+    let mut bytes = [0; 3];
+    tree.open(id).unwrap().read_exact_at(&mut bytes, 0).unwrap();
+    assert_eq!(&bytes, b"cat");
+}
+
+#[test]
 fn files_that_are_one_file_below_the_root_become_hard_links() {
     let tree = read("./bin/ls type=file mode=0555\n./bin/dir type=file mode=0111\n./bin/cat type=file\n").unwrap();
     let (ls, dir) = (tree.lookup(b"bin/ls").unwrap(), tree.lookup(b"bin/dir").unwrap());

@@ -8,10 +8,12 @@ use std::sync::Arc;
 
 use disk::{Part, ReadAt};
 
+use crate::contents::is_packed;
 use crate::device::Backwards;
 use crate::header::{self, Header, Magic};
-use crate::info::{Info, Status};
+use crate::info::{self, Info, Status};
 use crate::key::{self, DumpKey};
+use crate::memory;
 use crate::names::Names;
 use crate::ranges::Ranges;
 
@@ -40,6 +42,10 @@ pub struct Files {
     pub data: Arc<dyn ReadAt>,
     /// What is wrong with the files beside it, in sentences.
     pub problems: Vec<String>,
+    /// What of them is not used, in sentences.
+    pub notes: Vec<String>,
+    /// Whether its name says that it is encrypted, and its data do not begin as those of one that is not.
+    pub named_encrypted: bool,
 }
 
 impl Files {
@@ -61,13 +67,19 @@ impl Files {
             there: None,
             data,
             problems: Vec::new(),
+            notes: Vec::new(),
+            named_encrypted: false,
         };
         if let Some(names) = files.names.clone() {
             files.read_info(&names.info());
+            if files.header.is_none() {
+                files.read_bare_header(&names.header());
+            }
             files.read_key(&names.key());
             files.read_ranges(&names.ranges());
         }
         files.read_header()?;
+        files.named_encrypted = files.looks_encrypted(&real)?;
         Ok(files)
     }
 
@@ -95,8 +107,34 @@ impl Files {
             }
             // A number that is reserved.
             Err(_) if bytes.is_empty() => {}
+            // What others keep there says nothing of the dump.
+            Err(error @ info::Error::Beginning) => self.notes.push(format!("{}: {error}", path.display())),
             Err(error) => self.problems.push(format!("{}: {error}", path.display())),
         }
+    }
+
+    /// Takes the header from the file `path`, if it has the bytes of one: what a server keeps that knows no info files.
+    fn read_bare_header(&mut self, path: &Path) {
+        let Ok(file) = File::open(path) else { return };
+        let mut bytes = Vec::new();
+        if file.take(header::SIZE as u64 + 1).read_to_end(&mut bytes).is_err() {
+            return;
+        }
+        // As many bytes as a header has, and not one more.
+        if let Ok(bytes) = <&[u8; header::SIZE]>::try_from(bytes.as_slice()) {
+            self.header = Header::parse(bytes).ok();
+        }
+    }
+
+    /// Without its key and its header, only the name of an encrypted dump tells it from what is no dump.
+    fn looks_encrypted(&self, path: &Path) -> io::Result<bool> {
+        let named = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"vmcore_encrypted."));
+        if !named || self.header.is_some() || self.data.size() < 16 {
+            return Ok(false);
+        }
+        let mut start = [0; 16];
+        self.data.read_exact_at(&mut start, 0)?;
+        Ok(!memory::is_beginning(&start) && !is_packed([start[0], start[1], start[2], start[3]]))
     }
 
     fn read_ranges(&mut self, path: &Path) {
@@ -167,7 +205,7 @@ impl Files {
 
     /// Whether the dump is encrypted.
     pub fn is_encrypted(&self) -> bool {
-        self.key.is_some() || self.header.as_ref().is_some_and(Header::is_encrypted)
+        self.key.is_some() || self.named_encrypted || self.header.as_ref().is_some_and(Header::is_encrypted)
     }
 
     /// What is known of the state of the dump.

@@ -154,6 +154,11 @@ impl Names {
         self.path("info", &self.number.to_string())
     }
 
+    /// The file with the header as the kernel wrote it, which servers have that keep what they get.
+    pub fn header(&self) -> PathBuf {
+        self.path("header", &self.number.to_string())
+    }
+
     /// The file with the key block of an encrypted dump.
     pub fn key(&self) -> PathBuf {
         self.path("key", &self.number.to_string())

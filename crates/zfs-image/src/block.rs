@@ -166,9 +166,14 @@ impl Output {
         &self.bytes[..self.length]
     }
 
-    /// Empties it.
-    pub(crate) fn clear(&mut self) {
-        self.length = 0;
+    /// How many bytes that are.
+    pub(crate) fn len(&self) -> usize {
+        self.length
+    }
+
+    /// Forgets all but the first `length` bytes.
+    pub(crate) fn truncate(&mut self, length: usize) {
+        self.length = self.length.min(length);
     }
 
     /// Room for `size` bytes at the end, with anything in it.

@@ -136,12 +136,10 @@ pub fn build_on(
         Context { tree, plan: &plan, creation_time: spec.creation_time, seed: seed.number("directories"), progress };
     let written = std::thread::scope(|scope| {
         let mut pipeline = Pipeline::start(scope, resources.threads.max(1), buffers, tree, &format, vdevs);
-        let written = (0..plan.datasets.len())
+        (0..plan.datasets.len())
             .filter(|&index| plan.datasets[index].origin.is_none())
             .map(|index| Ok((index, filesystem::write(context, index, &mut store, &mut pipeline)?)))
-            .collect::<Result<BTreeMap<usize, Written>, Error>>()?;
-        pipeline.wait_for_writes()?;
-        Ok::<_, Error>(written)
+            .collect::<Result<BTreeMap<usize, Written>, Error>>()
     })?;
     // Clones have what their origins have.
     let files_of = |index: usize| plan.datasets[index].origin.map_or(index, |origin| origin.dataset);
@@ -189,7 +187,9 @@ fn write_mos(
         let (mos, after) = store.rehearse(|store| mos::write(store, input, &assumptions))?;
         let found = Assumptions { geometry: geometry(&after, mos.reserved), metaslabs: after, usage: mos.usage };
         if found == assumptions {
-            return Ok((mos::write(store, input, &assumptions)?, assumptions.geometry));
+            let mos = mos::write(store, input, &assumptions)?;
+            store.flush()?;
+            return Ok((mos, assumptions.geometry));
         }
         assumptions = found;
     }

@@ -87,10 +87,15 @@ pub(crate) fn write<'a>(
             }
             writer.submit(pipeline);
             writer.receive(store, pipeline, |_, pipeline| pipeline.is_encoding())?;
-            writer.complete(store)?;
+            writer.complete(store, pipeline)?;
         }
     }
-    writer.finish(store)
+    // What is left is written here, after all that the pipeline writes.
+    pipeline.write_waiting(store);
+    pipeline.wait_for_writes()?;
+    let written = writer.finish(store)?;
+    store.flush()?;
+    Ok(written)
 }
 
 struct Writer<'a> {
@@ -105,7 +110,7 @@ struct Writer<'a> {
     unsubmitted: usize,
     /// Objects whose blocks are under way, in order.
     pending: VecDeque<Pending>,
-    /// Pointers to blocks that are on the device, for the first of them.
+    /// Pointers to blocks that have their places, for the first of them.
     ready: VecDeque<BlockPointer>,
 }
 
@@ -200,7 +205,7 @@ impl<'a> Writer<'a> {
         }
         if self.pending.len() > MAX_PENDING {
             // Some may have no blocks, or wait for none.
-            self.complete(store)?;
+            self.complete(store, pipeline)?;
             let too_many = |writer: &Self| writer.pending.len() > MAX_PENDING;
             self.receive(store, pipeline, |writer, pipeline| too_many(writer) && pipeline.is_encoding())?;
         }
@@ -391,19 +396,20 @@ impl<'a> Writer<'a> {
     ) -> Result<(), Error> {
         // All objects before this batch are queued by now, whenever it comes, so what is written of them always has its
         // place before that of the batch.
-        self.complete(store)?;
+        self.complete(store, pipeline)?;
+        pipeline.write_waiting(store);
         let blocks = std::mem::take(&mut batch.blocks);
         let bytes = blocks.iter().map(|(identity, _)| identity.logical_size as u64).sum();
         let (pointers, runs) = store.place(blocks.into_iter());
         pipeline.write(batch, runs);
         self.ready.extend(pointers);
         self.context.progress.bytes(bytes);
-        self.complete(store)
+        self.complete(store, pipeline)
     }
 
-    /// Gives blocks that are on the device to their objects, and writes the
+    /// Gives blocks that have their places to their objects, and writes the
     /// dnodes of those that have all of theirs.
-    fn complete(&mut self, store: &mut Store<'_>) -> Result<(), Error> {
+    fn complete(&mut self, store: &mut Store<'_>, pipeline: &mut Pipeline<'a>) -> Result<(), Error> {
         while let Some(mut first) = self.pending.pop_front() {
             while let Some(span) = first.spans.front_mut() {
                 match span {
@@ -428,6 +434,9 @@ impl<'a> Writer<'a> {
                 return Ok(());
             }
             self.write_object(store, first)?;
+            if store.waiting() as u64 >= BATCH_BYTES {
+                pipeline.write_waiting(store);
+            }
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 //!
 //! Batches of blocks go to a few threads and come back in the order in which
 //! they were submitted, whoever was done first, so that where they are written
-//! does not depend on the number of threads.
+//! does not depend on the number of threads. Nor does the order of the writes.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -15,7 +15,7 @@ use tree::{NodeId, Tree};
 use crate::block::{Address, Encoded, Encoder, Format, Output};
 use crate::directory::Directory;
 use crate::error::Error;
-use crate::store::Identity;
+use crate::store::{Identity, Store};
 use crate::vdev::{Run, Vdevs};
 
 /// Where the contents of blocks come from.
@@ -49,8 +49,12 @@ pub(crate) struct Batch<'a> {
 pub(crate) struct EncodedBatch {
     pub(crate) blocks: Vec<(Identity, Encoded)>,
     output: Output,
+    /// [`Batch::bytes`].
     cost: u64,
 }
+
+/// Outputs whose memory can be used again, the last one first: it may still be in a cache.
+type Spare = Arc<Mutex<Vec<Output>>>;
 
 /// An output, what of it goes where, and its cost.
 struct Write(Output, Vec<Run>, u64);
@@ -65,6 +69,7 @@ pub(crate) struct Pipeline<'a> {
     batches: Sender<(u64, Batch<'a>)>,
     writes: Sender<Write>,
     results: Receiver<Done>,
+    spare: Spare,
     early: BTreeMap<u64, Result<EncodedBatch, Error>>,
     submitted: u64,
     received: u64,
@@ -92,15 +97,13 @@ impl<'a> Pipeline<'a> {
         let (batches, queue) = unbounded::<(u64, Batch<'a>)>();
         let (writes, write_queue) = unbounded::<Write>();
         let (done, results) = unbounded();
-        // Outputs whose memory can be used again, the last one first: it may
-        // still be in a cache.
-        let spare = Arc::new(Mutex::new(Vec::new()));
+        let spare = Spare::default();
         for _ in 0..threads {
             let (queue, done, spare) = (queue.clone(), done.clone(), Arc::clone(&spare));
             scope.spawn(move || {
                 let mut encoder = Encoder::new(format);
                 for (number, batch) in queue {
-                    let output = spare.lock().map_or(None, |mut spare| spare.pop()).unwrap_or_default();
+                    let output = take(&spare);
                     // Nobody receives any more once something has failed.
                     if done.send(Done::Encoded(number, encode(tree, &mut encoder, &batch, output))).is_err() {
                         return;
@@ -110,11 +113,12 @@ impl<'a> Pipeline<'a> {
         }
         // One thread writes: a file takes one write at a time, and others would
         // only wait for it.
+        let returned = Arc::clone(&spare);
         scope.spawn(move || {
             let mut scratch = Vec::new();
             for Write(output, runs, cost) in write_queue {
                 let written = runs.iter().try_for_each(|run| vdevs.write(run, output.as_bytes(), &mut scratch));
-                if let Ok(mut spare) = spare.lock() {
+                if let Ok(mut spare) = returned.lock() {
                     spare.push(output);
                 }
                 if done.send(Done::Written(written, cost)).is_err() {
@@ -123,7 +127,7 @@ impl<'a> Pipeline<'a> {
             }
         });
         let early = BTreeMap::new();
-        Self { batches, writes, results, early, submitted: 0, received: 0, under_way: 0, limit, writing: 0 }
+        Self { batches, writes, results, spare, early, submitted: 0, received: 0, under_way: 0, limit, writing: 0 }
     }
 
     /// Hands a batch to the threads.
@@ -138,6 +142,17 @@ impl<'a> Pipeline<'a> {
     pub(crate) fn write(&mut self, batch: EncodedBatch, runs: Vec<Run>) {
         self.writing += 1;
         let _ = self.writes.send(Write(batch.output, runs, batch.cost));
+    }
+
+    /// Has what waits in the store written, before all that comes after.
+    pub(crate) fn write_waiting(&mut self, store: &mut Store<'_>) {
+        let cost = store.waiting() as u64;
+        if cost > 0 {
+            let (output, runs) = store.take_waiting(take(&self.spare));
+            self.writing += 1;
+            self.under_way += cost;
+            let _ = self.writes.send(Write(output, runs, cost));
+        }
     }
 
     /// Whether the outputs under way take so much that no other batch should be submitted.
@@ -193,13 +208,17 @@ impl<'a> Pipeline<'a> {
     }
 }
 
+fn take(spare: &Spare) -> Output {
+    spare.lock().map_or(None, |mut spare| spare.pop()).unwrap_or_default()
+}
+
 fn encode(
     tree: &Tree,
     encoder: &mut Encoder<'_>,
     batch: &Batch<'_>,
     mut output: Output,
 ) -> Result<EncodedBatch, Error> {
-    output.clear();
+    output.truncate(0);
     let mut blocks = Vec::new();
     for Piece { source, identity, blocks: range } in &batch.pieces {
         let contents = Contents::open(tree, source)?;

@@ -277,6 +277,10 @@ pub(crate) fn check(spec: &PoolSpec) -> Result<(), Error> {
     }
     for dataset in &spec.datasets {
         for property in &dataset.properties {
+            if property.key == "VERSION" && !is_supported(property) {
+                let (dataset, version) = (&dataset.name, ZPL_VERSION);
+                return failed(format!("dataset {dataset}: file systems of version {version} are made, no older ones"));
+            }
             if !is_supported(property) {
                 return failed(format!("dataset {}: {} with this value cannot be built", dataset.name, property.key));
             }

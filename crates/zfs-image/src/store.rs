@@ -52,13 +52,21 @@ pub(crate) struct Identity {
     pub(crate) logical_size: usize,
 }
 
+/// So much may wait to be written.
+const MAX_WAITING: usize = 4 << 20;
+
+/// What goes where of an output, by copies.
+type Runs = [Vec<Run>; MAX_COPIES];
+
 /// The pool being written.
 pub(crate) struct Store<'a> {
     pub(crate) allocator: Allocator,
     format: &'a Format,
     vdevs: Vdevs<'a>,
     encoder: Encoder<'a>,
-    scratch: Output,
+    /// Blocks that have their places but are not on the device yet, and what of them goes where.
+    waiting: Output,
+    runs: Runs,
     /// What [`Vdevs::write`] wants.
     rows: Vec<u8>,
     /// Space taken since [`Self::take_usage`].
@@ -74,7 +82,8 @@ impl<'a> Store<'a> {
             format,
             vdevs,
             encoder: Encoder::new(format),
-            scratch: Output::default(),
+            waiting: Output::default(),
+            runs: Runs::default(),
             rows: Vec::new(),
             usage: Usage::default(),
             rehearsing: false,
@@ -110,7 +119,8 @@ impl<'a> Store<'a> {
         std::mem::take(&mut self.usage)
     }
 
-    /// Encodes one block and puts it onto the device.
+    /// Encodes one block and finds room for it. It is on the device after [`Self::flush`], or with what
+    /// [`Self::take_waiting`] gives.
     pub(crate) fn write(
         &mut self,
         policy: &Policy,
@@ -118,33 +128,60 @@ impl<'a> Store<'a> {
         fill: u64,
         block: &[u8],
     ) -> Result<BlockPointer, Error> {
-        let mut output = std::mem::take(&mut self.scratch);
-        output.clear();
-        let encoded = self.encoder.encode(policy, &address, block.len(), &mut output, |to| {
+        let before = self.waiting.len();
+        let encoded = self.encoder.encode(policy, &address, block.len(), &mut self.waiting, |to| {
             to.copy_from_slice(block);
             Ok(())
         })?;
         let identity = Identity { policy: *policy, address, fill, logical_size: block.len() };
-        let (pointers, runs) = self.place([(identity, encoded)].into_iter());
+        let mut runs = std::mem::take(&mut self.runs);
+        let pointer = self.pointer(identity, encoded, &mut runs);
+        self.runs = runs;
+        if self.rehearsing {
+            self.waiting.truncate(before);
+        }
+        if self.waiting.len() > MAX_WAITING {
+            self.flush()?;
+        }
+        Ok(pointer)
+    }
+
+    /// Bytes that wait to be written.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// What waits to be written, and what of it goes where; `spare` takes what comes.
+    pub(crate) fn take_waiting(&mut self, mut spare: Output) -> (Output, Vec<Run>) {
+        spare.truncate(0);
+        (std::mem::replace(&mut self.waiting, spare), std::mem::take(&mut self.runs).concat())
+    }
+
+    /// Writes what waits for it.
+    pub(crate) fn flush(&mut self) -> Result<(), Error> {
+        let (output, runs) = self.take_waiting(Output::default());
         let written = runs.iter().try_for_each(|run| self.vdevs.write(run, output.as_bytes(), &mut self.rows));
-        self.scratch = output;
-        written?;
-        Ok(pointers[0])
+        self.waiting = output;
+        self.waiting.truncate(0);
+        written
     }
 
     /// Finds room for the blocks of an output, in their order: pointers to them,
     /// and what is to be written where.
     pub(crate) fn place(&mut self, blocks: impl Iterator<Item = (Identity, Encoded)>) -> (Vec<BlockPointer>, Vec<Run>) {
-        let mut runs: [Vec<Run>; MAX_COPIES] = Default::default();
-        let pointers = blocks.map(|(identity, encoded)| {
-            let pointer = self.pointer(identity, encoded, &mut runs);
-            self.usage += Usage::of(&pointer, self.shape());
-            pointer
-        });
+        let mut runs = Runs::default();
+        let pointers = blocks.map(|(identity, encoded)| self.pointer(identity, encoded, &mut runs));
         (pointers.collect(), runs.concat())
     }
 
-    fn pointer(&mut self, identity: Identity, encoded: Encoded, runs: &mut [Vec<Run>; MAX_COPIES]) -> BlockPointer {
+    /// The pointer to a block, for which it finds room.
+    fn pointer(&mut self, identity: Identity, encoded: Encoded, runs: &mut Runs) -> BlockPointer {
+        let pointer = self.placed(identity, encoded, runs);
+        self.usage += Usage::of(&pointer, self.shape());
+        pointer
+    }
+
+    fn placed(&mut self, identity: Identity, encoded: Encoded, runs: &mut Runs) -> BlockPointer {
         let Address { object_type, level, .. } = identity.address;
         let (start, physical_size, function, digest, protection) = match encoded {
             Encoded::Hole => return BlockPointer::HOLE,

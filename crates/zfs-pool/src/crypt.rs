@@ -5,7 +5,7 @@
 //! space, its block trees with the fixed parts of its dnodes, and what ZFS only
 //! authenticates. All checksums, and the MACs of indirect blocks, are verified.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -115,6 +115,17 @@ impl Pool {
     pub fn add_secret(&self, secret: Secret) {
         self.keys().lock().secrets.push(secret);
     }
+
+    /// The lock that secrets were tried on in vain, if one of these secrets has opened nothing else either: it is
+    /// wrong, or for another pool.
+    pub fn wrong_secret(&self) -> Option<Lock> {
+        let state = self.keys().lock();
+        let is_useless = |number: usize, lock: &Lock| {
+            state.secrets.get(number).is_some_and(|secret| secret.fits(lock.format)) && !state.used.contains(&number)
+        };
+        let is_wrong = |lock: &&Lock| (0..state.secrets.len()).any(|number| is_useless(number, lock));
+        state.refused.values().find(is_wrong).cloned()
+    }
 }
 
 impl Dataset {
@@ -179,12 +190,14 @@ impl Dataset {
         let unlocked = self.pool().keys().unlock(&encryption);
         Ok(match unlocked.map_err(|error| error.in_object(MOS, encryption.key_object))? {
             Ok(key) => Access::Open(encryption.key_object, key),
-            Err(tried) => Access::Locked(Box::new(Lock {
-                dataset: self.name.clone(),
-                root: encryption.root,
-                format: encryption.format,
-                tried,
-            })),
+            Err(tried) => {
+                let Encryption { root, format, .. } = encryption;
+                let lock = Lock { dataset: self.name.clone(), root, format, tried };
+                if tried > 0 {
+                    self.pool().keys().lock().refused.insert(lock.root.clone(), lock.clone());
+                }
+                Access::Locked(Box::new(lock))
+            }
         })
     }
 }
@@ -230,6 +243,10 @@ pub(crate) struct Keys(Mutex<Unlocked>);
 #[derive(Default)]
 struct Unlocked {
     secrets: Vec<Secret>,
+    /// The numbers of those that were right for something.
+    used: BTreeSet<usize>,
+    /// By encryption root, what none of them was right for.
+    refused: BTreeMap<String, Lock>,
     /// By the number of the passphrase, its salt and its iterations: making one
     /// takes a good part of a second.
     wrapping: HashMap<(usize, u64, u32), WrappingKey>,
@@ -245,7 +262,7 @@ impl Keys {
     /// The key of a dataset, or how many secrets were tried in vain.
     fn unlock(&self, encryption: &Encryption) -> Result<Result<Arc<DataKey>, usize>, Error> {
         let mut state = self.lock();
-        let Unlocked { secrets, wrapping, data } = &mut *state;
+        let Unlocked { secrets, used, wrapping, data, .. } = &mut *state;
         if let Some(key) = data.get(&encryption.key_object) {
             return Ok(Ok(key.clone()));
         }
@@ -264,6 +281,7 @@ impl Keys {
             if let Ok(key) = encryption.wrapped.unwrap(key) {
                 let key = Arc::new(key);
                 data.insert(encryption.key_object, key.clone());
+                used.insert(number);
                 return Ok(Ok(key));
             }
         }

@@ -121,6 +121,8 @@ impl Unpacked<'_> {
             there: Some(there),
             data: Arc::new(dump),
             problems: Vec::new(),
+            notes: Vec::new(),
+            named_encrypted: false,
         };
         Ok(Pack { manifest, dump, files })
     }

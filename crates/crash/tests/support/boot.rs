@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use symbols::{Image, ObjectFile, Placement};
-use vmcore::arch::Architecture;
+use vmcore::Architecture;
 use vmcore::forge::Forge;
 
 use super::{FLAGS, Machine, memory};
@@ -39,6 +39,9 @@ pub fn machine(machine: &Machine, kernel: &Path) -> Vec<String> {
     }
     let (code, image) = (kernel.with_file_name("boot.bin"), kernel.with_file_name("memory.bin"));
     assemble(machine, kernel, root, user, &code);
+    if is_arm64 {
+        forge.write_physical(LOADED, &std::fs::read(&code).expect("it was written"));
+    }
     write_memory(&forge, ram, &image);
     let (code, image) = (code.display(), image.display());
     let loader = format!("loader,file={image},addr={:#x},force-raw=on", ram + BEGIN);
@@ -49,8 +52,6 @@ pub fn machine(machine: &Machine, kernel: &Path) -> Vec<String> {
             "virt".into(),
             "-cpu".into(),
             "cortex-a57".into(),
-            "-device".into(),
-            format!("loader,file={code},addr={LOADED:#x},force-raw=on"),
             "-device".into(),
             format!("loader,addr={LOADED:#x},cpu-num=0"),
         ],

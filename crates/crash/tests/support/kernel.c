@@ -107,7 +107,10 @@ extern struct pcpu cpu0, cpu1;
 /* Frames with a saved frame pointer and a return address each, and room around them for what functions save. */
 struct record { word fp, pc; };
 struct frame { struct record record; word room[4]; };
-#define IN(function) ((word)(function) + 24)
+#ifndef INTO
+#define INTO 24
+#endif
+#define IN(function) ((word)(function) + INTO)
 #define FRAME(member) FRAME_POINTER(panicked.member)
 static struct stack {
 	word room[8];

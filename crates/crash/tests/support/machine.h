@@ -45,6 +45,10 @@ struct trapframe { u64 tf_sp, tf_lr, tf_elr, tf_spsr, tf_esr, tf_far, tf_x[30]; 
 	{ .tf_sp = (sp), .tf_elr = (pc), .tf_spsr = 0x60000005, .tf_esr = 0x96000004, .tf_far = (address), \
 	  .tf_x = { [18] = (word)&cpu1, [29] = (fp) } }
 #define SYSCALL(pc, sp) { .tf_sp = (sp), .tf_elr = (pc), .tf_esr = 0x56000000 }
+/* Functions move more before they begin. */
+#ifndef INTO
+#define INTO 32
+#endif
 #define do_fatal data_abort
 #define do_trap do_el1h_sync
 #define do_syscall do_el0_sync

@@ -25,6 +25,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
+pub use self::qcow2::AnyOrder;
 pub use self::write::{Target, Work, identity, write};
 use crate::error::Error;
 use crate::read_at::{OpenFile, ReadAt, read_up_to};

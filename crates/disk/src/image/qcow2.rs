@@ -13,6 +13,7 @@
 //! the image that this one is based on, or zeros. With extended L2 entries, each
 //! 32nd of a cluster is one of these by itself.
 
+mod any_order;
 mod write;
 
 use std::io::{self, Read};
@@ -22,6 +23,7 @@ use std::sync::Arc;
 
 use flate2::read::DeflateDecoder;
 
+pub use self::any_order::AnyOrder;
 pub(super) use self::write::write;
 use super::recent::Recent;
 use super::{Format, open_nested};

@@ -3,7 +3,7 @@ use std::sync::{Mutex, PoisonError};
 use proptest::prelude::*;
 
 use super::*;
-use crate::InOrder;
+use crate::{InOrder, WriteAt};
 
 /// A run of a disk: its length, and what is there.
 #[derive(Clone, Debug)]
@@ -101,6 +101,38 @@ proptest! {
         let disk = bytes_of(&runs);
         for target in readable().filter(|target| *target != Target::Xz) {
             prop_assert!(image_of(&disk, target, 1) == image_of(&disk, target, 3), "{}", target);
+        }
+    }
+
+    #[test]
+    fn a_disk_written_in_any_order_is_the_same(
+        runs in prop::collection::vec(run(), 1..6),
+        mut cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..30),
+        order in any::<u64>(),
+    ) {
+        let disk = bytes_of(&runs);
+        let mut borders: Vec<usize> = cuts.drain(..).map(|cut| cut.index(disk.len())).collect();
+        borders.extend([0, disk.len()]);
+        borders.sort_unstable();
+        let mut pieces: Vec<(usize, usize)> = borders.windows(2).map(|pair| (pair[0], pair[1])).collect();
+        pieces.sort_by_key(|(start, _)| (*start as u64 ^ order).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        for target in [Target::Qcow2, Target::Qcow2Zstd, Target::Qcow2Deflate] {
+            let made = |threads| {
+                let out = Mutex::new(Vec::new());
+                let image = AnyOrder::new(target, threads, &out).unwrap();
+                for &(start, end) in &pieces {
+                    image.write_all_at(&disk[start..end], start as u64).unwrap();
+                }
+                image.set_size(disk.len().next_multiple_of(512) as u64).unwrap();
+                image.finish().unwrap();
+                out.into_inner().unwrap()
+            };
+            let image = made(1);
+            prop_assert!(image == made(3), "{}", target);
+            let image = opened(image).unwrap();
+            let mut expected = disk.clone();
+            expected.resize(disk.len().next_multiple_of(512), 0);
+            prop_assert!(contents(&image.disk) == expected, "{}", target);
         }
     }
 
@@ -269,11 +301,26 @@ fn a_flipped_bit_in_a_compressed_piece_is_found() {
 }
 
 #[test]
+fn a_disk_that_is_written_twice_or_beyond_its_end_is_refused() {
+    let out = Mutex::new(Vec::new());
+    let image = AnyOrder::new(Target::Qcow2, 1, &out).unwrap();
+    image.write_all_at(&[7; 65536], 0).unwrap();
+    let error = image.write_all_at(&[8; 512], 1024).unwrap_err();
+    assert_eq!(error.to_string(), "the disk at byte 1024 is written twice");
+    image.write_all_at(&[7; 512], 600 << 20).unwrap();
+    image.set_size(65536).unwrap();
+    assert_eq!(image.finish().unwrap_err().to_string(), "the disk is written beyond its size of 65536 bytes");
+    assert!(AnyOrder::new(Target::Vmdk, 1, &out).is_none());
+}
+
+#[test]
 fn targets_have_names_that_are_understood() {
     for target in Target::ALL {
         assert_eq!(target.name().parse(), Ok(target));
     }
     assert_eq!(Target::of_file_name("disk.RAW.xz"), Some(Target::Xz));
     assert_eq!(Target::of_file_name("disk.vhdx"), Some(Target::Vhdx));
+    assert_eq!(Target::of_file_name("disk.img"), Some(Target::Raw));
+    assert_eq!(Target::of_file_name("disk.img.zst"), Some(Target::Zstd));
     assert_eq!(Target::of_file_name("disk"), None);
 }

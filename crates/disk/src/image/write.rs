@@ -83,7 +83,8 @@ impl Target {
     pub fn of_file_name(name: &str) -> Option<Target> {
         let name = name.to_ascii_lowercase();
         let fits = |ending: &str| !ending.is_empty() && name.ends_with(ending);
-        TARGETS.iter().find(|(.., ending)| fits(ending)).map(|(target, ..)| *target)
+        let known = TARGETS.iter().find(|(.., ending)| fits(ending)).map(|(target, ..)| *target);
+        known.or_else(|| fits(".img").then_some(Target::Raw))
     }
 
     /// What a reader finds such an image to be.

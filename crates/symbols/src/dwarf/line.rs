@@ -13,7 +13,7 @@ use crate::error::Result;
 pub struct SourceLine {
     /// The file, as the compiler named it: absolute, where it told its directory.
     pub file: String,
-    /// The line, from 1; of code that no line stands for, that of the code before it, and 0 if there is none.
+    /// The line, from 1; 0 for code that no line stands for.
     pub line: u32,
     /// The column, from 1; 0 if it is not known.
     pub column: u32,
@@ -39,14 +39,11 @@ struct Row {
 }
 
 impl Lines {
-    /// The row that an address belongs to, and the address that its code ends at. Code that no line stands for, as
-    /// optimizers make it, is shown with the line before it.
+    /// The row that an address belongs to, and the address that its code ends at.
     fn find(&self, address: u64) -> Option<(Row, u64)> {
         let after = self.rows.partition_point(|row| row.address <= address);
-        let (row, before) = self.rows.get(..after)?.split_last().filter(|(row, _)| !row.end)?;
-        let told = || before.iter().rev().take_while(|row| !row.end).find(|row| row.line != 0);
-        let shown = if row.line == 0 { told().unwrap_or(row) } else { row };
-        Some((Row { address: row.address, ..*shown }, self.rows.get(after)?.address))
+        let row = self.rows.get(after.checked_sub(1)?).filter(|row| !row.end)?;
+        Some((*row, self.rows.get(after)?.address))
     }
 }
 

@@ -226,7 +226,14 @@ impl Evaluation<'_> {
             "||" => return self.int((self.truth(left)? || self.truth(right)?).into()),
             _ => {}
         }
-        let (left, right) = (self.value(left)?, self.value(right)?);
+        let (left, right) = match (self.value(left), self.value(right)) {
+            (Ok(left), Err(error)) => {
+                let right = self.constant_of(&left, right).ok_or(error)?;
+                (left, right)
+            }
+            (Err(error), Ok(right)) => (self.constant_of(&right, left).ok_or(error)?, right),
+            (left, right) => (left?, right?),
+        };
         if sign == "@" {
             let count = right.integer()?;
             if !(1..=MAX_ELEMENTS).contains(&count) {
@@ -243,6 +250,15 @@ impl Evaluation<'_> {
             ("-", (true, true)) => self.difference(&left, &right),
             _ => self.calculate(sign, &left, &right),
         }
+    }
+
+    /// A name as a constant of the enumeration that `value` is of: that may be one within a structure, whose constants are
+    /// in no index (`p->p_state == PRS_NORMAL`).
+    fn constant_of(&self, value: &Value, tree: &Tree) -> Option<Value> {
+        let Tree::Name(name) = tree else { return None };
+        let ty = self.program.complete(value.ty()).ok().filter(|ty| ty.kind() == TypeKind::Enum)?;
+        let (_, number) = ty.enumerators().into_iter().find(|(constant, _)| constant == name)?;
+        Value::number(self.program, ty, number).ok()
     }
 
     /// A pointer so many elements further on.

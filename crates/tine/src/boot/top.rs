@@ -199,12 +199,12 @@ fn percent(share: f64) -> String {
 }
 
 fn table(rows: &[Row], most: usize, show: &dyn Fn(u64) -> String) -> String {
-    let mut text = format!("  {:>12} {:>12} {:>7} {:>6}  {}\n", "SELF", "TOTAL", "ON WAY", "CALLS", "NAME");
+    let mut text = format!("  {:>14} {:>14} {:>7} {:>6}  {}\n", "SELF", "TOTAL", "ON WAY", "CALLS", "NAME");
     for row in rows.iter().take(most) {
         let within = row.within.as_ref().map_or_else(String::new, |within| format!("  (in {within})"));
         let on_way = if row.on_path == 0 { "-".to_owned() } else { percent(row.share) };
         text.push_str(&format!(
-            "  {:>12} {:>12} {on_way:>7} {:>6}  {}{within}\n",
+            "  {:>14} {:>14} {on_way:>7} {:>6}  {}{within}\n",
             show(row.own),
             show(row.total),
             row.calls,
@@ -223,7 +223,7 @@ fn chain(links: &[Link], show: &dyn Fn(u64) -> String) -> String {
         .enumerate()
         .map(|(depth, link)| {
             format!(
-                "  {:>12} {:>7}  {}{}\n",
+                "  {:>14} {:>7}  {}{}\n",
                 show(link.total),
                 percent(link.share),
                 " ".repeat(depth.min(40)),

@@ -38,7 +38,12 @@ pub(super) struct Group {
 
 impl Backtrace {
     pub(super) fn run(&self, session: &Session<'_>) -> Result<(), Failure> {
-        let (mut groups, problems) = groups(session, self.threads(session)?, !self.all);
+        let threads = match self.threads(session) {
+            Ok(threads) => threads,
+            Err(error) if self.of.is_none() && self.cpu.is_none() => return dumping(session, error),
+            Err(error) => return Err(error),
+        };
+        let (mut groups, problems) = groups(session, threads, !self.all);
         output::warn("tine", &problems);
         if session.json {
             return output::print_json(&groups);
@@ -72,6 +77,15 @@ impl Backtrace {
         let thread = threads.find(|thread| thread.tid == tid).cloned();
         thread.map(|thread| vec![thread]).ok_or_else(|| missing(format!("thread {tid}, which wrote the dump")))
     }
+}
+
+/// The stack of the thread that wrote the dump, where `error` keeps threads from being known: without types, or where the
+/// lists of them are damaged.
+fn dumping(session: &Session<'_>, error: Failure) -> Result<(), Failure> {
+    let Ok((stack, _)) = crash::panic::stack(session.crash, None) else { return Err(error) };
+    output::warn("tine", &[format!("threads are not known: {error}")]);
+    let group = Group { threads: Vec::new(), stack };
+    if session.json { output::print_json(&[group]) } else { output::print(&text(&group)) }
 }
 
 /// The stacks of threads, those with the same one together, and what could not be read.
@@ -118,8 +132,13 @@ fn text(group: &Group) -> String {
         names.push(format!("and {more} more"));
     }
     let count = group.threads.len() as u64;
-    let title = if count == 1 { "Thread".to_owned() } else { plural(count, "thread") };
+    let title = match count {
+        0 => "The thread that wrote the dump".to_owned(),
+        1 => "Thread".to_owned(),
+        _ => plural(count, "thread"),
+    };
     let wait = group.threads.first().and_then(|thread| thread.wait.as_deref());
     let wait = wait.map(|wait| format!(", waits for {}", report::visible(wait))).unwrap_or_default();
-    format!("{HEADING}{title} {}{wait}{HEADING:#}\n{}", names.join(", "), stack::text(&group.stack))
+    let names = if names.is_empty() { String::new() } else { format!(" {}", names.join(", ")) };
+    format!("{HEADING}{title}{names}{wait}{HEADING:#}\n{}", stack::text(&group.stack))
 }

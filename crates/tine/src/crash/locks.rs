@@ -70,7 +70,17 @@ fn gap(before: &str) -> &'static str {
 /// A lock and those that wait for it.
 pub(super) fn lock(lock: &Lock) -> String {
     let symbol = lock.symbol.as_ref().map(|symbol| format!(" <{symbol}>")).unwrap_or_default();
-    let state = match (lock.state, &lock.owner) {
+    let state = state(lock);
+    let mut text =
+        format!("  {} ({}) at {:#x}{symbol}, {state}\n", report::visible(&lock.name), lock.class, lock.address);
+    for waiter in &lock.waiters {
+        let _ = writeln!(text, "      waits: {}", party(waiter));
+    }
+    text
+}
+
+fn state(lock: &Lock) -> String {
+    match (lock.state, &lock.owner) {
         (LockState::Exclusive, Some(owner)) => format!("held by {}", party(owner)),
         (LockState::Exclusive, None) => "held by a thread that is not known".to_owned(),
         (LockState::Shared(count), _) => format!("shared by {}", plural(count, "thread")),
@@ -78,13 +88,7 @@ pub(super) fn lock(lock: &Lock) -> String {
         (LockState::Free, _) => "free".to_owned(),
         (LockState::Destroyed, _) => "destroyed".to_owned(),
         (LockState::Unknown, _) => "of a class that is not known".to_owned(),
-    };
-    let mut text =
-        format!("  {} ({}) at {:#x}{symbol}, {state}\n", report::visible(&lock.name), lock.class, lock.address);
-    for waiter in &lock.waiters {
-        let _ = writeln!(text, "      waits: {}", party(waiter));
     }
-    text
 }
 
 /// A lock that is held, without who holds it.
@@ -98,9 +102,14 @@ pub(super) fn held(held: &Held) -> String {
 fn chain(chain: &Chain, locks: &[Lock]) -> String {
     let mut text = String::new();
     for (depth, link) in chain.links.iter().enumerate() {
+        let is_last = depth + 1 == chain.links.len() && !chain.deadlock;
+        let lock = locks.iter().find(|lock| Some(lock.address) == link.lock).filter(|_| is_last);
         let waits = link.waits.as_deref().map(report::visible);
         let what = match (waits, &link.class) {
-            (Some(waits), Some(class)) => format!(" waits for {waits} ({class}), held by"),
+            (Some(waits), Some(class)) => match lock {
+                Some(lock) => format!(" waits for {waits} ({class}), {}", state(lock)),
+                None => format!(" waits for {waits} ({class}), held by"),
+            },
             (Some(waits), None) => format!(" sleeps on {waits}"),
             (None, _) => format!(" is in state {}", link.state),
         };

@@ -60,16 +60,16 @@ pub(super) struct List {
 
 impl Print {
     pub(super) fn run(&self, session: &Session<'_>) -> Result<(), Failure> {
-        let mut words = self.expression.as_slice();
+        let words = self.expression.join(" ");
+        let mut expression = words.trim_start();
         let mut format = self.format;
-        if let Some((first, rest)) = words.split_first()
-            && let Some(letter) = first.strip_prefix('/')
-        {
+        if let Some(rest) = expression.strip_prefix('/') {
+            let (letter, rest) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
             format = Some(radix(letter).map_err(Failure::Usage)?);
-            words = rest;
+            expression = rest;
         }
         let names = crash::KernelNames::new(session.crash, self.cpu);
-        let value = session.crash.program().evaluate(&words.join(" "), &names)?;
+        let value = session.crash.program().evaluate(expression, &names)?;
         let format = Format { radix: format.unwrap_or(Radix::Natural), lines: true, ..Format::default() };
         let text = value.show(&format)?;
         if session.json {
@@ -200,7 +200,9 @@ pub(super) fn radix(letter: &str) -> Result<Radix, String> {
         "t" => Radix::Binary,
         "c" => Radix::Character,
         "a" => Radix::Address,
-        _ => return Err("x, d, u, o, t, c or a was expected".to_owned()),
+        // Strings are shown as such in any case.
+        "s" => Radix::Natural,
+        _ => return Err("x, d, u, o, t, c, a or s was expected".to_owned()),
     })
 }
 

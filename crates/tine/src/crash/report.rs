@@ -77,6 +77,8 @@ fn text(report: &crash::Report) -> String {
     let panic = &report.panic;
     let none = match report.system.live {
         true => "the kernel did not panic: it is there",
+        // In a dump that is damaged, nothing may be left that would say it.
+        false if panic.thread.is_none() => "the dump does not tell",
         false => "the kernel did not panic: it was asked for a dump",
     };
     let message = panic.message.as_deref().unwrap_or(none);

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anstyle::Style;
 use clap::Args;
 use serde_json::json;
+use symbols::Program;
 
 use super::{Session, print, report, stack};
 use crate::failure::Failure;
@@ -14,6 +15,8 @@ use crate::output;
 const HERE: Style = Style::new().bold();
 /// The largest file that is read.
 const MOST: u64 = 64 << 20;
+/// Stretches of code that are gone through for one that has a line.
+const MOST_RANGES: usize = 64;
 
 /// Show the source around a function, an address or a line (with -s)
 #[derive(Debug, Args)]
@@ -61,7 +64,10 @@ impl Source {
             let frame = crash::Report::of(session.crash).backtrace;
             let at = frame.iter().position(|frame| frame.trap.as_ref().is_some_and(|trap| !trap.user));
             let culprit = at.and_then(|at| frame.get(at + 1)).or(frame.first());
-            let known = culprit.and_then(|frame| Some((frame.file.clone()?, u32::try_from(frame.line?).ok()?)));
+            let known = culprit.and_then(|frame| match frame.line {
+                Some(line) => Some((frame.file.clone()?, u32::try_from(line).ok()?)),
+                None => before(program, frame.address, frame.offset?),
+            });
             return known.ok_or_else(|| Failure::Work("no source line is known for the panic".to_owned()));
         };
         if let Some((file, line)) = place.rsplit_once(':')
@@ -74,6 +80,20 @@ impl Source {
             None => line_of(program.symbol(place)?.address),
         }
     }
+}
+
+/// The last line before an address in the function that begins so many bytes before it: optimizers make code that no line
+/// stands for.
+fn before(program: &Program, address: u64, offset: u64) -> Option<(String, u32)> {
+    let (begin, mut at) = (address.saturating_sub(offset), address);
+    for _ in 0..MOST_RANGES {
+        let (line, start, _) = program.line_range(at)?;
+        if line.line > 0 {
+            return Some((line.file, line.line));
+        }
+        at = start.checked_sub(1).filter(|at| *at >= begin)?;
+    }
+    None
 }
 
 /// The file that the compiler knew by a name, and its lines around a line, with their numbers.

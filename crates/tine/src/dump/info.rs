@@ -1,11 +1,14 @@
 //! `tine dump info`: what a dump is.
 
+use std::io::Read;
 use std::path::PathBuf;
 
 use clap::Args;
+use disk::ReadAt;
 use serde_json::{Value as Json, json};
 use vmcore::Dump;
 use vmcore::contents::{self, Contents, Layer};
+use vmcore::device;
 use vmcore::files::Files;
 use vmcore::header::Magic;
 use vmcore::info::{Missing, Status};
@@ -45,6 +48,8 @@ struct Known {
     missing: Missing,
     memory: Option<Pages>,
     members: Option<Vec<Member>>,
+    /// The architecture that the beginning of a compressed dump tells of.
+    begun: Option<String>,
     /// Why something of it is not known.
     notes: Vec<String>,
 }
@@ -80,8 +85,17 @@ impl Info {
             Missing::of(there, files.header.as_ref().map_or(came, |header| header.end(came)))
         });
         let missing = missing.unwrap_or_default();
-        let mut known =
-            Known { files, layers: None, size: None, missing, memory: None, members: None, notes: Vec::new() };
+        let mut known = Known {
+            files,
+            layers: None,
+            size: None,
+            missing,
+            memory: None,
+            members: None,
+            begun: None,
+            notes: Vec::new(),
+        };
+        known.notes.clone_from(&known.files.notes);
         let contents = match Contents::of(&known.files, &self.reading.options()?) {
             Ok(contents) => contents,
             // The header is worth being shown without them.
@@ -106,20 +120,43 @@ impl Info {
         }
         if !in_place && !self.pages {
             known.notes.push("the dump is compressed; --pages unpacks it to count its pages".to_owned());
+            if known.files.header.is_none() {
+                known.begun = beginning(&contents);
+            }
             return Ok(known);
         }
         match Dump::of(contents, &self.file) {
             Ok(dump) => known.count(&dump.memory, self.pages),
-            Err(error) => known.files.problems.push(error.to_string()),
+            Err(error) => {
+                known.files.problems.push(error.to_string());
+                if is_disk(&*known.files.data) {
+                    known.notes.push("this is a disk or a partition: tine dump list looks for dumps on it".to_owned());
+                }
+            }
         }
         Ok(known)
     }
+}
+
+/// Whether a file that is no dump has a partition table, or a dump at its end.
+fn is_disk(data: &dyn ReadAt) -> bool {
+    disk::partition::read(data).is_ok_and(|table| table.is_some())
+        || device::find(data).is_ok_and(|found| found.is_some())
+}
+
+/// The architecture of a minidump, by its first bytes.
+fn beginning(contents: &Contents) -> Option<String> {
+    let mut start = [0; 24];
+    contents.stream().ok()?.read_exact(&mut start).ok()?;
+    let name = start.strip_prefix(b"minidump FreeBSD/")?.split(|byte| *byte == 0).next()?;
+    String::from_utf8(name.to_vec()).ok()
 }
 
 impl Known {
     fn count(&mut self, memory: &Memory, all: bool) {
         let mut note = |error: &dyn std::fmt::Display| self.notes.push(format!("the pages cannot be counted: {error}"));
         let statistics = memory.statistics().inspect_err(|error| note(error)).ok();
+        let lost = statistics.filter(|found| found.lost > 0 && self.files.there.is_none());
         let zeros = if all { memory.zero_pages().inspect_err(|error| note(error)).ok() } else { None };
         self.memory = Some(Pages {
             architecture: memory.architecture().to_string(),
@@ -128,6 +165,10 @@ impl Known {
             statistics,
             zeros,
         });
+        if let Some(found) = lost {
+            let all = found.present.saturating_add(found.lost);
+            self.files.problems.push(format!("{} of {all} pages are not there: the file was cut", found.lost));
+        }
     }
 
     /// By the header, and if it says nothing, by the data.
@@ -141,7 +182,7 @@ impl Known {
 
     fn architecture(&self) -> Option<String> {
         let told = self.files.header.as_ref().map(|header| header.architecture.clone());
-        told.or_else(|| self.memory.as_ref().map(|memory| memory.architecture.clone()))
+        told.or_else(|| self.memory.as_ref().map(|memory| memory.architecture.clone())).or_else(|| self.begun.clone())
     }
 
     fn encryption(&self) -> String {

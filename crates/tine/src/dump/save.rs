@@ -68,8 +68,9 @@ impl Save {
     pub(super) fn run(&self) -> Result<(), Failure> {
         let bar = Bar::new(self.json || self.verbosity.quiet);
         let disk = self.source.open(&bar)?;
+        super::receive::make_directory(&self.dir)?;
         if !self.dir.is_dir() {
-            return Err(Failure::work(self.dir.display(), "there is no such directory"));
+            return Err(Failure::work(self.dir.display(), "this is no directory"));
         }
         // Whether that is possible is better known before.
         let writable = if self.clear { Some(disk.writable()?) } else { None };

@@ -1,14 +1,13 @@
 //! `tine image build --disk`: a disk that boots from the pool.
 
 use std::fs::File;
-use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
-use disk::image::Target;
+use disk::image::{AnyOrder, Target};
 use disk::partition::{Layout, Scheme, Slot, Type};
-use disk::{OpenFile, ReadAt, fat};
+use disk::{OpenFile, ReadAt, WriteAt, fat};
 use serde::Serialize;
 use tree::Tree;
 use zfs_image::{Device, PoolSpec, Summary};
@@ -235,15 +234,28 @@ impl Plan {
                 Some(rest.ok_or_else(too_small)?)
             }
         };
-        let windows = images.iter().map(|image| self.window(image, start)).collect::<Result<Vec<_>, _>>()?;
+        let zfsboot = if self.puts_zfsboot(tree) { Some(read(tree, ZFSBOOT)?) } else { None };
+        let in_any_order = zfsboot.is_none();
+        let window = |image| self.window(image, start, threads, in_any_order);
+        let windows = images.iter().map(window).collect::<Result<Vec<_>, _>>()?;
         let devices: Vec<&dyn Device> = windows.iter().map(|window| window as _).collect();
         let summary = build(spec, &devices)?;
         let mut disks = Vec::with_capacity(images.len());
-        for (disk, (image, window)) in images.iter().zip(&windows).enumerate() {
-            let layout =
-                self.around(tree, self.before(tree, spec, disk, summary.pool_guid)?, (disk, window), &summary)?;
+        drop(devices);
+        for (disk, (image, window)) in images.iter().zip(windows).enumerate() {
+            let before = self.before(tree, spec, disk, summary.pool_guid)?;
+            if let Some(code) = &zfsboot {
+                window.put_zfsboot(code).map_err(|error| Failure::work(window.path.display(), error))?;
+            }
+            let layout = self.around(before, (disk, &window), &summary)?;
             let whole = layout.disk()?;
-            convert::write(&whole, self.target, threads, image, image.given_path(), quiet)?;
+            match window.place {
+                Place::Image(made) => {
+                    convert::write(&whole, Target::Raw, threads, &made, image.given_path(), quiet)?;
+                    made.finish().map_err(|error| Failure::work(image.given_path().display(), error))?;
+                }
+                _ => convert::write(&whole, self.target, threads, image, image.given_path(), quiet)?,
+            }
             let (places, _) = layout.places()?;
             let partitions = layout.slots.iter().zip(&places).map(|(slot, place)| BuiltPartition {
                 r#type: slot.kind.to_string(),
@@ -256,30 +268,37 @@ impl Plan {
         Ok((summary, disks, self.oddities(tree, spec)))
     }
 
-    /// Where the pool of an image is built: in its place, if that is one in the file; else, for want of a file system that
-    /// could hand it on, in another.
-    fn window(&self, image: &Unfinished, start: u64) -> Result<Window, Failure> {
+    /// Where the pool of an image is built: in its place, if the format lets that be written before all else; if not, in
+    /// another file.
+    fn window<'a>(
+        &self,
+        image: &'a Unfinished,
+        start: u64,
+        threads: usize,
+        in_any_order: bool,
+    ) -> Result<Window<'a>, Failure> {
         let path = image.given_path().to_owned();
-        let in_place = self.target == Target::Raw && !image.is_stdout();
-        let (file, offset) = match in_place {
-            true => (image.file(), start),
-            false => (tempfile::tempfile_in(image.folder()), 0),
+        let failed = |error| Failure::work(path.display(), error);
+        let made = if in_any_order { AnyOrder::new(self.target, threads, image) } else { None };
+        let place = match made {
+            Some(made) => Place::Image(made),
+            None if self.target == Target::Raw && !image.is_stdout() => Place::Raw(image.file().map_err(failed)?),
+            None => Place::Temporary(tempfile::tempfile_in(image.folder()).map_err(failed)?),
         };
-        Ok(Window { file: file.map_err(|error| Failure::work(path.display(), error))?, offset, in_place, path })
+        Ok(Window { place, start, path })
     }
 
     /// Disk number `disk`: what comes before the pool, and that, which was built in a window.
     fn around(
         &self,
-        tree: &Tree,
         mut layout: Layout,
-        (disk, window): (usize, &Window),
+        (disk, window): (usize, &Window<'_>),
         summary: &Summary,
     ) -> Result<Layout, Failure> {
         let failed = |error: std::io::Error| Failure::work(window.path.display(), error);
-        let contents: Option<Arc<dyn ReadAt>> = match window.in_place {
-            true => None,
-            false => Some(Arc::new(OpenFile::new(window.file.try_clone().map_err(failed)?).map_err(failed)?)),
+        let contents: Option<Arc<dyn ReadAt>> = match &window.place {
+            Place::Temporary(file) => Some(Arc::new(OpenFile::new(file.try_clone().map_err(failed)?).map_err(failed)?)),
+            _ => None,
         };
         let (kind, attributes) = match self.scheme {
             SchemeValue::Gpt => (Type::FREEBSD_ZFS, 0),
@@ -287,10 +306,6 @@ impl Plan {
         };
         let label = self.labels(disk).pool;
         layout.slots.push(Slot { kind, label, size: summary.size, attributes, contents });
-        if self.scheme == SchemeValue::Mbr && self.boots_by_bios(tree) {
-            // Room that ZFS leaves for it, in the partition of the pool itself.
-            put_zfsboot(&window.file, window.offset, &read(tree, ZFSBOOT)?).map_err(failed)?;
-        }
         let (places, next) = layout.places()?;
         let end = match places.last() {
             Some(last) if next - last.start - last.size >= MIB / 2 => next,
@@ -308,6 +323,11 @@ impl Plan {
     fn boots_by_bios(&self, tree: &Tree) -> bool {
         let (first, second) = self.boot_files();
         self.bios || !self.efi && !self.data && has(tree, first) && has(tree, second)
+    }
+
+    /// Whether boot code goes into room that ZFS leaves for it, in the partition of the pool itself.
+    fn puts_zfsboot(&self, tree: &Tree) -> bool {
+        self.scheme == SchemeValue::Mbr && self.boots_by_bios(tree)
     }
 
     fn boots_by_efi(&self, tree: &Tree) -> bool {
@@ -431,33 +451,55 @@ fn read(tree: &Tree, path: &str) -> Result<Vec<u8>, Failure> {
     Ok(bytes)
 }
 
-/// Puts zfsboot's first sector at the beginning of a pool's partition, and the others behind the first labels.
-fn put_zfsboot(file: &File, offset: u64, code: &[u8]) -> std::io::Result<()> {
-    let (first, rest) = code.split_at(code.len().min(512));
-    file.write_all_at(first, offset)?;
-    file.write_all_at(rest, offset + ZFS_BOOT_OFFSET)
-}
-
-/// A part of a file, as a device to build a pool on.
-struct Window {
-    file: File,
-    offset: u64,
-    /// Whether it is its place in the image.
-    in_place: bool,
+/// A part of an image, as a device to build a pool on.
+struct Window<'a> {
+    place: Place<'a>,
+    /// Where the part begins on the disk.
+    start: u64,
     path: PathBuf,
 }
 
-impl Device for Window {
+/// Where the bytes of a window go.
+enum Place<'a> {
+    /// To their place in a raw image.
+    Raw(File),
+    /// To their place in an image that takes them in any order.
+    Image(AnyOrder<'a>),
+    /// To a file that becomes part of an image later.
+    Temporary(File),
+}
+
+impl Device for Window<'_> {
     fn write_at(&self, bytes: &[u8], offset: u64) -> Result<(), zfs_image::Error> {
-        self.file.write_all_at(bytes, self.offset + offset).map_err(|source| self.error(source))
+        self.write(bytes, offset).map_err(|source| self.error(source))
     }
 
     fn set_size(&self, size: u64) -> Result<(), zfs_image::Error> {
-        self.file.set_len(self.offset + size).map_err(|source| self.error(source))
+        let set = match &self.place {
+            Place::Raw(file) => file.set_len(self.start + size),
+            Place::Image(image) => image.set_size(self.start + size),
+            Place::Temporary(file) => file.set_len(size),
+        };
+        set.map_err(|source| self.error(source))
     }
 }
 
-impl Window {
+impl Window<'_> {
+    fn write(&self, bytes: &[u8], offset: u64) -> std::io::Result<()> {
+        match &self.place {
+            Place::Raw(file) => file.write_all_at(bytes, self.start + offset),
+            Place::Image(image) => image.write_all_at(bytes, self.start + offset),
+            Place::Temporary(file) => file.write_all_at(bytes, offset),
+        }
+    }
+
+    /// Puts zfsboot's first sector at the beginning of the pool's partition, and the others behind the first labels.
+    fn put_zfsboot(&self, code: &[u8]) -> std::io::Result<()> {
+        let (first, rest) = code.split_at(code.len().min(512));
+        self.write(first, 0)?;
+        self.write(rest, ZFS_BOOT_OFFSET)
+    }
+
     fn error(&self, source: std::io::Error) -> zfs_image::Error {
         zfs_image::Error::Write { path: self.path.clone(), source }
     }

@@ -83,7 +83,14 @@ impl Verify {
             }
             output::print(&text)?;
         }
-        if is_sound(&report) { Ok(()) } else { Err(Failure::Found) }
+        if !is_sound(&report) {
+            return Err(Failure::Found);
+        }
+        // With a key that fits, more would have been verified.
+        match pool.wrong_secret() {
+            Some(lock) => Err(Failure::Work(format!("{lock}: what it encrypts could not be verified"))),
+            None => Ok(()),
+        }
     }
 }
 

@@ -22,6 +22,7 @@ use crate::ids::Ids;
 use crate::node::{Kind, Timestamp};
 use crate::options::Options;
 use crate::path::{Target, is_excluded, lookup, normal, resolve};
+use crate::places::Place;
 use crate::source::{Root, Source};
 pub use error::ManifestError;
 use keywords::{EntryType, Keywords, Understood};
@@ -190,6 +191,8 @@ impl Reading<'_> {
     fn add(&mut self, path: Vec<u8>, keywords: &Keywords) -> Result<(), ManifestError> {
         let existing = lookup(self.draft, &path);
         let earlier = existing.map(|inode| self.draft.inodes[inode as usize]);
+        let with_contents = self.earlier_contents(keywords, earlier.as_ref());
+        let keywords = with_contents.as_ref().unwrap_or(keywords);
         let found = self.stat(&path, keywords);
         let shown = || PathBytes::new(&path);
         let kind = match self.kind(keywords, earlier.as_ref(), found.as_ref().ok()) {
@@ -334,6 +337,18 @@ impl Reading<'_> {
     }
 
     /// What lies at the path below the root, or at that of `contents`, where links are followed.
+    /// The keywords with the `contents=` of an earlier entry of this manifest, if that had one and they have none.
+    fn earlier_contents(&self, keywords: &Keywords, earlier: Option<&Inode>) -> Option<Keywords> {
+        let stays_file = matches!(keywords.kind, None | Some(EntryType::Node(Kind::File)));
+        let is_own = keywords.contents.is_some() || keywords.link.is_some();
+        let earlier = earlier.filter(|earlier| earlier.source == self.source && stays_file && !is_own)?;
+        let Data::File { place, .. } = earlier.data else { return None };
+        let Place::File { path: Some(path), .. } = self.draft.places.get(place)? else { return None };
+        let mut with_contents = keywords.clone();
+        with_contents.contents = Some(path.to_vec());
+        Some(with_contents)
+    }
+
     fn stat(&self, path: &[u8], keywords: &Keywords) -> Result<Stat, Errno> {
         match &keywords.contents {
             None => self.root.at(path, |base, rest| rustix::fs::statat(base, rest, AtFlags::SYMLINK_NOFOLLOW)),

@@ -197,6 +197,29 @@ fn a_vmcore_without_a_header_is_still_opened() {
     assert_eq!(read(&*contents.data, 0, 8).unwrap(), b"minidump");
 }
 
+#[test]
+fn a_bare_header_beside_a_dump_is_used_and_a_foreign_info_file_is_not() {
+    let directory = tempfile::tempdir().unwrap();
+    let write = |name: &str, bytes: &[u8]| fs::write(directory.path().join(name), bytes).unwrap();
+    write("vmcore.3", b"minidump FreeBSD/amd64\0");
+    write("info.3", b"notes of somebody\n");
+    write("header.3", &crate::header::tests::header().build().unwrap());
+    let files = Files::find(&directory.path().join("vmcore.3")).unwrap();
+    assert_eq!(files.header.map(|header| header.hostname), Some(crate::header::tests::header().hostname));
+    assert!(files.problems.is_empty() && files.notes.len() == 1, "{:?}", files.notes);
+}
+
+#[test]
+fn a_dump_that_is_called_encrypted_lacks_its_key_and_is_not_taken_for_nonsense() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("vmcore_encrypted.3");
+    fs::write(&path, plain(100_000).split_off(70_000)).unwrap();
+    let error = Contents::open(&path, &Options::default()).err().unwrap().to_string();
+    assert!(error.contains("the file with its key") && error.contains("key.3"), "{error}");
+    fs::write(&path, b"minidump FreeBSD/amd64\0").unwrap();
+    assert!(Contents::open(&path, &Options::default()).is_ok());
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]

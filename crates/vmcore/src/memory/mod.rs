@@ -121,6 +121,11 @@ struct VirtualSegment {
     physical: u64,
 }
 
+/// Whether a dump of memory can begin so; its first 16 bytes are enough.
+pub(crate) fn is_beginning(start: &[u8]) -> bool {
+    start.starts_with(minidump::MAGIC.get(..16).unwrap_or(minidump::MAGIC)) || start.starts_with(elf::MAGIC)
+}
+
 impl Memory {
     /// Opens the memory in the plain (decompressed, decrypted) bytes of a dump. The architecture is found from the
     /// bytes themselves.

@@ -23,7 +23,7 @@ pub struct Compatibility {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CompatibilityError {
     /// No such set is built in.
-    #[error("there is no compatibility set {name:?}{}; a file is given by a path with a slash", did_you_mean(.near))]
+    #[error("there is no compatibility set {name:?}{}", did_you_mean(.near))]
     UnknownSet {
         /// The name asked for.
         name: String,

@@ -1,11 +1,12 @@
 //! Writing qcow2 images of version 3, without snapshots or a backing file.
 //!
 //! ```text
-//! header | clusters and, after those of each, the L2 table of 512 MiB of the disk | L1 table | reference counts
+//! header | clusters | L2 tables | L1 table | reference counts
 //! ```
 //!
-//! The header comes last: what is not whole is no image.
+//! The clusters stand in the order in which they come. The header comes last: what is not whole is no image.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 
 use flate2::{Compress, FlushCompress, Status};
@@ -19,7 +20,7 @@ use crate::read_at::ReadAt;
 use crate::write_at::{Stream, WriteAt};
 
 const CLUSTER_BITS: u32 = 16;
-const CLUSTER: u64 = 1 << CLUSTER_BITS;
+pub(super) const CLUSTER: u64 = 1 << CLUSTER_BITS;
 /// Entries of an L2 table, and so clusters that one stands for.
 const L2_ENTRIES: u64 = CLUSTER / 8;
 /// Reference counts, of 16 bits, in a cluster.
@@ -38,7 +39,7 @@ const WRITE: usize = 1 << 20;
 const WINDOW_BITS: u8 = 12;
 
 /// A cluster as it is stored.
-enum Cluster {
+pub(super) enum Cluster {
     Plain(Vec<u8>),
     Compressed(Vec<u8>),
 }
@@ -50,26 +51,20 @@ pub(in crate::image) fn write(
     work: &Work<'_>,
     out: &dyn WriteAt,
 ) -> Result<(), Error> {
-    let size = disk.size();
-    let areas = size.div_ceil(CLUSTER * L2_ENTRIES).max(1);
-    if areas * 8 > super::MAX_L1_SIZE {
-        return Err(Error::Impossible(format!("a disk of {size} bytes is too large for a qcow2 image")));
-    }
-    let l1 = vec![0; areas as usize];
-    let mut image = Image { out, waiting: (0, Vec::new()), end: CLUSTER, packed: 0, counts: vec![1], l1, l2: None };
+    let mut image = Image::new(out, compression);
+    image.check_size(disk.size())?;
     let encoder = || {
         let mut encoder = Encoder::new(compression);
-        move |cluster: &[u8]| encoder.encode(cluster)
+        move |cluster: &[u8]| encoder.encode(cluster.to_vec())
     };
     blocks::each(disk, CLUSTER, work, encoder, |number, cluster| image.add(number, &cluster))?;
-    image.finish(size, compression)
+    image.finish(disk.size())
 }
 
 /// Encodes clusters, one after the other.
-struct Encoder {
+pub(super) struct Encoder {
     compressor: Compressor,
-    /// The cluster, filled up with zeros, and what it is compressed to.
-    cluster: Vec<u8>,
+    /// Room for what a cluster is compressed to.
     compressed: Vec<u8>,
 }
 
@@ -80,7 +75,7 @@ enum Compressor {
 }
 
 impl Encoder {
-    fn new(compression: Option<Compression>) -> Self {
+    pub(super) fn new(compression: Option<Compression>) -> Self {
         let compressor = match compression {
             None => Compressor::None,
             Some(Compression::Deflate) => {
@@ -89,18 +84,17 @@ impl Encoder {
             }
             Some(Compression::Zstd) => Compressor::Zstd(zstd::bulk::Compressor::new(ZSTD_LEVEL)),
         };
-        Self { compressor, cluster: Vec::new(), compressed: Vec::new() }
+        Self { compressor, compressed: Vec::new() }
     }
 
-    fn encode(&mut self, cluster: &[u8]) -> Result<Cluster, Error> {
-        let cluster = if cluster.len() < CLUSTER as usize {
-            self.cluster.clear();
-            self.cluster.extend_from_slice(cluster);
-            self.cluster.resize(CLUSTER as usize, 0);
-            &self.cluster
-        } else {
-            cluster
-        };
+    /// Encodes a cluster, which may be cut short.
+    pub(super) fn encode(&mut self, mut cluster: Vec<u8>) -> Result<Cluster, Error> {
+        cluster.resize(CLUSTER as usize, 0);
+        Ok(self.compress(&cluster)?.map_or(Cluster::Plain(cluster), Cluster::Compressed))
+    }
+
+    /// What a whole cluster is compressed to, if that is smaller.
+    fn compress(&mut self, cluster: &[u8]) -> Result<Option<Vec<u8>>, Error> {
         // It must take less than a cluster; what does not fit is given up.
         self.compressed.clear();
         self.compressed.reserve(zstd::zstd_safe::compress_bound(CLUSTER as usize));
@@ -117,16 +111,14 @@ impl Encoder {
                 true
             }
         };
-        Ok(match smaller && self.compressed.len() < CLUSTER as usize {
-            true => Cluster::Compressed(self.compressed.clone()),
-            false => Cluster::Plain(cluster.to_vec()),
-        })
+        Ok((smaller && self.compressed.len() < CLUSTER as usize).then(|| self.compressed.clone()))
     }
 }
 
 /// The image so far.
-struct Image<'a> {
+pub(super) struct Image<'a> {
     out: &'a dyn WriteAt,
+    compression: Option<Compression>,
     /// Bytes that are yet to be written, and where.
     waiting: (u64, Vec<u8>),
     /// Where the next cluster goes: a multiple of their size.
@@ -136,24 +128,38 @@ struct Image<'a> {
     packed: u64,
     /// Reference counts of the clusters of the file.
     counts: Vec<u16>,
-    l1: Vec<u64>,
-    /// The L2 table that is being filled, and its number.
-    l2: Option<(u64, Vec<u8>)>,
+    /// The L2 tables by their indexes in the L1 table.
+    l2: BTreeMap<u64, Vec<u64>>,
 }
 
-impl Image<'_> {
-    fn add(&mut self, number: u64, cluster: &Cluster) -> Result<(), Error> {
+impl<'a> Image<'a> {
+    pub(super) fn new(out: &'a dyn WriteAt, compression: Option<Compression>) -> Self {
+        let waiting = (0, Vec::new());
+        Self { out, compression, waiting, end: CLUSTER, packed: 0, counts: vec![1], l2: BTreeMap::new() }
+    }
+
+    /// How many L2 tables there may be.
+    fn check_size(&self, size: u64) -> Result<u64, Error> {
+        let areas = size.div_ceil(CLUSTER * L2_ENTRIES).max(1);
+        if areas * 8 > super::MAX_L1_SIZE {
+            return Err(Error::Impossible(format!("a disk of {size} bytes is too large for a qcow2 image")));
+        }
+        Ok(areas)
+    }
+
+    /// The entry of a cluster; 0 as long as it has none.
+    pub(super) fn entry(&mut self, number: u64) -> Option<&mut u64> {
+        let table = self.l2.entry(number / L2_ENTRIES).or_insert_with(|| vec![0; L2_ENTRIES as usize]);
+        table.get_mut((number % L2_ENTRIES) as usize)
+    }
+
+    pub(super) fn add(&mut self, number: u64, cluster: &Cluster) -> Result<(), Error> {
         let entry = match cluster {
             Cluster::Plain(bytes) => self.append(bytes)? | COPIED,
             Cluster::Compressed(bytes) => self.pack(bytes)?,
         };
-        let area = number / L2_ENTRIES;
-        if self.l2.as_ref().is_none_or(|(current, _)| *current != area) {
-            self.finish_l2()?;
-            self.l2 = Some((area, vec![0; CLUSTER as usize]));
-        }
-        if let Some((_, table)) = &mut self.l2 {
-            put(table, (number % L2_ENTRIES * 8) as usize, &entry.to_be_bytes());
+        if let Some(place) = self.entry(number) {
+            *place = entry;
         }
         Ok(())
     }
@@ -215,18 +221,21 @@ impl Image<'_> {
         }
     }
 
-    fn finish_l2(&mut self) -> Result<(), Error> {
-        let Some((area, table)) = self.l2.take() else { return Ok(()) };
-        let offset = self.append(&table)?;
-        if let Some(entry) = self.l1.get_mut(area as usize) {
-            *entry = offset | COPIED;
+    /// Completes the image of a disk of `size` bytes.
+    pub(super) fn finish(mut self, size: u64) -> Result<(), Error> {
+        let areas = self.check_size(size)?;
+        let mut l1 = vec![0; (areas * 8) as usize];
+        for (area, table) in std::mem::take(&mut self.l2) {
+            if table.iter().all(|entry| *entry == 0) {
+                continue;
+            }
+            if area >= areas {
+                return Err(Error::Impossible(format!("the disk is written beyond its size of {size} bytes")));
+            }
+            let table: Vec<u8> = table.iter().flat_map(|entry| entry.to_be_bytes()).collect();
+            let offset = self.append(&table)?;
+            put(&mut l1, (area * 8) as usize, &(offset | COPIED).to_be_bytes());
         }
-        Ok(())
-    }
-
-    fn finish(mut self, size: u64, compression: Option<Compression>) -> Result<(), Error> {
-        self.finish_l2()?;
-        let l1: Vec<u8> = self.l1.iter().flat_map(|entry| entry.to_be_bytes()).collect();
         let l1_offset = self.append(&l1)?;
         self.flush()?;
         // The counts count their own clusters, too.
@@ -256,11 +265,11 @@ impl Image<'_> {
         put(&mut header, 4, &3u32.to_be_bytes());
         put(&mut header, 20, &CLUSTER_BITS.to_be_bytes());
         put(&mut header, 24, &size.to_be_bytes());
-        put(&mut header, 36, &(self.l1.len() as u32).to_be_bytes());
+        put(&mut header, 36, &(areas as u32).to_be_bytes());
         put(&mut header, 40, &l1_offset.to_be_bytes());
         put(&mut header, 48, &table_offset.to_be_bytes());
         put(&mut header, 56, &(table as u32).to_be_bytes());
-        if compression == Some(Compression::Zstd) {
+        if self.compression == Some(Compression::Zstd) {
             put(&mut header, 72, &COMPRESSION_TYPE.to_be_bytes());
             put(&mut header, 104, &[1]);
         }

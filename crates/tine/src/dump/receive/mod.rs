@@ -8,8 +8,11 @@ mod screen;
 mod script;
 mod user;
 
+use std::fs::DirBuilder;
+use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
@@ -44,7 +47,7 @@ const REFRESH: Duration = Duration::from_millis(250);
 /// was never finished vmcore.HOST.N.partial; of both, ranges.HOST.N says which bytes are there.
 #[derive(Debug, Args)]
 pub(crate) struct Receive {
-    /// Where the dumps go; paths that clients ask for are below it
+    /// Where the dumps go, a directory that is made if need be; paths that clients ask for are below it
     #[arg(long, value_name = "DIR")]
     dir: PathBuf,
     /// Where to listen: an address, a port after a colon, or both; may be given more than once [default: port 20023 of
@@ -110,6 +113,16 @@ pub(crate) struct Receive {
     quiet: bool,
 }
 
+/// Makes a directory for dumps, which only its owner can read, unless it is there; not those above it.
+pub(super) fn make_directory(path: &Path) -> Result<(), Failure> {
+    match DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            Err(Failure::work(format_args!("cannot make the directory {}", path.display()), error))
+        }
+        _ => Ok(()),
+    }
+}
+
 impl Receive {
     pub(crate) fn run(&self) -> Result<(), Failure> {
         let stop = Arc::new(AtomicBool::new(false));
@@ -121,6 +134,10 @@ impl Receive {
         }
         let script = self.exec.as_deref().map(Script::new).transpose()?;
         let user = self.user.as_deref().map(user::find).transpose()?;
+        // The directory of another user has to be made by hand: it would belong to this one.
+        if user.is_none() {
+            make_directory(&self.dir)?;
+        }
         let mut server = Server::bind(self.config()).map_err(|error| self.bind_failure(&error))?;
         let mut metrics = self.metrics.map(Metrics::bind).transpose()?;
         if let Some(user) = user {
