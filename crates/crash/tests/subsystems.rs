@@ -273,4 +273,22 @@ fn a_kernel_is_found_in_an_archive_beside_the_dump_or_named() {
     std::fs::rename(archive, &moved).unwrap();
     let options = Options { kernel: Some(moved), ..Options::default() };
     assert!(Crash::open(&forged.dump(), &options).is_ok());
+    // Unpacked once, it is taken from where it is kept.
+    let kept = folder.path().join("cache/tine");
+    let options = Options { cache: Some(kept.clone()), ..options };
+    for _ in 0..2 {
+        let crash = Crash::open(&forged.dump(), &options).expect("the archive has the kernel");
+        assert!(crash.kernel().ends_with("release.txz:boot/kernel/kernel"), "{}", crash.kernel().display());
+        assert_eq!(std::fs::read_dir(&kept).unwrap().count(), 2, "the kernel and its module");
+    }
+}
+
+#[test]
+fn the_processor_that_stopped_is_found_without_symbols() {
+    let forged = forged!("the_processor_that_stopped_is_found_without_symbols", &[]);
+    let crash = open(&forged);
+    let found = vmcore::convert::find_registers(&crash.dump().expect("it is a dump").memory);
+    let [registers] = found.as_slice() else { panic!("{} processors", found.len()) };
+    let (symbol, _) = crash.program().symbol_at(registers.get("rip").unwrap()).expect("it lies in the kernel");
+    assert_eq!(symbol.name, "doadump");
 }

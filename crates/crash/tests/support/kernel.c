@@ -160,7 +160,7 @@ word idle_registers[3] = { IDLE_STACK(idle.cpu_idle), FRAME_POINTER(idle.sched_i
 /* The registers are those of a function that has returned, over whose frame others have written since. */
 static struct pcb dumppcb = PCB((word)panicked.room, (word)panicked.room, (word)in_dump_savectx);
 #else
-static struct pcb dumppcb = PCB(FRAME(doadump.record), (word)panicked.room, IN(doadump));
+static struct pcb dumppcb = STOPPED_PCB(FRAME(doadump.record), (word)panicked.room, IN(doadump));
 #endif
 struct pcb stoppcbs[2];
 static struct pcb switched_pcb = PCB(FRAME_POINTER(switched.sched_switch.record), (word)&switched, IN(sched_switch));

@@ -6,7 +6,10 @@
  * in the kernel, and of a user's program that called the kernel.
  */
 #if defined(__x86_64__)
-struct pcb { u64 pcb_r15, pcb_r14, pcb_r13, pcb_r12, pcb_rbp, pcb_rsp, pcb_rbx, pcb_rip; };
+struct pcb {
+	u64 pcb_r15, pcb_r14, pcb_r13, pcb_r12, pcb_rbp, pcb_rsp, pcb_rbx, pcb_rip;
+	u64 pcb_fsbase, pcb_gsbase, pcb_kgsbase, pcb_cr0, pcb_cr2, pcb_cr3, pcb_cr4;
+};
 struct trapframe {
 	u64 tf_rdi, tf_rsi, tf_rdx, tf_rcx, tf_r8, tf_r9, tf_rax, tf_rbx, tf_rbp, tf_r10, tf_r11, tf_r12, tf_r13, tf_r14, tf_r15;
 	u32 tf_trapno; unsigned short tf_fs, tf_gs;
@@ -14,6 +17,9 @@ struct trapframe {
 	u64 tf_err, tf_rip, tf_cs, tf_rflags, tf_rsp, tf_ss;
 };
 #define PCB(fp, sp, pc) { .pcb_rbp = (fp), .pcb_rsp = (sp), .pcb_rip = (pc) }
+/* Of a processor that stops, with its control registers: a dump without symbols is searched for them. */
+#define STOPPED_PCB(fp, sp, pc) \
+	{ .pcb_rbp = (fp), .pcb_rsp = (sp), .pcb_rip = (pc), .pcb_cr0 = 0x80050033, .pcb_cr3 = 0x1000, .pcb_cr4 = 0x6f0 }
 #define FAULT(address, pc, sp, fp) \
 	{ .tf_trapno = 12, .tf_addr = (address), .tf_cs = 0x20, .tf_rip = (pc), .tf_rsp = (sp), .tf_rbp = (fp) }
 #define SYSCALL(pc, sp) { .tf_cs = 0x43, .tf_rip = (pc), .tf_rsp = (sp) }
@@ -113,4 +119,7 @@ struct trapframe {
 #endif
 #ifndef PUSHED
 #define PUSHED unsigned : 0
+#endif
+#ifndef STOPPED_PCB
+#define STOPPED_PCB PCB
 #endif

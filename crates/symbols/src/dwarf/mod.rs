@@ -1,7 +1,7 @@
 //! DWARF of one image: its sections, its units, and what was found in them.
 //!
 //! `gimli` reads; here is kept what makes the next question cheap, and nothing borrows from anything: a unit is put
-//! together anew for each question, out of the sections' bytes and the few numbers of its [`UnitKit`].
+//! together anew for each question, out of its own bytes and the few numbers of its [`Root`].
 
 mod attributes;
 pub(crate) mod function;

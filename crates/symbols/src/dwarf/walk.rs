@@ -13,7 +13,7 @@ use super::{Slice, Unit};
 /// Attributes of one entry; the largest have some 30.
 const MAX_ATTRIBUTES: usize = 512;
 /// Abbreviations of one unit of which the plans are kept. Compilers number them from 1 on, and need a few hundred.
-const MAX_PLANS: usize = 1 << 14;
+const MAX_PLANS: usize = 1 << 11;
 
 /// A walk over a unit's entries. After each one that it gives, that one is to be passed or read.
 pub(super) struct Walk<'u, 'a> {
@@ -258,5 +258,55 @@ impl Plan {
             plan.size = plan.size.zip(size).map(|(before, size)| before + size);
         }
         Ok(plan)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::dwarf::{DebugInfo, Sections, SplitSearch};
+    use crate::elf::Elf;
+    use crate::file::Source;
+
+    /// Offsets and depths of a unit's entries, as `gimli` reads them.
+    fn expected(unit: &Unit<'_>) -> Vec<(usize, i64)> {
+        let mut raw = unit.unit.entries_raw(None).unwrap();
+        let mut found = Vec::new();
+        while !raw.is_empty() {
+            let place = (raw.next_offset().0, raw.next_depth() as i64);
+            if let Some(abbreviation) = raw.read_abbreviation().unwrap() {
+                raw.skip_attributes(abbreviation.attributes()).unwrap();
+                found.push(place);
+            }
+        }
+        found
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_walk_meets_the_entries_that_gimli_reads() {
+        let test = std::env::current_exe().unwrap();
+        let elf = Arc::new(Elf::read(Source::open(&test).unwrap()).unwrap());
+        let sections = Sections::read(&elf, &|_| None).unwrap().expect("tests have debug information");
+        let info = DebugInfo::new("test", sections, &SplitSearch::default()).unwrap();
+        for index in 0..info.units.len().min(40) {
+            let unit = info.unit(index as u32).unwrap();
+            let all = expected(&unit);
+            for deepest in [i64::MAX, 1] {
+                let (mut walk, mut met) = (Walk::new(&unit), Vec::new());
+                while let Some(item) = walk.next(deepest).unwrap() {
+                    met.push((item.offset, item.depth));
+                    // Both ways over an entry end at the same place.
+                    match met.len() % 2 {
+                        0 => walk.pass_attributes(&item).unwrap(),
+                        _ => walk.read(&item, |_, _| {}).unwrap(),
+                    }
+                }
+                let wanted: Vec<_> = all.iter().copied().filter(|(_, depth)| *depth <= deepest).collect();
+                assert_eq!(met, wanted, "unit {index}");
+            }
+        }
     }
 }
