@@ -9,6 +9,9 @@ use std::sync::{Mutex, PoisonError};
 use crate::error::Error;
 
 /// A place for bytes by offset that reads as zeros where nothing was written.
+///
+/// A build writes nothing twice, and the same build writes the same in the same order, whatever its resources: what comes
+/// of it may depend on the order.
 pub trait Device: Sync {
     /// Writes all of `bytes` at `offset`.
     ///
