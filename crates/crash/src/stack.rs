@@ -225,9 +225,11 @@ fn trap_frame<'p>(program: &'p Program, frame: &Frame) -> Option<Saved<'p>> {
 /// Whether a trap frame of arm64 can be at an address: the stack that was interrupted goes on above it, or is a user's.
 fn is_arm64_frame(program: &Program, at: u64) -> bool {
     const STACK: u64 = 128 << 10;
-    let (Ok(sp), Ok(state)) = (program.read_word(at), program.read_unsigned(at.wrapping_add(24), 4)) else {
+    let word = |offset: u64| program.read_word(at.wrapping_add(offset)).ok();
+    let (Some(sp), Some(pc), Some(state)) = (word(0), word(16), word(24)) else { return false };
+    if pc == 0 || sp % 16 != 0 {
         return false;
-    };
+    }
     match state & 0xf {
         0 => sp != 0 && crate::panic::is_user(Architecture::Arm64, sp),
         _ => sp > at && sp - at < STACK,

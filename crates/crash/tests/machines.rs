@@ -158,7 +158,7 @@ fn frame_pointers_are_enough_for_a_backtrace() {
         let report = Report::of(&crash);
         assert_eq!(functions(&report)[..4], ["doadump", "kern_reboot", "vpanic", "panic"]);
         assert!(functions(&report).contains(&"broken_driver"), "{:?}", functions(&report));
-        assert!(report.panic.trap.is_some_and(|trap| trap.fault_address.is_some()));
+        assert!(report.panic.trap.is_some_and(|trap| !trap.user));
         assert_eq!(report.backtrace_broken, None);
         let program = crash.program();
         let first = program.read_word(program.symbol("panicked_frames").unwrap().address).unwrap();
