@@ -251,7 +251,7 @@ impl Plan {
             let whole = layout.disk()?;
             match window.place {
                 Place::Image(made) => {
-                    convert::write(&whole, Target::Raw, threads, &made, image.given_path(), quiet)?;
+                    convert::write(&whole, Target::Raw, threads, &*made, image.given_path(), quiet)?;
                     made.finish().map_err(|error| Failure::work(image.given_path().display(), error))?;
                 }
                 _ => convert::write(&whole, self.target, threads, image, image.given_path(), quiet)?,
@@ -281,7 +281,7 @@ impl Plan {
         let failed = |error| Failure::work(path.display(), error);
         let made = if in_any_order { AnyOrder::new(self.target, threads, image) } else { None };
         let place = match made {
-            Some(made) => Place::Image(made),
+            Some(made) => Place::Image(Box::new(made)),
             None if self.target == Target::Raw && !image.is_stdout() => Place::Raw(image.file().map_err(failed)?),
             None => Place::Temporary(tempfile::tempfile_in(image.folder()).map_err(failed)?),
         };
@@ -464,7 +464,7 @@ enum Place<'a> {
     /// To their place in a raw image.
     Raw(File),
     /// To their place in an image that takes them in any order.
-    Image(AnyOrder<'a>),
+    Image(Box<AnyOrder<'a>>),
     /// To a file that becomes part of an image later.
     Temporary(File),
 }
