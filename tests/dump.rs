@@ -339,7 +339,7 @@ fn nothing_is_saved_where_there_is_no_room_for_it() {
     place.write("crash/minfree", "9007199254740992\n");
     place.tine(&["save", "disk", "--dir", "crash", "--host"]).ends_with(3);
     assert_eq!(place.names("crash"), ["minfree"]);
-    place.tine(&["save", "disk", "--dir", "nowhere"]).ends_with(3);
+    place.tine(&["save", "disk", "--dir", "nowhere/here"]).ends_with(3);
     place.tine(&["save", "nothing", "--dir", "crash", "--host"]).ends_with(3);
     place.tine(&["save", "disk"]).ends_with(2);
 }
