@@ -35,16 +35,7 @@ fuzz_target!(init: tine_fuzz::write_seeds(seeds), |data: &[u8]| {
         apply(&mut dump, *change);
     }
     let options = Options { kernel: Some(kernel.path.clone()), force: true, ..Options::default() };
-    let files = Files {
-        path: "vmcore.0".into(),
-        names: None,
-        info: None,
-        header: None,
-        key: None,
-        there: None,
-        data: Arc::new(dump),
-        problems: Vec::new(),
-    };
+    let files = Files::alone("vmcore.0".into(), Arc::new(dump));
     let Ok(contents) = Contents::of(&files, &contents::Options::default()) else { return };
     let Ok(dump) = Dump::of(contents, &files.path) else { return };
     let Ok(crash) = Crash::of(dump, &files.path, &options) else { return };

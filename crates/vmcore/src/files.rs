@@ -58,18 +58,7 @@ impl Files {
         let real = path.canonicalize()?;
         let data = Arc::new(Plain::open(&real)?);
         let names = Names::of(&real);
-        let mut files = Files {
-            path: path.to_owned(),
-            names,
-            info: None,
-            header: None,
-            key: None,
-            there: None,
-            data,
-            problems: Vec::new(),
-            notes: Vec::new(),
-            named_encrypted: false,
-        };
+        let mut files = Files { names, ..Files::alone(path.to_owned(), data) };
         if let Some(names) = files.names.clone() {
             files.read_info(&names.info());
             if files.header.is_none() {
@@ -81,6 +70,22 @@ impl Files {
         files.read_header()?;
         files.named_encrypted = files.looks_encrypted(&real)?;
         Ok(files)
+    }
+
+    /// Data with nothing beside them; `path` is what they are called.
+    pub fn alone(path: PathBuf, data: Arc<dyn ReadAt>) -> Files {
+        Files {
+            path,
+            names: None,
+            info: None,
+            header: None,
+            key: None,
+            there: None,
+            data,
+            problems: Vec::new(),
+            notes: Vec::new(),
+            named_encrypted: false,
+        }
     }
 
     /// Takes the key block from the file `path`.

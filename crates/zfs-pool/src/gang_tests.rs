@@ -142,7 +142,8 @@ fn the_header_of_a_gang_block_may_fill_what_is_allocated_for_it() {
     let size = 4096;
     let parts: Vec<BlockPointer> =
         (1..=5).map(|number| pointer_with(Dva { gang: false, ..place(number) }, 512, Checksum::Off)).collect();
-    let contents = (b'a'..=b'e').map(|byte| vec![byte; 4096]);
+    // What a part leaves of its sector is zeros.
+    let contents = (b'a'..=b'e').map(|byte| [[byte; 512].as_slice(), &[0; 3584]].concat());
     let headers = [header_of(size, 0, &parts)].into_iter().chain(contents).collect();
     let Some(pool) = pool("large gang header", headers) else { return };
     let pool = pool.with_ashift(12);

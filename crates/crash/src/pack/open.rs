@@ -113,16 +113,10 @@ impl Unpacked<'_> {
         let there = there.map_err(|error| invalid(error.to_string()))?;
         let info = info.map(|info| Info::parse(&info)).transpose().map_err(|error| invalid(error.to_string()))?;
         let dump = Files {
-            path: self.path.to_owned(),
-            names: None,
             header: info.as_ref().and_then(|info| info.header.clone()),
             info,
-            key: None,
             there: Some(there),
-            data: Arc::new(dump),
-            problems: Vec::new(),
-            notes: Vec::new(),
-            named_encrypted: false,
+            ..Files::alone(self.path.to_owned(), Arc::new(dump))
         };
         Ok(Pack { manifest, dump, files })
     }
