@@ -51,7 +51,7 @@ impl DebugInfo {
         let mut found = Vec::new();
         let mut walk = Walk::new(&read);
         while let Some(item) = walk.next(i64::MAX).map_err(fault)? {
-            let plan = walk.expect(&item).map_err(fault)?;
+            let plan = walk.plan_of(&item).map_err(fault)?;
             let has_code = plan.tag == gimli::DW_TAG_subprogram && plan.code;
             walk.pass_attributes(&item).map_err(fault)?;
             if has_code {

@@ -153,7 +153,7 @@ impl Scanner<'_> {
         let mut walk = Walk::new(unit);
         let mut enumeration = None;
         while let Some(item) = walk.next(if enumeration.is_some() { 2 } else { 1 })? {
-            let plan = walk.expect(&item)?;
+            let plan = walk.plan_of(&item)?;
             if item.depth == 1 {
                 enumeration = None;
             }

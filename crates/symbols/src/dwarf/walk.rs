@@ -96,7 +96,7 @@ impl<'u, 'a> Walk<'u, 'a> {
                 index = self.plan(code)?;
             }
             let item = Item { offset, depth: self.depth, code, plan: index };
-            let plan = self.expect(&item)?;
+            let plan = self.plan_of(&item)?;
             let (children, size) = (plan.children, plan.size);
             self.depth += i64::from(children);
             match size {
@@ -108,7 +108,7 @@ impl<'u, 'a> Walk<'u, 'a> {
     }
 
     /// What is known of an entry before it is read.
-    pub(super) fn expect(&self, item: &Item) -> Result<&Plan> {
+    pub(super) fn plan_of(&self, item: &Item) -> Result<&Plan> {
         self.plans.get(item.plan).and_then(Option::as_ref).ok_or(Error::InvalidAbbreviationCode(item.code))
     }
 
@@ -140,7 +140,7 @@ impl<'u, 'a> Walk<'u, 'a> {
 
     /// Passes over the attributes.
     pub(super) fn pass_attributes(&mut self, item: &Item) -> Result<()> {
-        match self.expect(item)?.size {
+        match self.plan_of(item)?.size {
             Some(size) => self.at = self.at.saturating_add(size as usize),
             None => {
                 let mut raw = self.raw();
@@ -153,7 +153,7 @@ impl<'u, 'a> Walk<'u, 'a> {
 
     /// Passes over the attributes, and, if the entry tells where they end, the children.
     pub(super) fn pass(&mut self, item: &Item) -> Result<()> {
-        let plan = self.expect(item)?;
+        let plan = self.plan_of(item)?;
         let sibling = plan.sibling.filter(|_| plan.children).and_then(|field| self.field(field));
         self.pass_attributes(item)?;
         if let Some(AttributeValue::UnitRef(UnitOffset(sibling))) = sibling {
